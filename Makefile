@@ -1,0 +1,38 @@
+# make reproduce: the degradation study, its figures and its table. make test: all tests.
+# Both set up .venv by themselves. Plain POSIX make; PYTHON=python3.12 chooses another one.
+
+PYTHON = python3
+BIN = .venv/bin
+
+reproduce: .venv/.runtime
+	$(BIN)/python experiments/train.py study=degradation
+
+test: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+test-slow: .venv/.dev
+	$(BIN)/pytest -m slow
+
+benchmark: .venv/.runtime
+	$(BIN)/python benchmarks/probe_cost.py
+
+clean:
+	rm -rf .venv
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gradflow needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+
+.venv/.runtime: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch .venv/.runtime
+
+.venv/.dev: .venv/.runtime
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch .venv/.dev
+
+.PHONY: reproduce test test-slow benchmark clean

@@ -1,0 +1,1 @@
+"""Analysis scripts: from records to figures and tables. No torch here."""

@@ -1,0 +1,152 @@
+"""Does training error rise with depth? Plain against residual networks of a study.
+
+python analysis/degradation.py outputs/degradation
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis import style
+from analysis.study import Study, run_script
+from gradflow.errors import GradflowError
+from gradflow.statistics import intervals_by, t_interval
+
+WINDOW = 5  # steps of the running mean that the training curves are smoothed by
+
+
+def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
+    """Both figures and the table of a study; prints the table."""
+    table = error_table(study.runs)
+    print(table)
+    tables = study.folder / "tables"
+    tables.mkdir(exist_ok=True)
+    path = tables / "degradation.md"
+    path.write_text(f"{table}\n\n{study.provenance}\n")
+    steps = study.records("steps", ["step", "loss"])
+    return [path, *draw_degradation(study, formats), *draw_curves(study, steps, formats)]
+
+
+def draw_degradation(study: Study, formats: Sequence[str]) -> list[Path]:
+    runs = study.runs.assign(error=100 * study.runs.final_train_error)
+    with style.figure(1, 2, height=2.5) as (made, axes):
+        error_against_depth(runs, ax=axes[0, 0])
+        loss_against_depth(runs, ax=axes[0, 1])
+        style.letter_panels(axes[0])
+        caption = (
+            "Final training error (a) and training loss (b) against depth, in evaluation mode. "
+            "Small marks: single seeds. Lines: (a) mean, (b) geometric mean; bars: 95 % t "
+            "intervals over seeds, cut at the ends of the scale."
+        )
+        return style.save(made, study, "degradation", caption, formats)
+
+
+def draw_curves(study: Study, steps: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
+    with style.figure(1, 2, height=2.5, sharey=True) as (made, axes):
+        for ax, twin in zip(axes[0], style.COLORS, strict=True):
+            training_curves(steps[steps.twin == twin], ax=ax)
+            ax.set_title(f"{twin} networks")
+        axes[0, 1].set_ylabel("")
+        style.letter_panels(axes[0])
+        caption = (
+            f"Mini-batch training loss by step and depth: geometric mean over seeds of a running "
+            f"mean of {WINDOW} steps; bands: 95 % t intervals."
+        )
+        return style.save(made, study, "training_curves", caption, formats)
+
+
+def error_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
+    """Training error in percent (column `error`) against `depth`, by `twin`."""
+    _against_depth(runs, "error", ax=ax, log=False)
+    ax.set_ylim(-3, 103)
+    ax.set_ylabel("training error (%)")
+    return ax
+
+
+def loss_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
+    """Training loss against `depth`, by `twin`, on a log axis."""
+    _against_depth(runs, "final_train_loss", ax=ax, log=True)
+    ax.set_yscale("log")
+    ax.set_ylabel("training loss (nats)")
+    return ax
+
+
+def _against_depth(runs: pd.DataFrame, value: str, *, ax: Axes, log: bool) -> None:
+    summary = intervals_by(runs, ["twin", "depth"], value, log=log)
+    for twin, color in style.COLORS.items():
+        line = summary[summary.twin == twin]
+        low, high = line.low.fillna(line["mean"]), line.high.fillna(line["mean"])
+        if not log:
+            low, high = low.clip(0, 100), high.clip(0, 100)
+        ax.errorbar(
+            line.depth,
+            line["mean"],
+            yerr=[line["mean"] - low, high - line["mean"]],
+            color=color,
+            marker=style.MARKERS[twin],
+            capsize=2,
+            label=twin,
+        )
+        seeds = runs[runs.twin == twin]
+        ax.plot(seeds.depth, seeds[value], ".", color=color, alpha=0.5, markersize=3)
+    style.depth_axis(ax, sorted(runs.depth.unique()))
+    ax.legend(loc="upper left")
+
+
+def training_curves(steps: pd.DataFrame, *, ax: Axes) -> Axes:
+    """Loss against step, a line a depth, labelled at its end; darker is deeper."""
+    depths = sorted(steps.depth.unique())
+    shades = style.depth_colors(depths)
+    steps = steps.sort_values("step")
+    smooth = steps.assign(
+        loss=steps.groupby("run_id").loss.transform(lambda loss: loss.rolling(WINDOW, 1).mean())
+    )
+    summary = intervals_by(smooth, ["depth", "step"], "loss", log=True)
+    for depth in depths:
+        line = summary[summary.depth == depth]
+        ax.plot(line.step, line["mean"], color=shades[depth], label=str(depth))
+        ax.fill_between(line.step, line.low, line.high, color=shades[depth], alpha=0.15, lw=0)
+    ax.set_yscale("log")
+    ax.set_xlabel("step")
+    ax.set_ylabel("training loss (nats)")
+    ax.legend(title="depth", loc="lower left")
+    return ax
+
+
+def error_table(runs: pd.DataFrame) -> str:
+    """A Markdown table: training error by depth, and the paired difference of the twins.
+
+    Raises:
+        GradflowError: there is no run that ended with an error.
+    """
+    ended = runs.dropna(subset="final_train_error")
+    if ended.empty:
+        raise GradflowError("every run of the study diverged; try a lower learning rate")
+    errors = ended.pivot_table(
+        index=["depth", "seed"], columns="twin", values="final_train_error"
+    ).reindex(columns=list(style.COLORS))
+    errors *= 100
+    lines = [
+        "| depth | plain, training error % | residual, training error % "
+        "| plain - residual, points (95 % t interval) | seeds |",
+        "| ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for depth, group in errors.groupby("depth"):
+        plain, residual = (t_interval(group[twin].dropna()) for twin in style.COLORS)
+        gap = t_interval((group.plain - group.residual).dropna())
+        lines.append(
+            f"| {depth} | {_mean(plain.mean)} | {_mean(residual.mean)} "
+            f"| {_mean(gap.mean)} ({_mean(gap.low)} ... {_mean(gap.high)}) | {len(group)} |"
+        )
+    return "\n".join(lines)
+
+
+def _mean(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.1f}"
+
+
+if __name__ == "__main__":
+    run_script(analyse, __doc__)

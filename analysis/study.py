@@ -1,0 +1,148 @@
+"""A study's records as tidy frames: which runs, of one setting, plain and residual named."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from gradflow.config.identity import NOT_IDENTITY
+from gradflow.errors import GradflowError
+from gradflow.records import SCHEMAS, read_records, read_runs
+
+SWEPT = ("network_depth", "network_skip", "seed")
+OUTCOMES = (
+    "run_id",
+    "status",
+    "n_parameters",
+    "macs",
+    "final_train_error",
+    "final_test_error",
+    "final_train_loss",
+    "steps_done",
+    "diverged_at",
+    "code_version",
+    "torch_version",
+)
+NAMES = {True: "residual", False: "plain"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs that a figure is made from.
+
+    runs: the runs table, with `depth` and `twin` ("plain" or "residual") as columns.
+    notes: what the reader of a figure must know: runs left out, diverged or unfinished.
+    """
+
+    folder: Path
+    runs: pd.DataFrame
+    notes: tuple[str, ...]
+
+    def records(self, table: str, columns: Sequence[str], **where: object) -> pd.DataFrame:
+        """A table of these runs with `depth`, `twin` and `seed` beside its columns."""
+        rows = read_records(
+            self.folder,
+            table,
+            columns=["run_id", *columns],
+            where={"run_id": list(self.runs.run_id), **where},
+        )
+        return rows.merge(self.runs[["run_id", "depth", "twin", "seed"]], on="run_id")
+
+    @property
+    def provenance(self) -> str:
+        """One line: the study, how many runs, which code."""
+        code = ", ".join(sorted(self.runs.code_version.unique()))
+        seeds = self.runs.seed.nunique()
+        return f"{self.folder.name}: {len(self.runs)} runs, {seeds} seeds; code {code}"
+
+
+def load_study(folder: Path, where: dict[str, str] | None = None) -> Study:
+    """The runs of a study that share one setting: all but depth, skip and seed equal.
+
+    Where a folder holds several settings, the one with most runs is taken and a note says
+    what was left out; `where` (column -> value as text) chooses.
+
+    Raises:
+        GradflowError: no such folder, no finished run, or none that `where` matches.
+    """
+    runs = read_runs(folder)
+    notes = []
+    begun = {path.parent.name for path in folder.glob("*/config.yaml")}
+    if unfinished := len(begun - set(runs.run_id)):
+        notes.append(f"{unfinished} runs have not finished and are left out")
+    for column, value in (where or {}).items():
+        if column not in runs.columns:
+            raise GradflowError(
+                f"--where {column}: no such column; valid: {', '.join(runs.columns)}"
+            )
+        found = sorted(runs[column].astype(str).unique())
+        runs = runs[runs[column].astype(str) == value]
+        if runs.empty:
+            raise GradflowError(
+                f"--where {column}={value}: no such run; there are {', '.join(found)}"
+            )
+    runs, left_out = _largest_setting(runs)
+    notes += left_out
+    if len(versions := runs.code_version.unique()) > 1:
+        notes.append(f"runs of {len(versions)} code versions: {', '.join(sorted(versions))}")
+    if diverged := int((runs.status == "diverged").sum()):
+        notes.append(f"{diverged} runs diverged and have no final error")
+    runs = runs.assign(depth=runs.network_depth, twin=runs.network_skip.map(NAMES))
+    return Study(folder, runs.sort_values(["depth", "twin", "seed"]), tuple(notes))
+
+
+def _largest_setting(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    setting = [c for c in SCHEMAS["runs"].names if c not in {*SWEPT, *OUTCOMES}]
+    setting = [c for c in setting if c not in NOT_IDENTITY and runs[c].nunique(dropna=False) > 1]
+    if not setting:
+        return runs, []
+    groups = dict(list(runs.groupby(setting, dropna=False)))
+    key = max(groups, key=lambda key: len(groups[key]))
+    chosen = ", ".join(f"{c}={v}" for c, v in zip(setting, key, strict=True))
+    note = (
+        f"{len(runs) - len(groups[key])} runs of other settings left out; shown: {chosen} "
+        "(--where chooses)"
+    )
+    return groups[key], [note]
+
+
+def run_script(analyse: Callable[[Study, Sequence[str]], list[Path]], description: str) -> None:
+    """A script's command line: a study folder in, a list of written files out."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("folder", type=Path, help="a study's folder, such as outputs/degradation")
+    parser.add_argument(
+        "--where",
+        nargs="*",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="take the runs with these values in the runs table",
+    )
+    parser.add_argument("--format", default="png,pdf", help="figure formats; default: png,pdf")
+    arguments = parser.parse_args()
+    try:
+        formats = _formats(arguments.format)
+        study = load_study(arguments.folder, _pairs(arguments.where))
+        for note in study.notes:
+            print(f"note: {note}")
+        for path in analyse(study, formats):
+            print(path)
+    except GradflowError as error:
+        sys.exit(f"error: {error}")
+
+
+def _pairs(where: list[str]) -> dict[str, str]:
+    for text in where:
+        if "=" not in text:
+            raise GradflowError(f"--where {text}: must be COLUMN=VALUE, such as data_name=digits")
+    return dict(text.split("=", 1) for text in where)
+
+
+def _formats(text: str) -> list[str]:
+    formats = text.split(",")
+    for name in formats:
+        if name not in ("png", "pdf", "svg"):
+            raise GradflowError(f"--format {name}: choose among png, pdf, svg")
+    return formats

@@ -1,0 +1,99 @@
+"""One look for every figure, and one way to save it."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.study import Study
+
+# Two hues that colour-blind readers tell apart (Okabe and Ito 2008), and of different
+# lightness for print in grey; plain and residual keep them in every figure.
+COLORS = {"plain": "#D55E00", "residual": "#0072B2"}
+MARKERS = {"plain": "o", "residual": "s"}
+
+COLUMN, PAGE = 3.25, 6.75  # widths in inches: one column and a page of the usual venues
+
+RC: dict[str, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,  # TrueType: embedded and editable
+    "svg.hashsalt": "gradflow",
+}
+
+
+@contextmanager
+def figure(
+    rows: int, columns: int, *, height: float, **options: Any
+) -> Iterator[tuple[Figure, Any]]:
+    """A page-wide figure of rows x columns panels (always a 2-D array of axes), closed after."""
+    with plt.rc_context(RC):
+        made, axes = plt.subplots(rows, columns, figsize=(PAGE, height), squeeze=False, **options)
+        try:
+            yield made, axes
+        finally:
+            plt.close(made)
+
+
+def letter_panels(axes: Sequence[Axes]) -> None:
+    """a, b, c, ... at the upper left of each panel."""
+    for letter, ax in zip("abcdefgh", axes, strict=False):
+        ax.set_title(f"{letter}", loc="left", fontweight="bold")
+
+
+def depth_axis(ax: Axes, depths: Sequence[int]) -> None:
+    """Depths as ticks of a linear axis."""
+    ax.set_xticks(list(depths), [str(depth) for depth in depths])
+    ax.set_xlabel("depth (weighted layers)")
+
+
+def save(made: Figure, study: Study, name: str, caption: str, formats: Sequence[str]) -> list[Path]:
+    """Write a figure and, beside it, its caption, runs and code version as JSON.
+
+    The figure names its study, runs and code in its footer; equal records give equal bytes.
+    """
+    folder = study.folder / "figures"
+    folder.mkdir(exist_ok=True)
+    made.supxlabel(study.provenance, fontsize=5.5, color="0.45", x=0.995, ha="right")
+    dateless = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
+    paths = []
+    for kind in formats:
+        paths.append(folder / f"{name}.{kind}")
+        made.savefig(paths[-1], metadata=dateless[kind])
+    facts = {
+        "caption": caption,
+        "study": study.folder.name,
+        "runs": sorted(study.runs.run_id),
+        "code_versions": sorted(study.runs.code_version.unique()),
+        "notes": list(study.notes),
+    }
+    (folder / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
+    return paths
+
+
+def depth_colors(depths: Sequence[int]) -> dict[int, Any]:
+    """A shade of one perceptually even map for each depth, darker for deeper."""
+    shades = plt.get_cmap("viridis_r")(np.linspace(0.1, 0.95, max(len(depths), 2)))
+    return dict(zip(depths, shades, strict=False))

@@ -1,0 +1,39 @@
+"""Train one network, or a study of many.
+
+    python experiments/train.py network.depth=56 network.skip=false
+    python experiments/train.py study=degradation
+    python experiments/train.py -m network.depth=20,56 optimizer.learning_rate=0.01,0.1
+
+Every key is in conf/; `--cfg job` prints the config that a command would use.
+"""
+
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from gradflow.config import RunConfig
+from gradflow.config.door import call, main, register_schema
+
+register_schema()
+
+
+def train(config: RunConfig) -> Any:
+    from gradflow.run import execute  # torch is imported where the work is done
+
+    result = execute(config)
+    if HydraConfig.get().mode == RunMode.RUN:
+        again = " (had ended before; not done again)" if result.skipped else ""
+        print(f"{result.status}, training error {result.final_train_error}{again}\n{result.folder}")
+    return result
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="run")
+def run(cfg: DictConfig) -> Any:
+    return call(train, cfg)
+
+
+if __name__ == "__main__":
+    main(run)

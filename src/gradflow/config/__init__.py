@@ -1,0 +1,5 @@
+"""The typed config: dataclasses inside, Hydra at the door."""
+
+from gradflow.config.schema import RunConfig
+
+__all__ = ["RunConfig"]

@@ -1,0 +1,143 @@
+"""Where Hydra ends: its schema, its DictConfig made a RunConfig, its errors made one line."""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import field, fields, is_dataclass, make_dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from gradflow.config.schema import GROUPS, RunConfig
+from gradflow.errors import GradflowError
+
+
+def register_schema() -> None:
+    """Put every config class where the YAML files' defaults lists find it."""
+    store = ConfigStore.instance()
+    # A group is typed by the schema that its YAML file names, so the root leaves it open.
+    open_groups = [(group, Any, field(default=MISSING)) for group in GROUPS]
+    root = make_dataclass("RunSchema", open_groups, bases=(RunConfig,), frozen=True)
+    store.store(name="schema", node=_schema(root))
+    for group, classes in GROUPS.items():
+        for cls in classes:
+            for name in _names(cls):
+                store.store(group=group, name=f"schema_{name}", node=_schema(cls))
+
+
+def to_run_config(cfg: DictConfig) -> RunConfig:
+    """Check a composed config against a fresh schema and return it as plain frozen values.
+
+    The second check is not redundant: Hydra lets `+key=value` add keys that no schema has.
+
+    Raises:
+        GradflowError: an unknown key, a wrong type or a value out of its range.
+    """
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    plain.pop("hydra", None)
+    schema = _schema(RunConfig)
+    for group, classes in GROUPS.items():
+        by_name = {name: cls for cls in classes for name in _names(cls)}
+        name = (plain.get(group) or {}).get("name")
+        if name not in by_name:
+            raise GradflowError(f"{group}.name={name}: choose one of {', '.join(by_name)}")
+        schema[group] = _schema(by_name[name])
+    try:
+        config = OmegaConf.to_object(OmegaConf.merge(schema, plain))
+    except OmegaConfBaseException as error:
+        raise GradflowError(one_line(error)) from error
+    assert isinstance(config, RunConfig)
+    return config
+
+
+def load_run_config(path: Path) -> RunConfig:
+    """The config that a run folder keeps in its config.yaml."""
+    loaded = OmegaConf.load(path)
+    assert isinstance(loaded, DictConfig)
+    return to_run_config(loaded)
+
+
+def save_run_config(config: RunConfig, path: Path) -> None:
+    """Write a config as YAML; `load_run_config` reads it back equal."""
+    OmegaConf.save(OmegaConf.structured(config), path)
+
+
+def call(function: Callable[[RunConfig], Any], cfg: DictConfig) -> Any:
+    """`function` of the checked config; what a Hydra task function does.
+
+    In a single run the user's mistake ends the process with one line. In a sweep it is
+    raised, so that the launcher can let the other runs go on.
+    """
+    try:
+        return function(to_run_config(cfg))
+    except GradflowError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        raise SystemExit(f"error: {error}") from None
+
+
+def main(app: Callable[[], Any]) -> None:
+    """Run a Hydra application; a user's mistake is one line on stderr and exit status 1."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
+    try:
+        app()
+    except (GradflowError, HydraException, OmegaConfBaseException) as error:
+        sys.exit(f"error: {one_line(error)}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on with the runs that are not finished")
+
+
+def one_line(error: BaseException) -> str:
+    """What is wrong and what would be valid, from Hydra's and OmegaConf's longer messages."""
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        options = sorted(o for o in error.options if not o.startswith("schema"))
+        return (
+            f"{error.missing_cfg_file}: no such file in conf/; choose one of {', '.join(options)}"
+        )
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+            return _unknown_key(cause)
+        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+            return f"{cause.full_key}: {str(cause).splitlines()[0]}"
+        cause = cause.__cause__
+    return " ".join(str(error).split())
+
+
+def _unknown_key(error: OmegaConfBaseException) -> str:
+    valid = sorted(map(str, error.parent_node or ()))  # a node iterates over its keys
+    near = difflib.get_close_matches(str(error.key), valid, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{error.full_key}: no such key; {hint}valid here: {', '.join(valid)}"
+
+
+def _names(cls: type) -> tuple[str, ...]:
+    """The names that a group's class answers to."""
+    assert is_dataclass(cls)
+    [name] = [entry for entry in fields(cls) if entry.name == "name"]
+    names: tuple[str, ...] = name.metadata["choices"]
+    return names
+
+
+def _schema(cls: type) -> DictConfig:
+    """A config class as a node that Hydra may still write to (a frozen class is read-only)."""
+    node = OmegaConf.structured(cls)
+    assert isinstance(node, DictConfig)
+    _unlock(node)
+    return node
+
+
+def _unlock(node: DictConfig) -> None:
+    node._set_flag("readonly", None)
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_missing():
+            _unlock(child)

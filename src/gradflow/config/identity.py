@@ -1,0 +1,27 @@
+"""What makes two runs the same run."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+from gradflow.config.schema import RunConfig
+
+NOT_IDENTITY = frozenset({"study_name", "study_analysis", "output_root", "data_folder"})
+"""Keys that change where a run's records lie, but no number in them."""
+
+
+def flatten(config: RunConfig) -> dict[str, Any]:
+    """The values that can change a recorded number, as `group_key: scalar`."""
+    flat: dict[str, Any] = {}
+    for name, value in asdict(config).items():
+        parts = {f"{name}_{k}": v for k, v in value.items()} if isinstance(value, dict) else {}
+        for key, scalar in (parts or {name: value}).items():
+            flat[key] = json.dumps(scalar) if isinstance(scalar, list | tuple) else scalar
+    return {key: scalar for key, scalar in flat.items() if key not in NOT_IDENTITY}
+
+
+def run_id(config: RunConfig, data_fingerprint: str) -> str:
+    """Twelve hexadecimal digits: equal exactly where all that changes a number is equal."""
+    facts = flatten(config) | {"data_fingerprint": data_fingerprint}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,210 @@
+"""The typed config of a run: what can be set, its default, its range.
+
+Every key that the command line knows is a field here. The classes are frozen; a value
+that has passed the door is never checked again.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from omegaconf import MISSING
+
+from gradflow.config.fields import Checked, choice, number
+
+
+@dataclass(frozen=True)
+class NetworkConfig(Checked):
+    """What every family has: a name, a depth, a width and the skip."""
+
+    GROUP: ClassVar[str] = "network"
+    name: str = MISSING
+    depth: int = MISSING
+    width: int = number(MISSING, at_least=1)
+    skip: bool = True
+
+
+@dataclass(frozen=True)
+class CifarResNetConfig(NetworkConfig):
+    """The 6n+2 family of He et al. 2015, section 4.2 (three stages of n basic blocks)."""
+
+    name: str = choice("cifar_resnet")
+    depth: int = number(20, at_least=8)
+    width: int = number(16, at_least=1)
+    norm: str = choice("batch", "none")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.depth - 2) % 6:
+            below = self.depth - (self.depth - 2) % 6
+            self.refuse("depth", f"depth must be 6n+2; the nearest are {below} and {below + 6}")
+
+
+@dataclass(frozen=True)
+class DataConfig(Checked):
+    """A data set, how much of it, and how it is fed."""
+
+    GROUP: ClassVar[str] = "data"
+    name: str = MISSING
+    batch_size: int = number(64, at_least=2)
+    subset: int | None = number(None, at_least=1)
+    augment: bool = False
+
+
+@dataclass(frozen=True)
+class DigitsConfig(DataConfig):
+    """scikit-learn's handwritten digits: 1,437 training and 360 test images, 1x8x8."""
+
+    name: str = choice("digits")
+
+
+@dataclass(frozen=True)
+class Cifar10Config(DataConfig):
+    """CIFAR-10 from a folder of parquet files with the columns `img` and `label`."""
+
+    name: str = choice("cifar10")
+    batch_size: int = number(128, at_least=2)
+    folder: str = "data/cifar10"
+    augment: bool = True
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(Checked):
+    """What every optimiser has. Weight decay acts on every parameter, as in He et al. 2015."""
+
+    GROUP: ClassVar[str] = "optimizer"
+    name: str = MISSING
+    learning_rate: float = number(MISSING, above=0)
+    weight_decay: float = number(1e-4, at_least=0)
+
+
+@dataclass(frozen=True)
+class SGDConfig(OptimizerConfig):
+    """Stochastic gradient descent with momentum."""
+
+    name: str = choice("sgd")
+    learning_rate: float = number(0.05, above=0)
+    momentum: float = number(0.9, at_least=0, below=1)
+
+
+@dataclass(frozen=True)
+class AdamWConfig(OptimizerConfig):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
+    name: str = choice("adamw")
+    learning_rate: float = number(1e-3, above=0)
+    weight_decay: float = number(1e-2, at_least=0)
+    beta1: float = number(0.9, at_least=0, below=1)
+    beta2: float = number(0.999, at_least=0, below=1)
+
+
+@dataclass(frozen=True)
+class ScheduleConfig(Checked):
+    """A learning rate as a function of the step; `optimizer.learning_rate` is its peak."""
+
+    GROUP: ClassVar[str] = "schedule"
+    name: str = MISSING
+
+
+@dataclass(frozen=True)
+class ConstantConfig(ScheduleConfig):
+    """The peak at every step."""
+
+    name: str = choice("constant")
+
+
+@dataclass(frozen=True)
+class MultiStepConfig(ScheduleConfig):
+    """He et al. 2015: `factor` at each milestone; a warm-up below the peak, then the peak."""
+
+    name: str = choice("multi_step")
+    milestones: tuple[int, ...] = (32_000, 48_000)
+    factor: float = number(0.1, above=0, at_most=1)
+    warmup_steps: int = number(0, at_least=0)
+    warmup_factor: float = number(0.1, above=0, at_most=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if list(self.milestones) != sorted(set(self.milestones)) or min(self.milestones) < 1:
+            self.refuse("milestones", "must be rising steps from 1 on, such as [32000,48000]")
+
+
+@dataclass(frozen=True)
+class CosineConfig(ScheduleConfig):
+    """From the peak to 0 along half a cosine (Loshchilov and Hutter 2017)."""
+
+    name: str = choice("cosine")
+
+
+@dataclass(frozen=True)
+class OneCycleConfig(ScheduleConfig):
+    """Up from peak/start_divisor, then down to near 0, both along half a cosine (Smith 2018)."""
+
+    name: str = choice("one_cycle")
+    rise: float = number(0.3, above=0, below=1)
+    start_divisor: float = number(25.0, at_least=1)
+    end_divisor: float = number(1e4, at_least=1)
+
+
+@dataclass(frozen=True)
+class ProbeConfig(Checked):
+    """When gradients are measured: every `every` steps, the first and the last step always."""
+
+    GROUP: ClassVar[str] = "probe"
+    name: str = choice("every", "off")
+    every: int = number(5, at_least=1)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig(Checked):
+    """When loss and error are taken in evaluation mode; always after the last step."""
+
+    GROUP: ClassVar[str] = "evaluation"
+    every: int = number(75, at_least=1)
+    images: int | None = number(None, at_least=1)
+
+
+@dataclass(frozen=True)
+class StudyConfig(Checked):
+    """The sweep that a run belongs to: its folder's name and the analysis that ends it."""
+
+    GROUP: ClassVar[str] = "study"
+    name: str = "scratch"
+    analysis: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name or "/" in self.name or self.name.startswith("."):
+            self.refuse("name", "must be a plain folder name, such as degradation")
+
+
+@dataclass(frozen=True)
+class RunConfig(Checked):
+    """One training of one network from one seed."""
+
+    network: NetworkConfig = MISSING
+    data: DataConfig = MISSING
+    optimizer: OptimizerConfig = MISSING
+    schedule: ScheduleConfig = MISSING
+    probe: ProbeConfig = MISSING
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    seed: int = number(0, at_least=0)
+    steps: int = number(150, at_least=1)
+    device: str = choice("cpu", "cuda")
+    dtype: str = choice("float32", "float64")
+    threads: int = number(1, at_least=1)
+    study: StudyConfig = field(default_factory=StudyConfig)
+    output_root: str = "outputs"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.data.subset is not None and self.data.subset < self.data.batch_size:
+            self.data.refuse("subset", f"must be >= data.batch_size={self.data.batch_size}")
+
+
+GROUPS: dict[str, tuple[type[Checked], ...]] = {
+    "network": (CifarResNetConfig,),
+    "data": (DigitsConfig, Cifar10Config),
+    "optimizer": (SGDConfig, AdamWConfig),
+    "schedule": (ConstantConfig, MultiStepConfig, CosineConfig, OneCycleConfig),
+    "probe": (ProbeConfig,),
+}
+"""Config group -> the classes that `group=name` chooses from."""

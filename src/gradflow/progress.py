@@ -1,0 +1,98 @@
+"""Where a run reports how far it is, to a bar of its own or to the study's, and how it ended."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+
+class Progress(NamedTuple):
+    """How far a run is; `loss` is the last mini-batch's."""
+
+    run: str
+    step: int
+    steps: int
+    loss: float
+
+
+class RunResult(NamedTuple):
+    """Where a run's records are, how it ended, and whether it had ended before."""
+
+    folder: Path
+    status: str
+    skipped: bool
+    final_train_error: float | None
+
+
+Reporter = Callable[[Progress], None]
+
+_REPORTER: ContextVar[Reporter | None] = ContextVar("reporter", default=None)
+
+
+@contextmanager
+def reporting_to(reporter: Reporter) -> Iterator[None]:
+    """Send the reports of runs inside this block to `reporter`; a launcher's side of it."""
+    token = _REPORTER.set(reporter)
+    try:
+        yield
+    finally:
+        _REPORTER.reset(token)
+
+
+@contextmanager
+def reporter(run: str, steps: int) -> Iterator[Reporter]:
+    """Where one run reports to: a surrounding launcher, else a bar; nothing off a terminal."""
+    outer = _REPORTER.get()
+    if outer is not None:
+        yield outer
+        return
+    with tqdm(total=steps, desc=run, unit="step", disable=not sys.stderr.isatty()) as bar:
+
+        def show(progress: Progress) -> None:
+            bar.update(progress.step - bar.n)
+            bar.set_postfix(loss=f"{progress.loss:.3g}")
+
+        yield show
+
+
+class StudyBar:
+    """One bar for all runs of a study: runs done, time left, current losses."""
+
+    def __init__(self, runs: int):
+        self._bar = tqdm(
+            total=runs,
+            unit="run",
+            bar_format="{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}{postfix}]",
+            disable=not sys.stderr.isatty(),
+        )
+        self._running: dict[str, Progress] = {}
+        self._ended = 0
+
+    def __enter__(self) -> "StudyBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, progress: Progress) -> None:
+        """Take note of a run's report."""
+        self._running[progress.run] = progress
+        if progress.step == progress.steps:
+            del self._running[progress.run]
+        self._refresh()
+
+    def end_run(self) -> None:
+        """Take note that a run, whichever, has ended."""
+        self._ended += 1
+        self._refresh()
+
+    def _refresh(self) -> None:
+        begun = sum(p.step / p.steps for p in self._running.values())
+        self._bar.n = min(self._ended + begun, self._bar.total)
+        self._bar.set_description_str(f"{self._ended}/{self._bar.total} runs", refresh=False)
+        losses = (f"{p.run} loss {p.loss:.2g}" for p in self._running.values())
+        self._bar.set_postfix_str(", ".join(losses))

@@ -1,0 +1,111 @@
+"""The columns of every table, in one place. A row is one measurement."""
+
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_origin
+
+import pyarrow as pa
+
+from gradflow.config.identity import NOT_IDENTITY
+from gradflow.config.schema import GROUPS, RunConfig
+
+KEY = [("run_id", pa.string())]
+
+
+def _config_columns() -> list[tuple[str, pa.DataType]]:
+    """A column for every value of a config that can change a number, named group_key."""
+    columns = {}
+    for entry in fields(RunConfig):
+        classes = GROUPS.get(entry.name, (entry.type,) if is_dataclass(entry.type) else ())
+        if not classes:
+            columns[entry.name] = _arrow_type(entry.type)
+        for cls in classes:
+            for part in fields(cls):  # type: ignore[arg-type]
+                columns[f"{entry.name}_{part.name}"] = _arrow_type(part.type)
+    return [(name, kind) for name, kind in columns.items() if name not in NOT_IDENTITY]
+
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    """`int | None` as int64, and so on; a sequence as text."""
+    scalars = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    options = (hint,) if get_origin(hint) is tuple else get_args(hint) or (hint,)
+    return next((scalars[option] for option in options if option in scalars), pa.string())
+
+
+SCHEMAS: dict[str, pa.Schema] = {
+    # One row a run, written when it ends; status is finished or diverged.
+    "runs": pa.schema(
+        [
+            *KEY,
+            ("status", pa.string()),
+            *_config_columns(),
+            ("data_fingerprint", pa.string()),
+            ("n_parameters", pa.int64()),
+            ("macs", pa.int64()),  # multiply-accumulates of one image's forward pass
+            ("final_train_error", pa.float64()),  # share of wrong answers, 0 ... 1
+            ("final_test_error", pa.float64()),
+            ("final_train_loss", pa.float64()),  # nats an image
+            ("steps_done", pa.int64()),
+            ("diverged_at", pa.int64()),  # the step whose loss was not finite
+            ("code_version", pa.string()),
+            ("torch_version", pa.string()),
+        ]
+    ),
+    # One row each time a process worked on a run: all that may differ between equal runs.
+    "attempts": pa.schema(
+        [
+            *KEY,
+            ("started", pa.timestamp("ms", tz="UTC")),
+            ("ended", pa.timestamp("ms", tz="UTC")),
+            ("wall_seconds", pa.float64()),
+            ("host", pa.string()),
+            ("code_version", pa.string()),
+            ("git_commit", pa.string()),
+            ("torch_version", pa.string()),
+            ("error", pa.string()),
+            ("traceback", pa.string()),
+        ]
+    ),
+    # One row a training step, measured on its mini-batch before the update.
+    "steps": pa.schema(
+        [
+            *KEY,
+            ("step", pa.int32()),
+            ("epoch", pa.int32()),
+            ("loss", pa.float32()),
+            ("error", pa.float32()),
+            ("learning_rate", pa.float32()),
+            ("grad_norm", pa.float32()),  # over all parameters together
+        ]
+    ),
+    # One row an evaluation of a split after `step` updates, in evaluation mode.
+    "evaluations": pa.schema(
+        [
+            *KEY,
+            ("step", pa.int32()),
+            ("split", pa.string()),
+            ("loss", pa.float64()),
+            ("error", pa.float64()),
+        ]
+    ),
+    # One row a weighted layer at a measured step; the norm is of the weight's gradient.
+    "layers": pa.schema(
+        [
+            *KEY,
+            ("step", pa.int32()),
+            ("layer_index", pa.int32()),
+            ("layer_name", pa.string()),
+            ("block_index", pa.int32()),  # null in the stem and the head
+            ("kind", pa.string()),
+            ("grad_norm", pa.float32()),
+        ]
+    ),
+    # One row a block at a measured step, and one more for the head's input.
+    "blocks": pa.schema(
+        [
+            *KEY,
+            ("step", pa.int32()),
+            ("block_index", pa.int32()),
+            ("input_grad_norm", pa.float32()),  # over the batch, of d(mean loss)/d(input)
+        ]
+    ),
+}

@@ -1,0 +1,121 @@
+"""One run from config to finished folder."""
+
+import shutil
+import time
+import traceback
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from torch.utils.flop_counter import FlopCounterMode
+
+from gradflow import runtime
+from gradflow.config import RunConfig
+from gradflow.config.door import save_run_config
+from gradflow.config.identity import flatten, run_id
+from gradflow.config.schema import NetworkConfig
+from gradflow.data import Dataset, load_dataset
+from gradflow.networks import ResNet, build_network, count_parameters
+from gradflow.progress import Reporter, RunResult, reporter
+from gradflow.records import SCHEMAS, RecordWriter, read_records
+from gradflow.training import train
+
+
+def execute(config: RunConfig) -> RunResult:
+    """Train the network that `config` describes and leave one run folder.
+
+    The folder is <output_root>/<study>/<run id>. A run that has ended already is not
+    done again; one that was interrupted begins anew.
+
+    Raises:
+        GradflowError: the data, the device or the folder cannot be used; nothing is left
+            behind that reads as a run.
+    """
+    runtime.prepare_torch(config)
+    root = Path(config.output_root)
+    dataset = load_dataset(config.data, root / ".cache")
+    identity = run_id(config, dataset.fingerprint)
+    folder = root / config.study.name / identity
+    locks = root / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"{config.study.name}-{identity}.lock"):
+        if (folder / "runs").is_dir():
+            row = read_records(folder, "runs").iloc[0]
+            return RunResult(folder, row.status, True, row.final_train_error)
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        save_run_config(config, folder / "config.yaml")
+        with reporter(label(config.network, config.seed), config.steps) as report:
+            return _attempt(config, dataset, folder, report)
+
+
+def label(network: NetworkConfig, seed: int) -> str:
+    """A short name for people, such as plain-56 seed 0."""
+    return f"{'residual' if network.skip else 'plain'}-{network.depth} seed {seed}"
+
+
+def _attempt(config: RunConfig, dataset: Dataset, folder: Path, report: Reporter) -> RunResult:
+    started = datetime.now(UTC)
+    clock = time.perf_counter()
+    error: BaseException | None = None
+    with RecordWriter(folder, folder.name) as writer:
+        try:
+            row = _train_and_summarise(config, dataset, writer, report)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            writer.add(
+                "attempts",
+                started=started,
+                ended=datetime.now(UTC),
+                wall_seconds=time.perf_counter() - clock,
+                host=runtime.host(),
+                code_version=runtime.code_version(),
+                git_commit=runtime.git_commit(),
+                torch_version=torch.__version__,
+                error=None if error is None else f"{type(error).__name__}: {error}",
+                traceback=None if error is None else traceback.format_exc(),
+            )
+        # The row of the runs table says that a run has ended, so it is written after all others.
+        writer.flush()
+        writer.add("runs", **row)
+    return RunResult(folder, row["status"], False, row["final_train_error"])
+
+
+def _train_and_summarise(
+    config: RunConfig, dataset: Dataset, writer: RecordWriter, report: Reporter
+) -> dict[str, Any]:
+    """Train, and the row of the runs table that says how it ended."""
+    channels, *size = dataset.train_images.shape[1:]
+    network = build_network(config.network, channels, dataset.classes, config.seed)
+    macs = count_macs(network, (channels, *size))
+    network = network.to(config.device, getattr(torch, config.dtype))
+    # On a CPU the 6n+2 networks step 1.1 to 1.3 times faster so, with the same records.
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    name = label(config.network, config.seed)
+    outcome = train(config, network, dataset.to(config.device), writer, report, name)
+    return {
+        # A key that the chosen group class does not have stays null.
+        **dict.fromkeys(SCHEMAS["runs"].names[1:]),
+        **flatten(config),
+        **asdict(outcome),
+        "status": "finished" if outcome.diverged_at is None else "diverged",
+        "data_fingerprint": dataset.fingerprint,
+        "n_parameters": count_parameters(network),
+        "macs": macs,
+        "code_version": runtime.code_version(),
+        "torch_version": torch.__version__,
+    }
+
+
+def count_macs(network: ResNet, image_shape: tuple[int, ...]) -> int:
+    """Multiply-accumulates of one image's forward pass, counted by torch."""
+    network.eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, *image_shape))
+    return int(counter.get_total_flops()) // 2  # torch counts a multiply-accumulate as two

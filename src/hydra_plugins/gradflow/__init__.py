@@ -1,0 +1,1 @@
+"""Hydra plugins of this project: the local launcher and the end of a study."""

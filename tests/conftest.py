@@ -1,0 +1,32 @@
+"""Shared fixtures: small configs, and folders that the tests may fill."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.small import small_config
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # two test processes share two cores
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for decoded data sets, kept for the session."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study: depths 8 and 14, plain and residual, two seeds, a few steps."""
+    from gradflow.run import execute
+
+    root = tmp_path_factory.mktemp("outputs")
+    for depth in (8, 14):
+        for skip in (False, True):
+            for seed in (0, 1):
+                execute(small_config(root, depth=depth, skip=skip, seed=seed, study="small"))
+    return root / "small"

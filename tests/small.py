@@ -1,0 +1,44 @@
+"""Configs small enough to train in a second."""
+
+from pathlib import Path
+
+from gradflow.config.schema import (
+    CifarResNetConfig,
+    DigitsConfig,
+    EvaluationConfig,
+    OneCycleConfig,
+    OptimizerConfig,
+    ProbeConfig,
+    RunConfig,
+    SGDConfig,
+    StudyConfig,
+)
+
+REAL_CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10"
+
+
+def small_config(
+    root: Path,
+    *,
+    depth: int = 8,
+    skip: bool = True,
+    seed: int = 0,
+    steps: int = 8,
+    probe: ProbeConfig | None = None,
+    optimizer: OptimizerConfig | None = None,
+    study: str = "scratch",
+    **options: object,
+) -> RunConfig:
+    return RunConfig(
+        network=CifarResNetConfig(depth=depth, width=4, skip=skip),
+        data=DigitsConfig(batch_size=32, subset=128),
+        optimizer=optimizer or SGDConfig(),
+        schedule=OneCycleConfig(),
+        probe=probe or ProbeConfig(every=3),
+        evaluation=EvaluationConfig(every=4),
+        seed=seed,
+        steps=steps,
+        study=StudyConfig(name=study),
+        output_root=str(root),
+        **options,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,187 @@
+"""Figures and tables: right numbers, no mutation, no torch, and where they came from."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+
+from analysis import degradation, gradient_highway, style
+from analysis.study import load_study
+from gradflow.errors import GradflowError
+from gradflow.records import RecordWriter, read_records
+from gradflow.run import execute
+from tests.small import small_config
+
+
+@pytest.fixture
+def study(study_folder):
+    return load_study(study_folder)
+
+
+@pytest.fixture
+def ax():
+    figure, ax = plt.subplots()
+    yield ax
+    plt.close(figure)
+
+
+def test_analysis_never_imports_torch():
+    code = (
+        "import sys, analysis.degradation, analysis.gradient_highway; print('torch' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+
+
+def test_a_study_names_its_twins(study):
+    assert study.runs.groupby(["depth", "twin"]).seed.apply(list).to_dict() == {
+        (depth, twin): [0, 1] for depth in (8, 14) for twin in ("plain", "residual")
+    }
+    assert study.notes == ()
+
+
+def plots(study):
+    layers = study.records("layers", ["step", "layer_index", "grad_norm"])
+    blocks = study.records("blocks", ["step", "block_index", "input_grad_norm"])
+    steps = study.records("steps", ["step", "loss"])
+    runs = study.runs.assign(error=study.runs.final_train_error * 100)
+    return [
+        (degradation.error_against_depth, (runs,)),
+        (degradation.loss_against_depth, (runs,)),
+        (degradation.training_curves, (steps[steps.twin == "plain"],)),
+        (gradient_highway.profile, (layers[layers.step == 0], "layer_index", "grad_norm")),
+        (
+            gradient_highway.ratio_against_depth,
+            (gradient_highway.end_ratios(blocks[blocks.step == 0]),),
+        ),
+    ]
+
+
+def test_plots_return_their_axes_and_leave_the_frame_alone(study, ax):
+    for plot, (frame, *rest) in plots(study):
+        before = frame.copy(deep=True)
+        assert plot(frame, *rest, ax=ax) is ax
+        pd.testing.assert_frame_equal(frame, before)
+
+
+def test_error_curve_shows_the_mean_over_seeds(study, ax):
+    runs = study.runs.assign(error=study.runs.final_train_error * 100)
+    degradation.error_against_depth(runs, ax=ax)
+    drawn = {c.get_label(): c[0].get_xydata() for c in ax.containers}
+    for twin in ("plain", "residual"):
+        expected = [
+            [d, runs[(runs.depth == d) & (runs.twin == twin)].error.mean()] for d in (8, 14)
+        ]
+        np.testing.assert_allclose(drawn[twin], expected)
+
+
+def test_end_ratio_by_hand():
+    rows = [
+        (run, depth, block, norm)
+        for run, depth, norms in (("a", 8, [6.0, 5.0, 3.0, 1.0]), ("b", 14, [8.0, 4.0, 7.0]))
+        for block, norm in enumerate(norms)
+    ]
+    frame = pd.DataFrame(rows, columns=["run_id", "depth", "block_index", "input_grad_norm"])
+    ratios = (
+        gradient_highway.end_ratios(frame.assign(twin="plain", seed=0)).set_index("run_id").ratio
+    )
+    assert ratios.to_dict() == {"a": 2.0, "b": 2.0}  # 6 / 3 and 8 / 4: the last is the head's input
+
+
+def test_table_has_the_paired_difference(study):
+    table = degradation.error_table(study.runs)
+    runs = study.runs[study.runs.depth == 14].sort_values("seed")
+    plain, residual = (
+        100 * runs[runs.twin == twin].final_train_error.to_numpy() for twin in ("plain", "residual")
+    )
+    gap = plain - residual
+    low, high = gap.mean() + scipy.stats.t.ppf([0.025, 0.975], 1) * gap.std(ddof=1) / np.sqrt(2)
+    [row] = [line for line in table.splitlines() if line.startswith("| 14 ")]
+    assert row == (
+        f"| 14 | {plain.mean():.1f} | {residual.mean():.1f} "
+        f"| {gap.mean():.1f} ({low:.1f} ... {high:.1f}) | 2 |"
+    )
+
+
+def test_every_figure_says_where_it_came_from(study, tmp_path):
+    copy = tmp_path / "small"
+    shutil.copytree(study.folder, copy)
+    moved = load_study(copy)
+    paths = [*degradation.analyse(moved, ["png"]), *gradient_highway.analyse(moved, ["png"])]
+    figures = [path for path in paths if path.suffix == ".png"]
+    assert len(figures) == 5
+    for path in figures:
+        facts = json.loads(path.with_suffix(".json").read_text())
+        assert facts["runs"] == sorted(study.runs.run_id)
+        assert facts["code_versions"] == list(study.runs.code_version.unique())
+        assert "interval" in facts["caption"] or "mean over seeds" in facts["caption"]
+
+
+def test_figures_are_byte_identical_when_made_twice(study_folder, tmp_path):
+    copy = tmp_path / "small"
+    shutil.copytree(study_folder, copy)
+    kinds = ["png", "pdf", "svg"]
+    first = {p: p.read_bytes() for p in degradation.analyse(load_study(copy), kinds)}
+    second = {p: p.read_bytes() for p in degradation.analyse(load_study(copy), kinds)}
+    assert first == second
+
+
+def test_settings_are_never_mixed_silently(study_folder, tmp_path):
+    copy = tmp_path / "small"
+    shutil.copytree(study_folder, copy)
+    execute(small_config(tmp_path, steps=9, study="small"))
+    study = load_study(copy)
+    assert len(study.runs) == 8
+    assert "1 runs of other settings left out; shown: steps=8" in study.notes[0]
+    assert load_study(copy, {"steps": "9"}).runs.steps.tolist() == [9]
+    with pytest.raises(GradflowError, match="--where steps=7: no such run; there are 8, 9"):
+        load_study(copy, {"steps": "7"})
+    with pytest.raises(GradflowError, match="--where stepz: no such column"):
+        load_study(copy, {"stepz": "7"})
+
+
+def test_unfinished_diverged_and_older_runs_are_told(study_folder, tmp_path):
+    copy = tmp_path / "small"
+    shutil.copytree(study_folder, copy)
+    (copy / "begun").mkdir()
+    (copy / "begun" / "config.yaml").write_text("seed: 9\n")
+    row = read_records(study_folder, "runs").iloc[0].to_dict() | {
+        "seed": 7,
+        "status": "diverged",
+        "final_train_error": None,
+        "final_test_error": None,
+        "final_train_loss": None,
+        "diverged_at": 3,
+        "code_version": "0.0.1+old",
+    }
+    row = {k: (None if pd.isna(v) else v) for k, v in row.items() if k != "run_id"}
+    with RecordWriter(copy / "odd", "odd") as writer:
+        writer.add("runs", **row)
+    notes = load_study(copy).notes
+    assert notes[0] == "1 runs have not finished and are left out"
+    assert notes[1].startswith("runs of 2 code versions: 0.0.1+old")
+    assert notes[2] == "1 runs diverged and have no final error"
+
+
+def test_a_study_of_diverged_runs_is_refused(study):
+    runs = study.runs.assign(final_train_error=np.nan)
+    with pytest.raises(GradflowError, match="every run of the study diverged"):
+        degradation.error_table(runs)
+
+
+def test_colours_differ_for_every_reader_and_in_grey():
+    """Relative luminance (WCAG 2, definition): different enough to tell the twins apart in grey."""
+
+    def luminance(color):
+        channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+    plain, residual = (luminance(style.COLORS[twin]) for twin in ("plain", "residual"))
+    assert (max(plain, residual) + 0.05) / (min(plain, residual) + 0.05) > 1.3
+    assert style.MARKERS["plain"] != style.MARKERS["residual"]

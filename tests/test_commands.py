@@ -1,0 +1,171 @@
+"""The commands of README.md, as a user types them."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gradflow.records import read_records, read_runs
+
+ROOT = Path(__file__).parents[1]
+QUICK = ("data.subset=128", "data.batch_size=32", "network.width=2", "steps=6", "probe.every=5")
+
+
+def command(script, *arguments):
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=280,
+    )
+
+
+def train(root, *arguments):
+    return command("experiments/train.py", *arguments, f"output_root={root}")
+
+
+def refused(done, told):
+    """One line on stderr, no traceback, a status that is not 0."""
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert told in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["network.dpeth=8"], "network.dpeth: no such key; did you mean depth?"),
+        (["+network.dpeth=8"], "network.dpeth: no such key; did you mean depth?"),
+        (["network.depth=57"], "network.depth=57: depth must be 6n+2; the nearest are 56 and 62"),
+        (["optimizer.learning_rate=-1"], "optimizer.learning_rate=-1.0: must be > 0"),
+        (["optimizer.learning_rate=fast"], "optimizer.learning_rate: Value 'fast'"),
+        (
+            ["study=degradatoin"],
+            "study/degradatoin: no such file in conf/; choose one of degradation",
+        ),
+        (["network=vgg"], "network/vgg: no such file in conf/; choose one of cifar_resnet"),
+        (["network.depth=8,14"], "network.depth=8,14"),
+        (["-m", "network.depth=8,9"], "network.depth=9: depth must be 6n+2"),
+        (["study=degradation", "network.depth=8,9"], "network.depth=9: depth must be 6n+2"),
+        (["study=degradation", "steps=-1"], "steps=-1: must be >= 1"),
+        (["data=cifar10", "data.folder=/nowhere"], "data.folder=/nowhere: no such folder"),
+        (["data.subset=9999"], "data.subset=9999: the training split has 1437 images"),
+        (["device=cuda"], "device=cuda: no CUDA device here"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, arguments, told):
+    if arguments == ["device=cuda"]:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a CUDA device")
+    refused(train(tmp_path, *arguments), told)
+    assert not [p for p in tmp_path.glob("*/*") if not p.parent.name.startswith(".")]
+
+
+def test_bad_data_folder_in_a_study_is_told_once(tmp_path):
+    done = train(
+        tmp_path,
+        "study=degradation",
+        "data=cifar10",
+        "data.folder=/nowhere",
+        "network.depth=8",
+        "seed=0",
+    )
+    refused(done, "data.folder=/nowhere: no such folder")
+    assert "2 runs" in done.stderr
+    assert "2 runs: 2 failed" in done.stdout
+
+
+@pytest.mark.parametrize("script", ["degradation", "gradient_highway"])
+def test_analysis_of_bad_folders_is_one_line(tmp_path, script):
+    (tmp_path / "empty").mkdir()
+    half = tmp_path / "half" / "abc"
+    half.mkdir(parents=True)
+    (half / "config.yaml").write_text("seed: 0\n")
+    for name, told in (
+        ("nowhere", "nowhere: no such folder"),
+        ("empty", "empty: holds no runs records"),
+        ("half", "half: none of its 1 runs has finished"),
+    ):
+        refused(command(f"analysis/{script}.py", str(tmp_path / name)), told)
+
+
+def test_one_run_leaves_one_folder(tmp_path):
+    first = train(tmp_path, "network.depth=8", "network.skip=false", *QUICK)
+    assert first.returncode == 0, first.stderr
+    assert first.stderr == ""  # no bar off a terminal
+    folder = Path(first.stdout.split()[-1])
+    assert folder.parent == tmp_path / "scratch"
+    assert len(read_records(folder, "steps")) == 6
+    again = train(tmp_path, "network.depth=8", "network.skip=false", *QUICK)
+    assert "not done again" in again.stdout
+    assert list((tmp_path / "scratch").iterdir()) == [folder]
+
+
+def test_a_study_narrowed_on_the_command_line(tmp_path):
+    """Two workers, its own grid narrowed, the table and the figures at its end."""
+    done = train(tmp_path, "study=degradation", "network.depth=8,14", "seed=0,1", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "8 runs: 8 finished" in done.stdout
+    assert "| depth | plain, training error % |" in done.stdout
+    runs = read_runs(tmp_path / "degradation")
+    assert sorted(map(tuple, runs[["network_depth", "network_skip", "seed"]].to_numpy())) == [
+        (depth, skip, seed) for depth in (8, 14) for skip in (False, True) for seed in (0, 1)
+    ]
+    figures = re.findall(r"\S+\.(?:png|pdf)", done.stdout)
+    assert len(figures) == 10
+    assert all(Path(figure).stat().st_size > 5000 for figure in figures)
+    again = train(tmp_path, "study=degradation", "network.depth=8,14", "seed=0,1", *QUICK)
+    assert "8 runs: 8 had ended before" in again.stdout
+
+
+def test_a_sweep_of_ones_own_and_the_basic_launcher_give_equal_records(tmp_path):
+    """Invariant 3 across launchers."""
+    sweep = ("-m", "network.depth=8", "optimizer.learning_rate=0.01,0.1", *QUICK)
+    for root, launcher in (("dask", "local"), ("plain", "basic")):
+        done = train(tmp_path / root, *sweep, f"hydra/launcher={launcher}")
+        assert done.returncode == 0, done.stderr
+    ours, theirs = tmp_path / "dask" / "scratch", tmp_path / "plain" / "scratch"
+    assert sorted(read_runs(ours).optimizer_learning_rate) == [0.01, 0.1]
+    for table in ("runs", "steps", "evaluations", "layers", "blocks"):
+        keys = {
+            "runs": ["run_id"],
+            "evaluations": ["run_id", "step", "split"],
+            "layers": ["run_id", "step", "layer_index"],
+            "blocks": ["run_id", "step", "block_index"],
+        }.get(table, ["run_id", "step"])
+        one, two = (
+            read_records(folder, table).sort_values(keys).reset_index(drop=True)
+            for folder in (ours, theirs)
+        )
+        assert one.equals(two), table
+
+
+def test_a_diverging_run_is_a_result(tmp_path):
+    done = train(
+        tmp_path, "network.depth=8", "optimizer.learning_rate=1e30", *QUICK[:3], "steps=40"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("diverged")
+
+
+def test_download_without_the_extra_says_how(tmp_path):
+    pytest.importorskip("torch")
+    try:
+        import datasets  # noqa: F401
+    except ImportError:
+        done = command("experiments/download.py", "data=cifar10", f"data.folder={tmp_path}")
+        refused(done, "pip install -e '.[hub]'")
+    else:
+        pytest.skip("the hub extra is installed")
+
+
+def test_download_is_for_cifar10_only():
+    refused(command("experiments/download.py"), "data.name=digits: only data=cifar10 is downloaded")

@@ -1,0 +1,229 @@
+"""Runs: equal records from equal seeds, divergence as a result, what is written where."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gradflow.config.door import load_run_config
+from gradflow.config.identity import run_id
+from gradflow.config.schema import AdamWConfig, ProbeConfig, SGDConfig
+from gradflow.data import Normalizer, load_dataset
+from gradflow.networks import build_network
+from gradflow.records import SCHEMAS, read_records
+from gradflow.run import execute
+from gradflow.training import build_optimizer, evaluate
+from tests.small import small_config
+
+EQUAL_TABLES = [table for table in SCHEMAS if table != "attempts"]
+
+
+def sorted_records(folder, table):
+    frame = read_records(folder, table)
+    keys = [k for k in ("run_id", "step", "split", "layer_index", "block_index") if k in frame]
+    return frame.sort_values(keys).reset_index(drop=True)
+
+
+def test_same_seed_same_records(tmp_path):
+    """Invariant 3, here in one process: every table but attempts is equal bit for bit."""
+    one = execute(small_config(tmp_path / "one")).folder
+    torch.manual_seed(123)
+    two = execute(small_config(tmp_path / "two", study="elsewhere")).folder
+    assert one.name == two.name
+    for table in EQUAL_TABLES:
+        pd.testing.assert_frame_equal(
+            sorted_records(one, table), sorted_records(two, table), check_exact=True
+        )
+
+
+def test_another_seed_is_another_run(tmp_path):
+    one, two = (execute(small_config(tmp_path, seed=seed)).folder for seed in (0, 1))
+    assert one.name != two.name
+    assert read_records(one, "steps").loss.tolist() != read_records(two, "steps").loss.tolist()
+
+
+def test_probes_change_no_record(tmp_path):
+    """Invariant 2 through the whole loop."""
+    tables = []
+    for probe in (ProbeConfig(name="off"), ProbeConfig(every=1)):
+        folder = execute(small_config(tmp_path, probe=probe)).folder
+        tables.append(sorted_records(folder, "steps").drop(columns="run_id"))
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+def test_twins_see_identical_batches_and_first_loss_differs_by_the_skip(tmp_path):
+    plain, residual = (execute(small_config(tmp_path, skip=s)).folder for s in (False, True))
+    for column in ("step", "epoch", "learning_rate"):
+        assert (
+            read_records(plain, "steps")[column] == read_records(residual, "steps")[column]
+        ).all()
+    assert read_records(plain, "steps").loss[0] != read_records(residual, "steps").loss[0]
+
+
+def test_tables_of_a_run(tmp_path):
+    result = execute(small_config(tmp_path, depth=14, steps=8))
+    steps = read_records(result.folder, "steps")
+    assert steps.step.tolist() == list(range(8))
+    assert steps.epoch.tolist() == [0] * 4 + [1] * 4  # 128 images, batches of 32
+    layers = read_records(result.folder, "layers")
+    assert sorted(layers.step.unique()) == [0, 3, 6, 7]
+    assert len(layers) == 4 * 14
+    assert layers.grad_norm.gt(0).all()
+    assert layers.query("layer_index == 0").block_index.isna().all()
+    blocks = read_records(result.folder, "blocks")
+    assert sorted(blocks.block_index.unique()) == list(range(7))  # six blocks and the head
+    evaluations = read_records(result.folder, "evaluations")
+    assert evaluations.groupby("split").step.apply(list).to_dict() == {
+        "train": [4, 8],
+        "test": [4, 8],
+    }
+    run = read_records(result.folder, "runs").iloc[0]
+    last = evaluations.query("step == 8 and split == 'train'").iloc[0]
+    assert (run.final_train_error, run.final_train_loss) == (last.error, last.loss)
+    assert run.network_depth == 14
+    assert run.optimizer_momentum == 0.9
+    assert pd.isna(run.optimizer_beta1)  # a key of AdamW
+    attempt = read_records(result.folder, "attempts").iloc[0]
+    assert attempt.wall_seconds > 0
+    assert pd.isna(attempt.error)
+
+
+def test_recorded_gradients_are_autograds(tmp_path):
+    """The first rows against gradients computed here without probe, recorder or loop."""
+    config = small_config(tmp_path, dtype="float64")
+    folder = execute(config).folder
+    data = load_dataset(config.data, tmp_path / ".cache")
+    network = build_network(config.network, 1, 10, config.seed).double()
+    order = torch.randperm(
+        128, generator=torch.Generator().manual_seed(_seed(config.seed, "order", 0))
+    )[:32]
+    pixels = data.train_images.numpy().astype(np.float64)
+    centred = pixels - pixels.mean(axis=0)
+    images = torch.from_numpy(centred / np.sqrt((centred**2).mean()))[order]
+    loss = F.cross_entropy(network(images), data.train_labels[order])
+    gradients = torch.autograd.grad(loss, list(network.parameters()))
+    total = math.sqrt(sum(g.square().sum().item() for g in gradients))
+    weights = [g.norm().item() for g in gradients if g.ndim > 1]
+    step = read_records(folder, "steps").iloc[0]
+    layers = read_records(folder, "layers", where={"step": 0}).sort_values("layer_index")
+    # Records are float32: equal to its rounding, 2^-24.
+    assert step.loss == pytest.approx(loss.item(), rel=1e-7)
+    assert step.grad_norm == pytest.approx(total, rel=1e-7)
+    np.testing.assert_allclose(layers.grad_norm, weights, rtol=1e-7)
+
+
+def _seed(seed, purpose, index):
+    import hashlib
+
+    digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def test_divergence_is_a_result(tmp_path):
+    result = execute(
+        small_config(tmp_path, steps=30, optimizer=SGDConfig(learning_rate=1e30), skip=True)
+    )
+    assert result.status == "diverged"
+    run = read_records(result.folder, "runs").iloc[0]
+    steps = read_records(result.folder, "steps")
+    assert steps.step.max() == run.diverged_at == run.steps_done - 1
+    assert not np.isfinite(steps.loss.iloc[-1])
+    assert np.isfinite(steps.loss.iloc[:-1]).all()
+    assert read_records(result.folder, "layers").step.max() <= run.diverged_at
+    assert pd.isna(run.final_train_error)
+
+
+def test_a_finished_run_is_not_done_again(tmp_path):
+    first = execute(small_config(tmp_path))
+    before = {p: p.stat().st_mtime_ns for p in first.folder.rglob("*.parquet")}
+    second = execute(small_config(tmp_path))
+    assert second.skipped
+    assert not first.skipped
+    assert second._replace(skipped=False) == first
+    assert {p: p.stat().st_mtime_ns for p in first.folder.rglob("*.parquet")} == before
+
+
+def test_a_half_written_run_begins_anew(tmp_path):
+    whole = execute(small_config(tmp_path / "whole")).folder
+    folder = tmp_path / "scratch" / whole.name
+    for path in whole.rglob("part-*.parquet"):
+        if path.parent.name not in ("runs", "attempts"):
+            copy = folder / path.parent.name / path.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    assert not execute(small_config(tmp_path)).skipped
+    for table in EQUAL_TABLES:
+        assert len(read_records(folder, table)) == len(read_records(whole, table))
+
+
+def test_config_of_a_run_is_read_back(tmp_path):
+    config = small_config(tmp_path)
+    result = execute(config)
+    back = load_run_config(result.folder / "config.yaml")
+    assert run_id(back, "x") == run_id(config, "x")
+
+
+def test_training_lowers_the_loss(tmp_path):
+    folder = execute(small_config(tmp_path, steps=60)).folder
+    loss = read_records(folder, "steps").loss
+    assert loss[:5].mean() > 2
+    assert loss[-5:].mean() < 0.5
+
+
+def test_an_error_is_kept_in_the_attempts_table(tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr("gradflow.training.evaluate_splits", fail)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        execute(small_config(tmp_path))
+    attempt = read_records(tmp_path / "scratch", "attempts").iloc[0]
+    assert attempt.error == "RuntimeError: out of luck"
+    assert "fail" in attempt.traceback
+    assert not list(tmp_path.glob("scratch/*/runs"))
+    monkeypatch.undo()
+    assert execute(small_config(tmp_path)).status == "finished"
+
+
+def test_evaluation_is_in_evaluation_mode_and_leaves_no_trace(tmp_path):
+    data = load_dataset(small_config(tmp_path).data, tmp_path)
+    network = build_network(small_config(tmp_path).network, 1, 10, 0).train()
+    normalize = Normalizer(data.train_images, torch.float32)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    loss, error = evaluate(network, data.test_images, data.test_labels, normalize)
+    assert network.training
+    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+    with torch.no_grad():
+        logits = network.eval()(normalize(data.test_images)).double()
+    picked = logits.log_softmax(1)[torch.arange(360), data.test_labels]
+    assert loss == pytest.approx(-picked.mean().item(), rel=1e-5)
+    assert error == (logits.argmax(1) != data.test_labels).double().mean().item()
+
+
+def test_sgd_step_by_hand():
+    """v <- m v + (g + wd w); w <- w - lr v, twice, in NumPy."""
+    network = torch.nn.Linear(3, 2).double()
+    config = SGDConfig(learning_rate=0.1, momentum=0.9, weight_decay=0.01)
+    optimizer = build_optimizer(config, network)
+    weight, velocity = network.weight.detach().numpy().copy(), 0
+    for scale in (1.0, 2.0):
+        gradient = np.full((2, 3), scale)
+        network.weight.grad = torch.from_numpy(gradient.copy())
+        optimizer.step()
+        velocity = 0.9 * velocity + gradient + 0.01 * weight
+        weight = weight - 0.1 * velocity
+    np.testing.assert_allclose(network.weight.detach().numpy(), weight, rtol=1e-12)
+
+
+def test_adamw_first_step_by_hand():
+    """Bias-corrected, the first step is lr * sign(g) beside the decay lr * wd * w."""
+    network = torch.nn.Linear(3, 2).double()
+    weight = network.weight.detach().numpy().copy()
+    optimizer = build_optimizer(AdamWConfig(learning_rate=0.1, weight_decay=0.5), network)
+    network.weight.grad = torch.full((2, 3), -3.0, dtype=torch.float64)
+    optimizer.step()
+    expected = weight * (1 - 0.1 * 0.5) + 0.1
+    np.testing.assert_allclose(network.weight.detach().numpy(), expected, rtol=1e-8)
