@@ -16,6 +16,7 @@ from gradflow.errors import GradflowError
 from gradflow.statistics import intervals_by, t_interval
 
 WINDOW = 5  # steps of the running mean that the training curves are smoothed by
+LATE = 10  # steps at the end that a run's late training loss is the mean of
 
 
 def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
@@ -27,19 +28,21 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     path = tables / "degradation.md"
     path.write_text(f"{table}\n\n{study.provenance}\n")
     steps = study.records("steps", ["step", "loss"])
-    return [path, *draw_degradation(study, formats), *draw_curves(study, steps, formats)]
+    return [path, *draw_degradation(study, steps, formats), *draw_curves(study, steps, formats)]
 
 
-def draw_degradation(study: Study, formats: Sequence[str]) -> list[Path]:
+def draw_degradation(study: Study, steps: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
     runs = study.runs.assign(error=100 * study.runs.final_train_error)
+    runs = runs.merge(late_losses(steps), on="run_id")
     with style.figure(1, 2, height=2.5) as (made, axes):
-        error_against_depth(runs, ax=axes[0, 0])
+        error_against_depth(runs, ax=axes[0, 0]).legend(loc="upper left")
         loss_against_depth(runs, ax=axes[0, 1])
         style.letter_panels(axes[0])
         caption = (
-            "Final training error (a) and training loss (b) against depth, in evaluation mode. "
-            "Small marks: single seeds. Lines: (a) mean, (b) geometric mean; bars: 95 % t "
-            "intervals over seeds, cut at the ends of the scale."
+            "Training error in evaluation mode after the last step (a), and mini-batch training "
+            f"loss over the last {LATE} steps (b), against depth. Small marks: single seeds. "
+            "Lines: (a) mean, (b) geometric mean; bars: 95 % t intervals over seeds, (a) cut at "
+            "0 and 100 %, (b) of the logarithm."
         )
         return style.save(made, study, "degradation", caption, formats)
 
@@ -67,11 +70,21 @@ def error_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
 
 
 def loss_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
-    """Training loss against `depth`, by `twin`, on a log axis."""
-    _against_depth(runs, "final_train_loss", ax=ax, log=True)
+    """Training loss (column `late_loss`) against `depth`, by `twin`, on a log axis."""
+    _against_depth(runs, "late_loss", ax=ax, log=True)
     ax.set_yscale("log")
     ax.set_ylabel("training loss (nats)")
     return ax
+
+
+def late_losses(steps: pd.DataFrame) -> pd.DataFrame:
+    """A row a run: `late_loss`, the mean mini-batch loss of its last steps.
+
+    In training mode, because the evaluation loss of a deep plain network measures how far
+    batch norm's running averages lag behind, which can be any number of nats.
+    """
+    ordered = steps.sort_values("step").groupby("run_id").loss
+    return ordered.apply(lambda loss: loss.tail(LATE).mean()).rename("late_loss").reset_index()
 
 
 def _against_depth(runs: pd.DataFrame, value: str, *, ax: Axes, log: bool) -> None:
@@ -93,7 +106,6 @@ def _against_depth(runs: pd.DataFrame, value: str, *, ax: Axes, log: bool) -> No
         seeds = runs[runs.twin == twin]
         ax.plot(seeds.depth, seeds[value], ".", color=color, alpha=0.5, markersize=3)
     style.depth_axis(ax, sorted(runs.depth.unique()))
-    ax.legend(loc="upper left")
 
 
 def training_curves(steps: pd.DataFrame, *, ax: Axes) -> Axes:

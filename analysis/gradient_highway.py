@@ -48,7 +48,7 @@ def draw_profiles(
         caption = (
             f"Gradient norms through networks of depth {depth}: of the loss by each layer's weight "
             "(top) and by each block's input (bottom), at initialisation (left) and at the last "
-            "step (right). Geometric mean over seeds; bands: 95 % t intervals of the logarithm."
+            "step (right). Thin lines: single seeds; thick: their geometric mean."
         )
         return style.save(made, study, "gradient_profile", caption, formats)
 
@@ -74,29 +74,40 @@ def draw_heatmaps(
 
 
 def draw_ratios(study: Study, blocks: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
-    with style.figure(1, 2, height=2.4, sharey=True) as (made, axes):
+    with style.figure(1, 2, height=2.4) as (made, axes):
         moments = {"at initialisation": "first", "at the last step": "last"}
         for ax, (title, moment) in zip(axes[0], moments.items(), strict=True):
-            ratio_against_depth(end_ratios(_at(blocks, moment)), ax=ax)
+            ratios = end_ratios(_at(blocks, moment))
+            ratio_against_depth(ratios, ax=ax)
+            # Room for every seed; an interval over seeds that differ by decades may be cut.
+            seen = ratios.ratio[ratios.ratio > 0]
+            ax.set_ylim(seen.min() / 10, seen.max() * 10)
             ax.set_title(title)
         axes[0, 0].set_ylabel("first / last block's input")
-        axes[0, 1].legend()
+        axes[0, 1].legend(loc="lower left")
         style.letter_panels(axes[0])
         caption = (
             "Norm of the loss gradient at the first block's input over that at the last block's "
-            "input: above 1 it explodes on its way back, below 1 it vanishes. Geometric mean over "
-            "seeds; bars: 95 % t intervals of the logarithm."
+            "input: above 1 it explodes on its way back, below 1 it vanishes. Small marks: single "
+            "seeds; lines: geometric mean; bars: 95 % t intervals of the logarithm, which may "
+            "leave the frame."
         )
         return style.save(made, study, "gradient_ratio", caption, formats)
 
 
 def profile(rows: pd.DataFrame, index: str, value: str, *, ax: Axes) -> Axes:
-    """`value` against `index` on a log axis, a line for plain and one for residual."""
+    """`value` against `index` on a log axis: thin lines for runs, thick for their mean.
+
+    Single seeds rather than an interval: where one of three networks vanishes and another
+    does not, the interval of their mean says less than the three lines.
+    """
+    rows = rows[rows[value] > 0].sort_values(index)
     summary = intervals_by(rows, ["twin", index], value, log=True)
     for twin, color in style.COLORS.items():
+        for _, run in rows[rows.twin == twin].groupby("run_id"):
+            ax.plot(run[index], run[value], color=color, alpha=0.5, lw=0.5)
         line = summary[summary.twin == twin]
         ax.plot(line[index], line["mean"], color=color, label=twin)
-        ax.fill_between(line[index], line.low, line.high, color=color, alpha=0.2, lw=0)
     ax.set_yscale("log")
     return ax
 
@@ -135,6 +146,8 @@ def ratio_against_depth(ratios: pd.DataFrame, *, ax: Axes) -> Axes:
             capsize=2,
             label=twin,
         )
+        seeds = ratios[ratios.twin == twin]
+        ax.plot(seeds.depth, seeds.ratio, ".", color=color, alpha=0.5, markersize=3)
     ax.axhline(1, color="0.6", lw=0.8, ls=":", zorder=0)
     ax.set_yscale("log")
     style.depth_axis(ax, sorted(ratios.depth.unique()))

@@ -50,6 +50,7 @@ def plots(study):
     blocks = study.records("blocks", ["step", "block_index", "input_grad_norm"])
     steps = study.records("steps", ["step", "loss"])
     runs = study.runs.assign(error=study.runs.final_train_error * 100)
+    runs = runs.merge(degradation.late_losses(steps), on="run_id")
     return [
         (degradation.error_against_depth, (runs,)),
         (degradation.loss_against_depth, (runs,)),
@@ -78,6 +79,12 @@ def test_error_curve_shows_the_mean_over_seeds(study, ax):
             [d, runs[(runs.depth == d) & (runs.twin == twin)].error.mean()] for d in (8, 14)
         ]
         np.testing.assert_allclose(drawn[twin], expected)
+
+
+def test_late_loss_is_the_mean_of_the_last_ten_steps():
+    steps = pd.DataFrame({"run_id": ["a"] * 20, "step": range(20), "loss": np.arange(20.0)})
+    losses = degradation.late_losses(steps.sample(frac=1, random_state=0))
+    assert losses.late_loss.tolist() == [14.5]
 
 
 def test_end_ratio_by_hand():
@@ -119,7 +126,7 @@ def test_every_figure_says_where_it_came_from(study, tmp_path):
         facts = json.loads(path.with_suffix(".json").read_text())
         assert facts["runs"] == sorted(study.runs.run_id)
         assert facts["code_versions"] == list(study.runs.code_version.unique())
-        assert "interval" in facts["caption"] or "mean over seeds" in facts["caption"]
+        assert "seeds" in facts["caption"]
 
 
 def test_figures_are_byte_identical_when_made_twice(study_folder, tmp_path):

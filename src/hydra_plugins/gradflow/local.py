@@ -74,7 +74,9 @@ class LocalLauncher(Launcher):
     def _run_on_cluster(self, configs: list[DictConfig]) -> list[JobReturn]:
         from distributed import Client, LocalCluster
 
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        # An interrupt ends every task of the cluster; the user is told once, not once a task.
+        for name in ("distributed", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         state = Singleton.get_state()
         workers = min(self.workers, len(configs))
         with (
