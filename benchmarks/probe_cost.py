@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import bootstrap
 
-from gradflow.config.schema import CifarResNetConfig, DigitsConfig
+from gradflow import build_network
+from gradflow.config.schema import DigitsConfig
 from gradflow.data import Normalizer, load_dataset, training_batches
-from gradflow.networks import build_network
 from gradflow.probes import GradientProbe
 
 
@@ -26,7 +26,7 @@ def measure(depth: int, pairs: int) -> np.ndarray:
     """Seconds a step, [pairs, 2]: without and with the probe."""
     torch.set_num_threads(1)
     data = load_dataset(DigitsConfig(), Path("outputs/.cache"))
-    network = build_network(CifarResNetConfig(depth=depth, width=8), 1, 10, seed=0)
+    network = build_network("cifar_resnet", image_shape=(1, 8, 8), depth=depth, width=8)
     network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, fused=True)
     normalize = Normalizer(data.train_images, torch.float32)

@@ -39,7 +39,7 @@ def download(config: RunConfig) -> None:
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="run")
 def run(cfg: DictConfig) -> None:
-    call(download, cfg)
+    call(download, cfg, RunConfig)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def train(config: RunConfig) -> Any:
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="run")
 def run(cfg: DictConfig) -> Any:
-    return call(train, cfg)
+    return call(train, cfg, RunConfig)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from gradflow.config.networks import CifarResNetConfig, NetworkConfig
 from gradflow.config.schema import (
-    CifarResNetConfig,
     DigitsConfig,
     EvaluationConfig,
     OneCycleConfig,
@@ -26,11 +26,12 @@ def small_config(
     steps: int = 8,
     probe: ProbeConfig | None = None,
     optimizer: OptimizerConfig | None = None,
+    network: NetworkConfig | None = None,
     study: str = "scratch",
     **options: object,
 ) -> RunConfig:
     return RunConfig(
-        network=CifarResNetConfig(depth=depth, width=4, skip=skip),
+        network=network or CifarResNetConfig(depth=depth, width=4, skip=skip),
         data=DigitsConfig(batch_size=32, subset=128),
         optimizer=optimizer or SGDConfig(),
         schedule=OneCycleConfig(),

@@ -7,16 +7,22 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradflow.config.schema import CifarResNetConfig
-from gradflow.networks import build_network, count_parameters
-from gradflow.networks.blocks import layer_stack
+from gradflow.config.networks import CifarResNetConfig
+from gradflow.networks import build_network, count_macs, count_parameters
+from gradflow.networks.layers import Weighted, layer_stack
 from gradflow.networks.shortcuts import PaddedShortcut
-from gradflow.run import count_macs
 
 
 def build(depth=8, width=4, skip=True, norm="batch", channels=3, seed=0):
-    config = CifarResNetConfig(depth=depth, width=width, skip=skip, norm=norm)
-    return build_network(config, channels, 10, seed)
+    return build_network(
+        "cifar_resnet",
+        image_shape=(channels, 32, 32),
+        seed=seed,
+        depth=depth,
+        width=width,
+        skip=skip,
+        norm=norm,
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,5 +153,11 @@ def test_no_layer_works_in_place():
 
 
 def test_convolutions_have_biases_only_without_a_norm():
-    assert layer_stack("cna", 3, 4, 1, "batch").conv1.bias is None
-    assert layer_stack("cna", 3, 4, 1, "none").conv1.bias is not None
+    for norm, bias, present in (
+        ("batch", None, False),
+        ("none", None, True),
+        ("batch", True, True),
+    ):
+        config = CifarResNetConfig(norm=norm, bias=bias)
+        conv = layer_stack("cna", config, 3, [Weighted(4)], dims=2).conv1
+        assert (conv.bias is not None) == present

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gradflow.config.schema import CifarResNetConfig, ProbeConfig
+from gradflow.config.schema import ProbeConfig
 from gradflow.errors import GradflowError
 from gradflow.networks import build_network
 from gradflow.networks.blocks import Block
-from gradflow.networks.cifar import ResNet
+from gradflow.networks.network import Network
 from gradflow.probes import GradientProbe, fires
 
 
@@ -22,7 +22,7 @@ def linear_chain(weights, skip):
         layer.weight = nn.Parameter(torch.from_numpy(weight.copy()))
         layers.append(layer)
     blocks = [Block(layer, nn.Identity(), nn.Identity(), skip) for layer in layers[1:-1]]
-    return ResNet(layers[0], nn.Sequential(*blocks), layers[-1])
+    return Network(layers[0], blocks, layers[-1], checkpointed=False)
 
 
 @pytest.mark.parametrize("skip", [False, True])
@@ -57,7 +57,7 @@ def test_norms_of_a_deep_linear_chain_derived_by_hand(skip):
 
 
 def train_three_steps(probed, raise_at=None):
-    network = build_network(CifarResNetConfig(depth=14, width=4), 1, 10, seed=0)
+    network = build_network("cifar_resnet", image_shape=(1, 8, 8), depth=14, width=4)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, fused=True)
     generator = torch.Generator().manual_seed(0)
     seen = []
@@ -112,7 +112,7 @@ def test_hooks_are_gone_after_the_probe():
 
 
 def test_hooks_are_gone_after_an_exception():
-    network = build_network(CifarResNetConfig(depth=8, width=2), 1, 10, seed=0)
+    network = build_network("cifar_resnet", image_shape=(1, 8, 8), depth=8, width=2)
 
     def fail():
         with GradientProbe(network) as probe:
@@ -127,7 +127,7 @@ def test_hooks_are_gone_after_an_exception():
 
 
 def test_layers_have_names_indices_and_blocks():
-    network = build_network(CifarResNetConfig(depth=14, width=2), 1, 10, seed=0)
+    network = build_network("cifar_resnet", image_shape=(1, 8, 8), depth=14, width=2)
     layers = GradientProbe(network).layers
     assert [layer.index for layer in layers] == list(range(14))
     assert layers[0].name == "stem.conv1"
@@ -137,7 +137,7 @@ def test_layers_have_names_indices_and_blocks():
 
 
 def test_a_layer_without_gradient_is_nan_and_no_crash():
-    network = build_network(CifarResNetConfig(depth=8, width=2), 1, 10, seed=0)
+    network = build_network("cifar_resnet", image_shape=(1, 8, 8), depth=8, width=2)
     network.stem.requires_grad_(False)
     with GradientProbe(network) as probe:
         probe.arm()
@@ -150,7 +150,7 @@ def test_a_layer_without_gradient_is_nan_and_no_crash():
 
 
 def test_only_an_armed_pass_is_measured():
-    network = build_network(CifarResNetConfig(depth=8, width=2), 1, 10, seed=0)
+    network = build_network("cifar_resnet", image_shape=(1, 8, 8), depth=8, width=2)
     with GradientProbe(network) as probe:
         probe.arm()
         network(torch.randn(4, 1, 8, 8)).sum().backward()

@@ -1,1 +1,24 @@
+"""Gradient flow through plain and residual networks, measured.
+
+gradflow.build_network(family, **options)    a network, plain or residual
+gradflow.describe(network, input_shape)      its layers, shapes, parameters
+gradflow.read_records(folder, table)         what runs recorded, as a frame
+"""
+
+from typing import Any
+
 __version__ = "0.1.0"
+__all__ = ["build_network", "describe", "read_records"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is: records are read without torch."""
+    if name == "read_records":
+        from gradflow.records import read_records
+
+        return read_records
+    if name in ("build_network", "describe"):
+        from gradflow import networks
+
+        return getattr(networks, name)
+    raise AttributeError(f"module gradflow has no attribute {name}")

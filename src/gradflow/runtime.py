@@ -5,10 +5,14 @@ import platform
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradflow
 from gradflow.config import RunConfig
 from gradflow.errors import GradflowError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(seed: int, purpose: str, index: int | str = 0) -> int:
@@ -19,6 +23,13 @@ def derive_seed(seed: int, purpose: str, index: int | str = 0) -> int:
     """
     digest = hashlib.sha256(f"{seed}/{purpose}/{index}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def seeded(seed: int, purpose: str, index: int | str = 0) -> "torch.Generator":
+    """A CPU generator for one purpose of a run."""
+    import torch
+
+    return torch.Generator().manual_seed(derive_seed(seed, purpose, index))
 
 
 def prepare_torch(config: RunConfig) -> None:

@@ -4,17 +4,19 @@ import time
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradflow.config import RunConfig
 from gradflow.config.schema import AdamWConfig, OptimizerConfig, SGDConfig
 from gradflow.data import Dataset, Normalizer, evaluation_batches, training_batches
 from gradflow.learning_rate import learning_rate
+from gradflow.networks.layers import StochasticDepth
 from gradflow.probes import GradientProbe, fires
 from gradflow.progress import Progress, Reporter
 from gradflow.recorder import Recorder
 from gradflow.records import RecordWriter
+from gradflow.runtime import derive_seed, seeded
+from gradflow.tasks import Task, task_of
 
 FLUSH_STEPS = 25  # steps between copies to the host; a divergence is noticed then
 FLUSH_SECONDS = 10.0  # between part files
@@ -23,7 +25,7 @@ EVALUATION_BATCH = 256
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended; losses in nats an image, errors as shares of wrong answers."""
+    """How a training ended; losses and errors are the task's (see gradflow.tasks)."""
 
     steps_done: int
     diverged_at: int | None
@@ -45,7 +47,9 @@ def train(
     A loss that is Inf or NaN ends the training; that is an outcome, not an error.
     """
     normalize = Normalizer(dataset.train_images, getattr(torch, config.dtype))
+    task = task_of(config.network)
     optimizer = build_optimizer(config.optimizer, network)
+    masked = any(isinstance(m, nn.Dropout | StochasticDepth) for m in network.modules())
     parameters = [p for p in network.parameters() if p.requires_grad]
     batches = training_batches(
         dataset,
@@ -71,15 +75,15 @@ def train(
             if measured:
                 probe.arm()
 
-            logits = network(images)
-            loss = F.cross_entropy(logits, labels)
+            if masked:  # dropout draws from torch's global stream, so the step seeds it
+                torch.manual_seed(derive_seed(config.seed, "masks", step))
+            loss, error = task(network, images, labels, seeded(config.seed, "noise", step))
             loss.backward()
             if measured:
                 recorder.gradients(step, probe.read())
             grad_norm = torch.nn.utils.get_total_norm(
                 [p.grad for p in parameters if p.grad is not None]
             )
-            error = (logits.detach().argmax(dim=1) != labels).float().mean()
             recorder.step(step, epoch, rate, loss, error, grad_norm)
             optimizer.step()
             optimizer.zero_grad()
@@ -92,7 +96,7 @@ def train(
                 if recorder.diverged_at is not None:
                     return Outcome(recorder.diverged_at + 1, recorder.diverged_at)
             if evaluated:
-                final = evaluate_splits(network, dataset, normalize, config.evaluation.images)
+                final = evaluate_splits(network, task, dataset, normalize, config.evaluation.images)
                 for split, (split_loss, split_error) in final.items():
                     recorder.evaluation(done, split, split_loss, split_error)
             if time.monotonic() - written > FLUSH_SECONDS:
@@ -130,7 +134,7 @@ def build_optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.
 
 
 def evaluate_splits(
-    network: nn.Module, dataset: Dataset, normalize: Normalizer, images: int | None
+    network: nn.Module, task: Task, dataset: Dataset, normalize: Normalizer, images: int | None
 ) -> dict[str, tuple[float, float]]:
     """(loss, error) on the first `images` of each split, or on all of it, by split.
 
@@ -141,20 +145,21 @@ def evaluate_splits(
         "train": (dataset.train_images[part], dataset.train_labels[part]),
         "test": (dataset.test_images[part], dataset.test_labels[part]),
     }
-    return {name: evaluate(network, *split, normalize) for name, split in splits.items()}
+    return {name: evaluate(network, task, *split, normalize) for name, split in splits.items()}
 
 
 @torch.no_grad()
 def evaluate(
-    network: nn.Module, images: Tensor, labels: Tensor, normalize: Normalizer
+    network: nn.Module, task: Task, images: Tensor, labels: Tensor, normalize: Normalizer
 ) -> tuple[float, float]:
-    """Mean cross-entropy (nats) and share of wrong answers over all images."""
+    """Mean loss and error of the task over all images; its noise is the same for every run."""
     network.eval()
     loss = torch.zeros((), dtype=torch.float64, device=images.device)
-    wrong = torch.zeros((), dtype=torch.int64, device=images.device)
+    error = loss.clone()
+    generator = seeded(0, "evaluation noise", 0)
     for inputs, targets in evaluation_batches(images, labels, normalize, EVALUATION_BATCH):
-        logits = network(inputs)
-        loss += F.cross_entropy(logits, targets, reduction="sum").double()
-        wrong += (logits.argmax(dim=1) != targets).sum()
+        batch_loss, batch_error = task(network, inputs, targets, generator)
+        loss += batch_loss.double() * len(targets)
+        error += batch_error.double() * len(targets)
     network.train()
-    return float(loss) / len(labels), int(wrong) / len(labels)
+    return float(loss) / len(labels), float(error) / len(labels)

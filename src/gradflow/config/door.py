@@ -1,4 +1,4 @@
-"""Where Hydra ends: its schema, its DictConfig made a RunConfig, its errors made one line."""
+"""Where Hydra ends: its schema, its DictConfig made a typed config, its errors made one line."""
 
 import difflib
 import os
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import field, fields, is_dataclass, make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
@@ -15,24 +15,31 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from gradflow.config.schema import GROUPS, RunConfig
+from gradflow.config.schema import GROUPS, DescribeConfig, RunConfig
 from gradflow.errors import GradflowError
+
+Root = TypeVar("Root")
+
+
+ROOTS = {"schema": RunConfig, "schema_describe": DescribeConfig}
+"""The schemas of whole configs, by the name that conf/*.yaml uses."""
 
 
 def register_schema() -> None:
     """Put every config class where the YAML files' defaults lists find it."""
     store = ConfigStore.instance()
-    # A group is typed by the schema that its YAML file names, so the root leaves it open.
-    open_groups = [(group, Any, field(default=MISSING)) for group in GROUPS]
-    root = make_dataclass("RunSchema", open_groups, bases=(RunConfig,), frozen=True)
-    store.store(name="schema", node=_schema(root))
+    for name, root in ROOTS.items():
+        # A group is typed by the schema that its YAML file names, so the root leaves it open.
+        groups = [(group, Any, field(default=MISSING)) for group in _groups(root)]
+        opened = make_dataclass(root.__name__, groups, bases=(root,), frozen=True)
+        store.store(name=name, node=_schema(opened))
     for group, classes in GROUPS.items():
         for cls in classes:
             for name in _names(cls):
                 store.store(group=group, name=f"schema_{name}", node=_schema(cls))
 
 
-def to_run_config(cfg: DictConfig) -> RunConfig:
+def to_config(cfg: DictConfig, root: type[Root]) -> Root:
     """Check a composed config against a fresh schema and return it as plain frozen values.
 
     The second check is not redundant: Hydra lets `+key=value` add keys that no schema has.
@@ -43,9 +50,9 @@ def to_run_config(cfg: DictConfig) -> RunConfig:
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     plain.pop("hydra", None)
-    schema = _schema(RunConfig)
-    for group, classes in GROUPS.items():
-        by_name = {name: cls for cls in classes for name in _names(cls)}
+    schema = _schema(root)
+    for group in _groups(root):
+        by_name = {name: cls for cls in GROUPS[group] for name in _names(cls)}
         name = (plain.get(group) or {}).get("name")
         if name not in by_name:
             raise GradflowError(f"{group}.name={name}: choose one of {', '.join(by_name)}")
@@ -54,7 +61,7 @@ def to_run_config(cfg: DictConfig) -> RunConfig:
         config = OmegaConf.to_object(OmegaConf.merge(schema, plain))
     except OmegaConfBaseException as error:
         raise GradflowError(one_line(error)) from error
-    assert isinstance(config, RunConfig)
+    assert isinstance(config, root)
     return config
 
 
@@ -62,7 +69,7 @@ def load_run_config(path: Path) -> RunConfig:
     """The config that a run folder keeps in its config.yaml."""
     loaded = OmegaConf.load(path)
     assert isinstance(loaded, DictConfig)
-    return to_run_config(loaded)
+    return to_config(loaded, RunConfig)
 
 
 def save_run_config(config: RunConfig, path: Path) -> None:
@@ -70,14 +77,14 @@ def save_run_config(config: RunConfig, path: Path) -> None:
     OmegaConf.save(OmegaConf.structured(config), path)
 
 
-def call(function: Callable[[RunConfig], Any], cfg: DictConfig) -> Any:
+def call(function: Callable[[Root], Any], cfg: DictConfig, root: type[Root]) -> Any:
     """`function` of the checked config; what a Hydra task function does.
 
     In a single run the user's mistake ends the process with one line. In a sweep it is
     raised, so that the launcher can let the other runs go on.
     """
     try:
-        return function(to_run_config(cfg))
+        return function(to_config(cfg, root))
     except GradflowError as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
@@ -117,6 +124,11 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
     near = difflib.get_close_matches(str(error.key), valid, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return f"{error.full_key}: no such key; {hint}valid here: {', '.join(valid)}"
+
+
+def _groups(root: type) -> list[str]:
+    assert is_dataclass(root)
+    return [entry.name for entry in fields(root) if entry.name in GROUPS]
 
 
 def _names(cls: type) -> tuple[str, ...]:

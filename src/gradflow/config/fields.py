@@ -29,8 +29,8 @@ def number(
 
 
 def choice(default: str, *others: str) -> Any:
-    """A string field that must be `default` or one of `others`."""
-    return field(default=default, metadata={"choices": (default, *others)})
+    """A string field that must be `default` or one of `others` (which may repeat it)."""
+    return field(default=default, metadata={"choices": tuple(dict.fromkeys((default, *others)))})
 
 
 _HOLDS = {

@@ -10,33 +10,7 @@ from typing import ClassVar
 from omegaconf import MISSING
 
 from gradflow.config.fields import Checked, choice, number
-
-
-@dataclass(frozen=True)
-class NetworkConfig(Checked):
-    """What every family has: a name, a depth, a width and the skip."""
-
-    GROUP: ClassVar[str] = "network"
-    name: str = MISSING
-    depth: int = MISSING
-    width: int = number(MISSING, at_least=1)
-    skip: bool = True
-
-
-@dataclass(frozen=True)
-class CifarResNetConfig(NetworkConfig):
-    """The 6n+2 family of He et al. 2015, section 4.2 (three stages of n basic blocks)."""
-
-    name: str = choice("cifar_resnet")
-    depth: int = number(20, at_least=8)
-    width: int = number(16, at_least=1)
-    norm: str = choice("batch", "none")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if (self.depth - 2) % 6:
-            below = self.depth - (self.depth - 2) % 6
-            self.refuse("depth", f"depth must be 6n+2; the nearest are {below} and {below + 6}")
+from gradflow.config.networks import FAMILIES, NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -200,8 +174,22 @@ class RunConfig(Checked):
             self.data.refuse("subset", f"must be >= data.batch_size={self.data.batch_size}")
 
 
+@dataclass(frozen=True)
+class DescribeConfig(Checked):
+    """What experiments/describe.py takes: a network, and what goes in and comes out."""
+
+    network: NetworkConfig = MISSING
+    image_shape: tuple[int, int, int] = (3, 32, 32)
+    outputs: int = number(10, at_least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
+            self.refuse("image_shape", "must be channels, height and width, such as [3,32,32]")
+
+
 GROUPS: dict[str, tuple[type[Checked], ...]] = {
-    "network": (CifarResNetConfig,),
+    "network": tuple(FAMILIES.values()),
     "data": (DigitsConfig, Cifar10Config),
     "optimizer": (SGDConfig, AdamWConfig),
     "schedule": (ConstantConfig, MultiStepConfig, CosineConfig, OneCycleConfig),

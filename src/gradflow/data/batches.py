@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradflow.data.datasets import Dataset
-from gradflow.runtime import derive_seed
+from gradflow.runtime import seeded
 
 PAD = 4  # pixels on each side before the random crop, He et al. 2015, section 4.2
 
@@ -80,10 +80,9 @@ class _Epoch(NamedTuple):
 
 
 def _draw_epoch(seed: int, epoch: int, count: int) -> _Epoch:
-    order = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
-    augmentation = torch.Generator().manual_seed(derive_seed(seed, "augmentation", epoch))
+    augmentation = seeded(seed, "augmentation", epoch)
     return _Epoch(
-        torch.randperm(count, generator=order),
+        torch.randperm(count, generator=seeded(seed, "order", epoch)),
         torch.randint(2 * PAD + 1, (2, count), generator=augmentation),
         torch.randint(2, (count,), generator=augmentation).bool(),
     )

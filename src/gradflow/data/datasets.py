@@ -41,6 +41,12 @@ class Dataset:
     fingerprint: str
     classes: int = CLASSES
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        channels, height, width = self.train_images.shape[1:]
+        return channels, height, width
+
     def to(self, device: str) -> "Dataset":
         """The same data on another device."""
         tensors = ("train_images", "train_labels", "test_images", "test_labels")

@@ -1,76 +1,158 @@
-"""Blocks are data: one class, one builder, a short string for each placement.
+"""Blocks are data: one class, one builder, a row of strings for each placement.
 
-A block computes y = after(S(x) + F(x)); its plain twin y = after(F(x)). Both paths are
-built by `layer_stack` from a string of one letter a layer:
+A block computes y = after(S(x) + F(x)); its plain twin y = after(F(x)). The strings are read
+by `layers.layer_stack`. With k weighted layers the branch is `repeat` k-1 times, then `last`:
 
-    c  convolution 3x3, padding 1      n  normalisation      a  activation
-
-The basic block of He et al. 2015 (fig. 2) is F = "cnacn", after = "a".
+    placement                      repeat  last   after   basic block, k = 2
+    original                       cna     cn     a       cnacn|a    He et al. 2015, fig. 2
+    norm_after_addition            cna     c      na      cnac|na    He et al. 2016, fig. 4b
+    activation_before_addition     cna     cna            cnacna|    fig. 4c
+    activation_only_preactivation  acn     acn            acnacn|    fig. 4d
+    full_preactivation             nac     nac            nacnac|    fig. 4e
+    fixup                          bcba    bcmb   a       Zhang et al. 2019, fig. 1 right
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from gradflow.networks.shortcuts import shortcut_a
+from gradflow.config.networks import NetworkConfig
+from gradflow.errors import GradflowError
+from gradflow.networks.layers import Scale, StochasticDepth, Weighted, layer_stack
+from gradflow.networks.shortcuts import Gate, make_shortcut
 
-BASIC = ("cnacn", "a")
-"""(branch, after) of the original basic block."""
+PLACEMENTS = {
+    "original": ("cna", "cn", "a"),
+    "norm_after_addition": ("cna", "c", "na"),
+    "activation_before_addition": ("cna", "cna", ""),
+    "activation_only_preactivation": ("acn", "acn", ""),
+    "full_preactivation": ("nac", "nac", ""),
+    "fixup": ("bcba", "bcmb", "a"),
+}
+
+LAYER_SCALE = 1e-4  # initial factor of LayerScale (Touvron et al. 2021, section 2)
 
 
 class Block(nn.Module):
     """y = after(S(x) + F(x)), or after(F(x)) where `skip` is false.
 
     Attributes:
-        branch: F, the weighted path.
+        branch: F, the weighted path; called with whatever the block is called with.
         shortcut: S, present in the plain twin too, where it is not called.
         after: what follows the addition, in both twins.
+        gate: None, or what weighs S(x) and F(x) by a function of x.
+
+    Raises:
+        GradflowError: at the first forward pass, if S(x) and F(x) differ in shape (torch
+            would broadcast in silence); a gate on a plain block.
     """
 
-    def __init__(self, branch: nn.Module, shortcut: nn.Module, after: nn.Module, skip: bool):
+    def __init__(
+        self,
+        branch: nn.Module,
+        shortcut: nn.Module,
+        after: nn.Module,
+        skip: bool,
+        *,
+        gate: Gate | None = None,
+        name: str = "block",
+    ):
         super().__init__()
+        if gate is not None and not skip:
+            raise GradflowError(f"{name}: a plain block has no shortcut to gate; use skip=true")
         self.branch = branch
         self.shortcut = shortcut
         self.after = after
         self.skip = skip
+        self.gate = gate
+        self.name = name
 
-    def forward(self, x: Tensor) -> Tensor:
-        total = self.shortcut(x) + self.branch(x) if self.skip else self.branch(x)
+    def forward(self, x: Tensor, *context: Tensor) -> Tensor:
+        branch = self.branch(x, *context)
+        total = self.add(x, branch) if self.skip else branch
         y: Tensor = self.after(total)
         return y
 
+    def add(self, x: Tensor, branch: Tensor) -> Tensor:
+        """S(x) + F(x), each weighed by the gate where there is one."""
+        carried = self.shortcut(x)
+        if carried.shape != branch.shape:
+            raise GradflowError(
+                f"{self.name}: the shortcut gives {tuple(carried.shape[1:])} and the branch "
+                f"{tuple(branch.shape[1:])}; give the shortcut the branch's stride and channels"
+            )
+        total: Tensor = carried + branch if self.gate is None else self.gate(x, carried, branch)
+        return total
 
-def basic_block(in_channels: int, channels: int, stride: int, norm: str, skip: bool) -> Block:
-    """The basic block of He et al. 2015: [B, in, H, W] -> [B, channels, H/stride, W/stride]."""
-    branch, after = BASIC
+
+def preactivation(config: NetworkConfig) -> str:
+    """The layers before a block's first weighted layer.
+
+    The stem ends with them instead of the first block, and they stand once more before the
+    head, as He et al. 2016 (section 4.1) do.
+    """
+    repeat, _, _ = PLACEMENTS[getattr(config, "placement", "original")]
+    return repeat[: repeat.index("c")]
+
+
+def branch_spec(config: NetworkConfig, layers: int, *, first: bool) -> tuple[str, str]:
+    """(branch, after) of a block with so many weighted layers, from the table above."""
+    placement = getattr(config, "placement", "original")
+    repeat, last, after = PLACEMENTS["fixup" if config.initialization == "fixup" else placement]
+    spec = repeat * (layers - 1) + last
+    return (spec.removeprefix(preactivation(config)) if first else spec), after
+
+
+def make_block(
+    config: NetworkConfig,
+    in_size: int,
+    weighted: Sequence[Weighted],
+    *,
+    index: int,
+    total: int,
+    dims: int,
+) -> Block:
+    """Block `index` of `total`: [B, in_size, ...] -> [B, size of the last weighted layer, ...]."""
+    size = weighted[-1].size
+    stride = max(layer.stride for layer in weighted)
+    name = f"blocks.{index}"
+    spec, after = branch_spec(config, len(weighted), first=index == 0)
+    branch = layer_stack(spec, config, in_size, weighted, dims=dims)
+    gate = None
+    if (kind := getattr(config, "shortcut", "")).endswith("gate"):
+        gate = Gate(in_size, size, stride, exclusive=kind == "exclusive_gate")
     return Block(
-        layer_stack(branch, in_channels, channels, stride, norm),
-        shortcut_a(in_channels, channels, stride),
-        layer_stack(after, channels, channels, 1, norm),
-        skip,
+        scaled(branch, config, size, index=index, total=total, dims=dims),
+        make_shortcut(config, in_size, size, stride, dims=dims, name=name),
+        layer_stack(after, config, size, dims=dims),
+        config.skip,
+        gate=gate,
+        name=name,
     )
 
 
-def layer_stack(
-    spec: str, in_channels: int, channels: int, stride: int, norm: str
+def scaled(
+    branch: nn.Sequential, config: NetworkConfig, size: int, *, index: int, total: int, dims: int
 ) -> nn.Sequential:
-    """The layers that `spec` spells; the first convolution changes channels and stride.
+    """The branch with its scale and stochastic depth, for L = `total` blocks.
 
-    Layers are named by kind and number: conv1, norm1, act1, conv2, ... No layer works in
-    place, so that a probe may hook any of them. A convolution has biases only where no
-    norm follows it. `norm="none"` leaves the norms out.
+    constant: branch_scale; inverse_sqrt: branch_scale / sqrt(L); inverse: branch_scale / L;
+    rezero: a learnable scalar from 0 (ReZero, Bachlechner et al. 2021; SkipInit, De and Smith
+    2020); layer_scale: a learnable factor a channel from 1e-4 * branch_scale. Block l of
+    1 ... L survives with probability 1 - l / L * (1 - survival) (Huang et al. 2016, eq. 4).
     """
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for position, letter in enumerate(spec):
-        number = spec[: position + 1].count(letter)
-        if letter == "c":
-            normed = norm != "none" and spec[position + 1 : position + 2] == "n"
-            layers[f"conv{number}"] = nn.Conv2d(
-                in_channels, channels, 3, stride, padding=1, bias=not normed
-            )
-            in_channels, stride = channels, 1
-        elif letter == "n" and norm != "none":
-            layers[f"norm{number}"] = nn.BatchNorm2d(in_channels)
-        elif letter == "a":
-            layers[f"act{number}"] = nn.ReLU()
+    layers = OrderedDict(branch.named_children())
+    match config.scaling:
+        case "rezero":
+            layers["scale"] = Scale(0.0, learnable=True)
+        case "layer_scale":
+            factor = LAYER_SCALE * config.branch_scale
+            layers["scale"] = Scale(factor, learnable=True, size=size, dims=dims)
+        case scaling:
+            power = {"constant": 0.0, "inverse_sqrt": 0.5, "inverse": 1.0}[scaling]
+            if (factor := config.branch_scale / total**power) != 1:
+                layers["scale"] = Scale(factor)
+    if config.survival < 1:
+        layers["survival"] = StochasticDepth(1 - (index + 1) / total * (1 - config.survival))
     return nn.Sequential(layers)

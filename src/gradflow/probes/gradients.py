@@ -55,10 +55,10 @@ class GradientProbe:
         self.layers = find_layers(network)
         blocks = getattr(network, "blocks", None)
         head = getattr(network, "head", None)
-        if not self.layers or not isinstance(blocks, nn.Sequential) or head is None:
+        if not self.layers or not isinstance(blocks, nn.Sequential | nn.ModuleList) or head is None:
             raise GradflowError(
                 f"{type(network).__name__}: nothing to measure; a probe needs weighted layers, "
-                "`blocks` (a Sequential) and a `head`"
+                "`blocks` (a Sequential or ModuleList) and a `head`"
             )
         self._measured: list[nn.Module] = [*blocks, head]
         self._handles: list[RemovableHandle] = []

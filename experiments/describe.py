@@ -1,0 +1,32 @@
+"""Print a network's layers, shapes, parameters and multiply-accumulates.
+
+python experiments/describe.py network=cifar_resnet network.depth=56
+python experiments/describe.py network=imagenet_resnet image_shape=[3,224,224] outputs=1000
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from gradflow.config.door import call, main, register_schema
+from gradflow.config.schema import DescribeConfig
+
+register_schema()
+
+
+def show(config: DescribeConfig) -> None:
+    from gradflow.networks import count_macs, count_parameters, describe, make_network
+
+    channels, height, width = config.image_shape
+    shape = (channels, height, width)
+    network = make_network(config.network, shape, config.outputs, seed=0)
+    print(describe(network, shape).to_string(index=False))
+    print(f"{count_parameters(network):,} parameters, {count_macs(network, shape):,} MACs")
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="describe")
+def run(cfg: DictConfig) -> None:
+    call(show, cfg, DescribeConfig)
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,206 @@
+"""Layers, and the builder that reads a string of them.
+
+A stack of layers is a string of one letter a layer:
+
+    c  weighted layer (convolution or Linear)   t  self-attention
+    n  normalisation                            b  scalar bias       (Fixup)
+    a  activation                               m  scalar multiplier (Fixup)
+
+No layer works in place, so that a probe may hook any of them.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gradflow.config.networks import NetworkConfig
+
+NORM_GROUPS = 8  # of group norm, or as many as divide the channels
+
+
+class Weighted(NamedTuple):
+    """A weighted layer of a stack: its outputs, and for a convolution kernel and stride."""
+
+    size: int
+    kernel: int = 3
+    stride: int = 1
+
+
+def layer_stack(
+    spec: str,
+    config: NetworkConfig,
+    in_size: int,
+    weighted: Sequence[Weighted] = (),
+    *,
+    dims: int,
+) -> nn.Sequential:
+    """The layers that `spec` spells, for images (dims=2), tokens (1) or vectors (0).
+
+    Args:
+        in_size: channels, or features, that come in.
+        weighted: the outputs of each `c`, in order.
+
+    Layers are named by kind and number: conv1, norm1, act1, conv2, ... A weighted layer has
+    biases exactly where `config.norm` is "none", unless `config.bias` says otherwise.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    size, remaining = in_size, iter(weighted)
+    bias = config.norm == "none" if config.bias is None else config.bias
+    for position, letter in enumerate(spec):
+        count = spec[: position + 1].count(letter)
+        match letter:
+            case "c":
+                layer = next(remaining)
+                if dims == 2:
+                    layers[f"conv{count}"] = nn.Conv2d(
+                        size, layer.size, layer.kernel, layer.stride, layer.kernel // 2, bias=bias
+                    )
+                else:
+                    layers[f"linear{count}"] = nn.Linear(size, layer.size, bias=bias)
+                size = layer.size
+            case "n" if config.norm != "none":
+                layers[f"norm{count}"] = make_norm(config.norm, size, dims)
+            case "n":
+                pass
+            case "a":
+                layers[f"act{count}"] = make_activation(config.activation)
+            case "t":
+                layers["attention"] = SelfAttention(size, getattr(config, "heads"), bias)  # noqa: B009
+            case "b":
+                layers[f"bias{count}"] = ScalarBias()
+            case "m":
+                layers[f"multiplier{count}"] = Scale(1.0, learnable=True)
+            case _:
+                raise ValueError(f"spec={spec}: no layer is written {letter}")
+    return nn.Sequential(layers)
+
+
+def make_norm(norm: str, size: int, dims: int) -> nn.Module:
+    """batch: over the batch; layer, rms: over all but the batch (tokens: over features);
+    group: over 8 groups of channels."""
+    match norm:
+        case "batch":
+            return nn.BatchNorm2d(size) if dims == 2 else nn.BatchNorm1d(size)
+        case "layer":
+            return nn.GroupNorm(1, size) if dims == 2 else nn.LayerNorm(size)
+        case "group":
+            return nn.GroupNorm(math.gcd(size, NORM_GROUPS), size)
+        case "rms":
+            return RMSNorm(size, dims)
+    raise ValueError(f"norm={norm}")
+
+
+def make_activation(activation: str) -> nn.Module:
+    """The elementwise function of that name; "identity" makes a linear network."""
+    made: dict[str, type[nn.Module]] = {
+        "relu": nn.ReLU,
+        "leaky_relu": nn.LeakyReLU,
+        "tanh": nn.Tanh,
+        "gelu": nn.GELU,
+        "silu": nn.SiLU,
+        "identity": nn.Identity,
+    }
+    return made[activation]()
+
+
+class Projection(nn.Conv2d):
+    """A 1x1 convolution of every `every`-th pixel: [B, in, H, W] -> [B, out, H/every, W/every].
+
+    The pixels are taken first. The same convolution with a stride corrupts memory in
+    torch 2.13 on AVX2 processors where channels are fewer than 8 and channels_last.
+    """
+
+    def __init__(self, in_size: int, size: int, every: int, *, bias: bool):
+        super().__init__(in_size, size, 1, bias=bias)
+        self.every = every
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[:, :, :: self.every, :: self.every])
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * scale, one scale a channel (Zhang and Sennrich 2019, eq. 4).
+
+    The mean is over features, and for images over channels and pixels together.
+    """
+
+    def __init__(self, size: int, dims: int, eps: float = 1e-5):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.axes = (1, 2, 3) if dims == 2 else (-1,)
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        unit = x * torch.rsqrt(x.square().mean(self.axes, keepdim=True) + self.eps)
+        scale = self.weight[:, None, None] if len(self.axes) == 3 else self.weight
+        return unit * scale
+
+
+class Scale(nn.Module):
+    """x * factor: a constant, a learnable scalar, or (with `size`) one factor a channel."""
+
+    def __init__(self, factor: float, *, learnable: bool = False, size: int = 0, dims: int = 0):
+        super().__init__()
+        shape = (size, 1, 1) if size and dims == 2 else (size,) if size else ()
+        factors = torch.full(shape, factor)
+        if learnable:
+            self.factor = nn.Parameter(factors)
+        else:
+            self.register_buffer("factor", factors, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+class ScalarBias(nn.Module):
+    """x + b, one learnable b from zero (Zhang et al. 2019, Fixup, rule 3)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bias
+
+
+class StochasticDepth(nn.Module):
+    """Huang et al. 2016, eq. 2 and 5: x * Bernoulli(survival) in training, x * survival after.
+
+    One draw a batch. The branch is computed even where it is dropped, so batch norm's
+    running averages see every batch.
+    """
+
+    def __init__(self, survival: float):
+        super().__init__()
+        self.survival = survival
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x * self.survival
+        return x * (torch.rand((), device=x.device) < self.survival).to(x.dtype)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of tokens to each other (Vaswani et al. 2017, section 3.2).
+
+    [B, T, C] -> [B, T, C]
+    """
+
+    def __init__(self, size: int, heads: int, bias: bool):
+        super().__init__()
+        self.heads = heads
+        self.query_key_value = nn.Linear(size, 3 * size, bias=bias)
+        self.output = nn.Linear(size, size, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, size = x.shape
+        split = self.query_key_value(x).view(batch, tokens, 3, self.heads, size // self.heads)
+        query, key, value = split.permute(2, 0, 3, 1, 4)  # each [B, heads, T, C / heads]
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        y: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, tokens, size))
+        return y
