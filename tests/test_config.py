@@ -69,7 +69,7 @@ def test_yaml_and_schema_have_the_same_defaults():
         ("study.name=a/b", "study.name=a/b: must be a plain folder name"),
         (
             "+network.detph=8",
-            "network.detph: no such key; did you mean depth? valid here: activation",
+            "network.detph: no such key; did you mean depth? valid here: ",
         ),
         ("+stpes=8", "stpes: no such key; did you mean steps?"),
         ("+optimizer.beta1=0.5", "optimizer.beta1: no such key; valid here: learning_rate"),

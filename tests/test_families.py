@@ -80,7 +80,7 @@ def kind(options):
 
 ALL = list(combinations())
 # All of them are built in the slow tests; always one of every kind, and a ninth of the rest.
-SOME = list({**{kind(o): o for o in ALL}, **{i: o for i, o in enumerate(ALL[::9])}}.values())
+SOME = list({**{kind(o): o for o in ALL}, **dict(enumerate(ALL[::9]))}.values())
 
 
 def build(options, **more):

@@ -7,7 +7,6 @@ gradflow.read_records(folder, table)         what runs recorded, as a frame
 
 from typing import Any
 
-__version__ = "0.1.0"
 __all__ = ["build_network", "describe", "read_records"]
 
 
@@ -21,4 +20,8 @@ def __getattr__(name: str) -> Any:
         from gradflow import networks
 
         return getattr(networks, name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("gradflow")
     raise AttributeError(f"module gradflow has no attribute {name}")

@@ -4,15 +4,18 @@ import hashlib
 import platform
 import subprocess
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import gradflow
 from gradflow.config import RunConfig
 from gradflow.errors import GradflowError
 
 if TYPE_CHECKING:
     import torch
+
+
+PACKAGE = Path(__file__).parent
 
 
 def derive_seed(seed: int, purpose: str, index: int | str = 0) -> int:
@@ -53,11 +56,10 @@ def code_version() -> str:
     Unlike a commit id it changes with every edit of the code, committed or not, and with
     nothing else.
     """
-    root = Path(gradflow.__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
-    return f"{gradflow.__version__}+{digest.hexdigest()[:8]}"
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(f"{path.relative_to(PACKAGE)}\n".encode() + path.read_bytes())
+    return f"{version('gradflow')}+{digest.hexdigest()[:8]}"
 
 
 @cache
@@ -66,7 +68,7 @@ def git_commit() -> str | None:
     try:
         found = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"],
-            cwd=Path(gradflow.__file__).parent,
+            cwd=PACKAGE,
             capture_output=True,
             text=True,
             check=True,
