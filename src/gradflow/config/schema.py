@@ -133,7 +133,7 @@ class EvaluationConfig(Checked):
     """When loss and error are taken in evaluation mode; always after the last step."""
 
     GROUP: ClassVar[str] = "evaluation"
-    every: int = number(75, at_least=1)
+    every: int = number(60, at_least=1)
     images: int | None = number(None, at_least=1)
 
 
@@ -161,7 +161,7 @@ class RunConfig(Checked):
     probe: ProbeConfig = MISSING
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     seed: int = number(0, at_least=0)
-    steps: int = number(150, at_least=1)
+    steps: int = number(120, at_least=1)
     device: str = choice("cpu", "cuda")
     dtype: str = choice("float32", "float64")
     threads: int = number(1, at_least=1)

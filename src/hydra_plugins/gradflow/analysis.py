@@ -8,14 +8,26 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from gradflow.errors import GradflowError
+
 ANALYSIS = Path(__file__).parents[3] / "analysis"
 
 
 class AnalyseStudy(Callback):
-    """Runs `analysis/<name>.py <study folder>` for each name in `study.analysis`."""
+    """Runs `analysis/<name>.py <study folder>` for each name in `study.analysis`, side by side."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.output_root) / config.study.name
         print(f"records: {folder}")
-        for name in config.study.analysis:
-            subprocess.run([sys.executable, str(ANALYSIS / f"{name}.py"), str(folder)], check=True)
+        scripts = [ANALYSIS / f"{name}.py" for name in config.study.analysis]
+        running = [
+            subprocess.Popen(
+                [sys.executable, str(script), str(folder)], stdout=subprocess.PIPE, text=True
+            )
+            for script in scripts
+        ]
+        for script, process in zip(scripts, running, strict=True):
+            output, _ = process.communicate()
+            print(output, end="")
+            if process.returncode:
+                raise GradflowError(f"{script.name} failed; its records are complete in {folder}")
