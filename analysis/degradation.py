@@ -35,7 +35,7 @@ def draw_degradation(study: Study, steps: pd.DataFrame, formats: Sequence[str]) 
     runs = study.runs.assign(error=100 * study.runs.final_train_error)
     runs = runs.merge(late_losses(steps), on="run_id")
     with style.figure(1, 2, height=2.5) as (made, axes):
-        error_against_depth(runs, ax=axes[0, 0]).legend(loc="upper left")
+        error_against_depth(runs, ax=axes[0, 0]).legend(loc="best")
         loss_against_depth(runs, ax=axes[0, 1])
         style.letter_panels(axes[0])
         caption = (
@@ -70,9 +70,10 @@ def error_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
 
 
 def loss_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
-    """Training loss (column `late_loss`) against `depth`, by `twin`, on a log axis."""
+    """Training loss (`late_loss`) against `depth`, by `twin`; a log axis from a decade on."""
     _against_depth(runs, "late_loss", ax=ax, log=True)
-    ax.set_yscale("log")
+    if runs.late_loss.max() > 10 * runs.late_loss.min():
+        ax.set_yscale("log")
     ax.set_ylabel("training loss (nats)")
     return ax
 
