@@ -126,6 +126,25 @@ def test_a_study_narrowed_on_the_command_line(tmp_path):
     assert "8 runs: 8 had ended before" in again.stdout
 
 
+def test_a_failing_analysis_fails_the_command(tmp_path):
+    """Every run of the study diverges, so there is no table to make."""
+    done = train(
+        tmp_path,
+        "study=degradation",
+        "network.depth=8",
+        "seed=0",
+        *QUICK[:3],
+        "optimizer.learning_rate=1e30",
+        "steps=40",
+        "study.analysis=[degradation]",
+    )
+    assert done.returncode == 1
+    assert "2 runs: 2 diverged" in done.stdout
+    assert "error: every run of the study diverged; try a lower learning rate" in done.stderr
+    assert "error: degradation.py failed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_sweep_of_ones_own_and_the_basic_launcher_give_equal_records(tmp_path):
     """Invariant 3 across launchers."""
     sweep = ("-m", "network.depth=8", "optimizer.learning_rate=0.01,0.1", *QUICK)

@@ -8,8 +8,6 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from gradflow.errors import GradflowError
-
 ANALYSIS = Path(__file__).parents[3] / "analysis"
 
 
@@ -29,5 +27,5 @@ class AnalyseStudy(Callback):
         for script, process in zip(scripts, running, strict=True):
             output, _ = process.communicate()
             print(output, end="")
-            if process.returncode:
-                raise GradflowError(f"{script.name} failed; its records are complete in {folder}")
+            if process.returncode:  # Hydra makes a warning of any Exception here
+                sys.exit(f"error: {script.name} failed; the records in {folder} are complete")
