@@ -159,6 +159,21 @@ def test_only_an_armed_pass_is_measured():
         assert torch.equal(torch.stack(probe._norms), first.block_inputs)
 
 
+def test_checkpointing_counts_each_block_once():
+    found = []
+    for checkpoint in (False, True):
+        network = build_network(
+            "cifar_resnet", image_shape=(1, 8, 8), depth=32, checkpoint=checkpoint
+        )
+        with GradientProbe(network) as probe:
+            probe.arm()
+            images = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+            network(images).square().sum().backward()
+            found.append(probe.read())
+    assert torch.equal(found[0].layers, found[1].layers)
+    assert torch.equal(found[0].block_inputs, found[1].block_inputs)
+
+
 def test_a_network_without_blocks_is_refused():
     with pytest.raises(GradflowError, match="Linear: nothing to measure.*blocks"):
         GradientProbe(nn.Linear(2, 2))

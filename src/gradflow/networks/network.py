@@ -1,5 +1,6 @@
 """What every network is: a stem, blocks in forward order, a head."""
 
+import math
 from contextlib import nullcontext
 
 import torch
@@ -15,8 +16,8 @@ class Network(nn.Module):
     Attributes:
         stem, head: what comes before and after the blocks.
         blocks: in forward order, each with `.branch`, `.shortcut` and `.skip`.
-        checkpointed: recompute each block in the backward pass instead of keeping what is
-            inside it; changes no number.
+        checkpointed: keep the inputs of every few blocks only, and compute what is inside
+            them again in the backward pass (Chen et al. 2016); changes no number.
     """
 
     def __init__(self, stem: nn.Module, blocks: list[Block], head: nn.Module, checkpointed: bool):
@@ -28,29 +29,38 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
-        for block in self.blocks:
-            x = self.run_block(block, x)
+        # n/k inputs are kept, and k blocks' insides at a time, each about nine times its input.
+        length = math.ceil(math.sqrt(len(self.blocks)) / 3)
+        for start in range(0, len(self.blocks), length):
+            x = self.run_blocks(slice(start, start + length), x)
         y: Tensor = self.head(x)
         return y
 
-    def run_block(self, block: nn.Module, *inputs: Tensor) -> Tensor:
-        """The block's output, its insides kept for the backward pass or not."""
+    def run_blocks(self, part: slice, x: Tensor, *context: Tensor) -> Tensor:
+        """The output of consecutive blocks, their insides kept for the backward pass or not."""
+        blocks = list(self.blocks)[part]
+
+        def run(x: Tensor, *context: Tensor) -> Tensor:
+            for block in blocks:
+                x = block(x, *context)
+            return x
+
         if not (self.checkpointed and self.training and torch.is_grad_enabled()):
-            output: Tensor = block(*inputs)
-            return output
-        passes = (nullcontext(), _Recompute(block))
-        kept: Tensor = checkpoint(block, *inputs, use_reentrant=False, context_fn=lambda: passes)
-        return kept
+            return run(x, *context)
+        passes = (nullcontext(), _Recompute(blocks))
+        y: Tensor = checkpoint(run, x, *context, use_reentrant=False, context_fn=lambda: passes)
+        return y
 
 
 class _Recompute:
-    """The context of a block's second pass: batch norm averages into copies, because its own
+    """The context of the blocks' second pass: batch norm averages into copies, because its own
     running averages have seen this batch already."""
 
     BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
-    def __init__(self, block: nn.Module):
-        self.norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    def __init__(self, blocks: list[nn.Module]):
+        modules = (module for block in blocks for module in block.modules())
+        self.norms = [m for m in modules if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
         self.kept: list[dict[str, Tensor]] = []
 
     def __enter__(self) -> None:

@@ -53,12 +53,12 @@ class UNet(Network):
         context = () if self.time is None else (self.time(*times),)
         x = self.stem(x)
         down: list[Tensor] = []
-        for index, block in enumerate(self.blocks):
+        for index in range(len(self.blocks)):
             if index in self.stage_starts[1:3]:
                 down.append(x)
             elif index in self.stage_starts[3:]:
                 x = torch.cat([F.interpolate(x, scale_factor=2.0), down.pop()], dim=1)
-            x = self.run_block(block, x, *context)
+            x = self.run_blocks(slice(index, index + 1), x, *context)
         y: Tensor = self.head(x)
         return y
 
