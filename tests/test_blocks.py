@@ -105,8 +105,9 @@ def test_placements(placement, kind, stride, skip):
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("shortcut", ["A", "B", "C", "exclusive_gate", "shortcut_gate"])
-def test_gradients_against_finite_differences(placement, shortcut):
-    block = made(in_size=2, size=3, placement=placement, shortcut=shortcut, activation="tanh")
+@pytest.mark.parametrize("kind", ["basic", "bottleneck"])
+def test_gradients_against_finite_differences(placement, shortcut, kind):
+    block = made(2, 3, block=kind, placement=placement, shortcut=shortcut, activation="tanh")
     x = image(2, 4, 2).requires_grad_()
     assert torch.autograd.gradcheck(block, x, eps=1e-6, atol=1e-7)
 
@@ -307,6 +308,8 @@ def test_diffusion_block():
     h = conv(block, "branch.after.conv2", silu(group(branch.after.norm2, h)))
     carried = F.conv2d(x, block.shortcut.weight, None, 2)
     torch.testing.assert_close(block(x, time), h + carried, rtol=1e-12, atol=1e-12)
+    small = (image(8, 4, 1).requires_grad_(), time[:1].clone().requires_grad_())
+    assert torch.autograd.gradcheck(block, small, eps=1e-6, atol=1e-7)
 
 
 def test_a_shortcut_of_the_wrong_shape_is_told():
@@ -316,6 +319,11 @@ def test_a_shortcut_of_the_wrong_shape_is_told():
     told = r"blocks.3: the shortcut gives \(8, 6, 6\) and the branch \(8, 3, 3\); give the shortcut"
     with pytest.raises(GradflowError, match=told):
         block(torch.randn(2, 4, 6, 6))
+    with pytest.raises(GradflowError, match=told):  # at construction, where it can be known
+        Block(block.branch, block.shortcut, nn.ReLU(), True, name="blocks.3", in_shape=(4, 6, 6))
+    fits = nn.Conv2d(4, 8, 1, 2)
+    good = Block(block.branch, fits, nn.ReLU(), True, in_shape=(4, 6, 6))
+    assert good(torch.randn(2, 4, 6, 6)).shape == (2, 8, 3, 3)
     broadcast = Block(nn.Conv2d(4, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Identity(), True)
     with pytest.raises(GradflowError, match=r"gives \(4, 1, 1\) and the branch \(8, 4, 4\)"):
         broadcast(torch.randn(2, 4, 6, 6))

@@ -12,9 +12,11 @@ by `layers.layer_stack`. With k weighted layers the branch is `repeat` k-1 times
     fixup                          bcba    bcmb   a       Zhang et al. 2019, fig. 1 right
 """
 
+import copy
 from collections import OrderedDict
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from gradflow.config.networks import NetworkConfig
@@ -43,9 +45,15 @@ class Block(nn.Module):
         after: what follows the addition, in both twins.
         gate: None, or what weighs S(x) and F(x) by a function of x.
 
+    Args:
+        in_shape: of one example that comes in, such as (16, 32, 32); both paths are then
+            tried on it at once, without computing anything. The blocks that `make_block`
+            builds fit by construction and are not tried.
+
     Raises:
-        GradflowError: at the first forward pass, if S(x) and F(x) differ in shape (torch
-            would broadcast in silence); a gate on a plain block.
+        GradflowError: S(x) and F(x) differ in shape (torch would broadcast in silence), told
+            here where `in_shape` is given, else at the first forward pass; a gate on a
+            plain block.
     """
 
     def __init__(
@@ -57,6 +65,7 @@ class Block(nn.Module):
         *,
         gate: Gate | None = None,
         name: str = "block",
+        in_shape: tuple[int, ...] | None = None,
     ):
         super().__init__()
         if gate is not None and not skip:
@@ -67,6 +76,10 @@ class Block(nn.Module):
         self.skip = skip
         self.gate = gate
         self.name = name
+        if in_shape is not None:
+            ghost = copy.deepcopy(self).to("meta").eval()  # shapes, but no values
+            x = torch.empty(1, *in_shape, device="meta")
+            ghost.add(x, ghost.branch(x))
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         branch = self.branch(x, *context)

@@ -54,7 +54,8 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def count_macs(network: nn.Module, input_shape: Sequence[int]) -> int:
-    """Multiply-accumulates of one example's forward pass, counted by torch."""
+    """Multiply-accumulates of one example's forward pass, counted by torch: those of its
+    convolutions and matrix products, without attention's products of tokens by tokens."""
     with FlopCounterMode(display=False) as counter:
         _forward_once(network, input_shape)
     return int(counter.get_total_flops()) // 2  # torch counts a multiply-accumulate as two
