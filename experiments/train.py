@@ -26,7 +26,10 @@ def train(config: RunConfig) -> Any:
     result = execute(config)
     if HydraConfig.get().mode == RunMode.RUN:
         again = " (had ended before; not done again)" if result.skipped else ""
-        print(f"{result.status}, training error {result.final_train_error}{again}\n{result.folder}")
+        outcome = result.status
+        if outcome == "finished":
+            outcome += f", training error {result.final_train_error:.4f}"
+        print(f"{outcome}{again}\n{result.folder}")
     return result
 
 
