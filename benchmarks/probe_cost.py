@@ -1,75 +1,182 @@
-"""What measuring costs: one training step with probes at every step, and without.
+"""What measuring costs: training steps without probes, with them, and with naive ones.
 
     make benchmark
 
-ResNet-56, width 8, batch 64, digits, one thread. Both kinds of step alternate in one
-process, so that a busy machine slows both alike; the ratio is taken pair by pair.
+One thread. The kinds of step take turns in one process, in changing order, so that a busy
+machine slows all alike; ratios are taken round by round. A step with probes records
+
+    layers    gradient, weight and update norms of every layer
+    all       these, the RMS of every block's input and branch, and the ledger
+    naive     the same as all but the ledger's split, as it is often written: .norm().item()
+              a layer, full backward hooks on blocks
+
+and every 25 steps what was recorded goes to the host.
 """
 
 import argparse
 import platform
 import time
-from pathlib import Path
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.stats import bootstrap
+from torch import Tensor, nn
 
 from gradflow import build_network
-from gradflow.config.schema import DigitsConfig
-from gradflow.data import Normalizer, load_dataset, training_batches
-from gradflow.probes import GradientProbe
+from gradflow.probes import Probes
+from gradflow.runtime import keep_freed_memory
+
+FLUSH_STEPS = 25
+LIMITS = {"cifar-56": {"layers": 1.01, "all": 1.05}, "digits-110": {"all": 1.10}}
 
 
-def measure(depth: int, pairs: int) -> np.ndarray:
-    """Seconds a step, [pairs, 2]: without and with the probe."""
-    torch.set_num_threads(1)
-    data = load_dataset(DigitsConfig(), Path("outputs/.cache"))
-    network = build_network("cifar_resnet", image_shape=(1, 8, 8), depth=depth, width=8)
-    network = network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, fused=True)
-    normalize = Normalizer(data.train_images, torch.float32)
-    batches = training_batches(
-        data, normalize, batch_size=64, augment=False, seed=0, first_step=0, steps=2 * pairs + 4
-    )
-    seconds = np.empty((pairs, 2))
-    kept = []
-    with GradientProbe(network) as probe:
-        for step, _, images, labels in batches:
-            pair, position = divmod(step - 4, 2)  # four steps of warm-up
-            probed = (position + pair) % 2 == 1  # the order within a pair alternates
+@dataclass(frozen=True)
+class Case:
+    depth: int
+    width: int
+    image: tuple[int, int, int]
+    batch: int
+
+
+CASES = {
+    "cifar-56": Case(56, 16, (3, 32, 32), 128),
+    "digits-56": Case(56, 8, (1, 8, 8), 64),
+    "digits-110": Case(110, 8, (1, 8, 8), 64),
+}
+
+
+class Steps:
+    """Training steps of one network, each measured as its kind says."""
+
+    def __init__(self, case: Case):
+        network = build_network(
+            "cifar_resnet", image_shape=case.image, depth=case.depth, width=case.width
+        )
+        self.network = network.to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, fused=True)
+        self.probes = {
+            "layers": Probes(network, self.optimizer, blocks=None),
+            "all": Probes(network, self.optimizer),
+        }
+        self.measured = dict.fromkeys(self.probes, 0)
+        self.naive = Naive(network)
+        self.count = 0
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(case.batch, *case.image, generator=generator)
+        self.images = images.contiguous(memory_format=torch.channels_last)
+        self.labels = torch.randint(10, (case.batch,), generator=generator)
+
+    def timed(self, kind: str) -> float:
+        """Seconds of one step; hooks are put in place before it and removed after."""
+        self.count += 1
+        contexts = {"without": nullcontext(), "naive": self.naive, **self.probes}
+        with contexts[kind]:
             start = time.perf_counter()
-            if probed:
-                probe.arm()
-            loss = F.cross_entropy(network(images), labels)
-            loss.backward()
-            if probed:
-                kept.append(probe.read())
-            optimizer.step()
-            optimizer.zero_grad()
-            if pair >= 0:
-                seconds[pair, int(probed)] = time.perf_counter() - start
-    return seconds
+            self._step(kind)
+            return time.perf_counter() - start
+
+    def _step(self, kind: str) -> None:
+        probes = self.probes.get(kind)
+        if probes is not None:
+            probes.arm(self.count)
+        F.cross_entropy(self.network(self.images), self.labels).backward()
+        if kind == "naive":
+            self.naive.gradients()
+        self.optimizer.step()
+        if kind == "naive":
+            self.naive.updates()
+        self.optimizer.zero_grad()
+        if probes is not None:
+            self.measured[kind] += 1
+            if self.measured[kind] % FLUSH_STEPS == 0:
+                probes.tables()
+
+
+class Naive:
+    """What a loop without gradflow would do to know nearly the same."""
+
+    def __init__(self, network: nn.Module):
+        self.blocks = list(network.get_submodule("blocks").children())
+        self.weights = [p for p in network.parameters() if p.ndim > 1]
+        self.handles: list[Any] = []
+        self.rows: list[float] = []
+        self.before: list[Tensor] = []
+
+    def __enter__(self) -> None:
+        for block in self.blocks:
+            branch = block.get_submodule("branch")
+            self.handles.append(branch.register_forward_hook(self._forward))
+            self.handles.append(block.register_full_backward_hook(self._backward))
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self.handles:
+            handle.remove()
+        self.handles.clear()
+
+    def gradients(self) -> None:
+        self.before = [weight.detach().clone() for weight in self.weights]
+        for weight in self.weights:
+            self.rows += [weight.grad.norm().item(), weight.norm().item()]  # type: ignore[union-attr]
+
+    def updates(self) -> None:
+        for before, weight in zip(self.before, self.weights, strict=True):
+            self.rows.append((weight - before).norm().item())
+
+    def _forward(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        for x in (inputs[0], output):
+            self.rows.append(x.square().mean().sqrt().item())
+
+    def _backward(self, module: nn.Module, inputs: Any, outputs: Any) -> None:
+        for gradient in (inputs[0], outputs[0]):
+            self.rows.append(gradient.norm().item())
+
+
+def measure(case: Case, kinds: list[str], seconds: float) -> np.ndarray:
+    """Seconds a step, [rounds, kinds]; as many rounds as fit, in changing order."""
+    steps = Steps(case)
+    for kind in kinds * 2:  # warm-up
+        steps.timed(kind)
+    order = np.random.default_rng(0)
+    rounds: list[np.ndarray] = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or len(rounds) < 10:
+        row = np.empty(len(kinds))
+        for index in order.permutation(len(kinds)):
+            row[index] = steps.timed(kinds[index])
+        rounds.append(row)
+    return np.array(rounds)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--depths", type=int, nargs="+", default=[56, 110])
-    parser.add_argument("--pairs", type=int, default=200)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--kinds", nargs="+", default=["layers", "all", "naive"])
+    parser.add_argument("--seconds", type=float, default=240, help="for each case")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread")
-    print("| depth | step without, ms | step with, ms | ratio, median (95 % interval) |")
-    print("| ---: | ---: | ---: | ---: |")
-    for depth in arguments.depths:
-        seconds = measure(depth, arguments.pairs)
-        ratios = seconds[:, 1] / seconds[:, 0]
-        interval = bootstrap((ratios,), np.median, rng=0).confidence_interval
-        without, probed = np.median(seconds, axis=0) * 1e3
-        print(
-            f"| {depth} | {without:.1f} | {probed:.1f} "
-            f"| {np.median(ratios):.3f} ({interval.low:.3f} ... {interval.high:.3f}) |"
-        )
+    print("| network | step without, ms | with | ratio, median (95 % interval) | limit |")
+    print("| --- | ---: | --- | ---: | ---: |")
+    for name in arguments.cases:
+        case, kinds = CASES[name], ["without", *arguments.kinds]
+        seconds = measure(case, kinds, arguments.seconds)
+        without = np.median(seconds[:, 0]) * 1e3
+        for column, kind in enumerate(kinds[1:], start=1):
+            ratios = seconds[:, column] / seconds[:, 0]
+            interval = bootstrap((ratios,), np.median, rng=0).confidence_interval
+            limit = LIMITS.get(name, {}).get(kind, "")
+            print(
+                f"| {name} | {without:.1f} | {kind} | {np.median(ratios):.3f} "
+                f"({interval.low:.3f} ... {interval.high:.3f}) | {limit} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

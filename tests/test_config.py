@@ -17,7 +17,7 @@ from gradflow.errors import GradflowError
 from tests.small import small_config
 
 CONF = Path(__file__).parents[1] / "conf"
-GROUPS = ("network", "data", "optimizer", "schedule", "probe", "study")
+GROUPS = ("network", "data", "optimizer", "schedule", "probe", "details", "study")
 
 
 def composed(*overrides):
@@ -50,6 +50,7 @@ def test_yaml_and_schema_have_the_same_defaults():
         optimizer=config.optimizer,
         schedule=type(config.schedule)(),
         probe=type(config.probe)(),
+        details=type(config.details)(),
     )
     assert run_id(config, "x") == run_id(plain, "x")
 
@@ -72,8 +73,8 @@ def test_yaml_and_schema_have_the_same_defaults():
             "network.detph: no such key; did you mean depth? valid here: ",
         ),
         ("+stpes=8", "stpes: no such key; did you mean steps?"),
-        ("+optimizer.beta1=0.5", "optimizer.beta1: no such key; valid here: learning_rate"),
-        ("probe.name=sometimes", "probe.name=sometimes: choose one of every, off"),
+        ("+optimizer.beta1=0.5", "optimizer.beta1: no such key; valid here: clip_norm"),
+        ("probe.name=sometimes", "probe.name=sometimes: choose one of every, log_spaced, listed"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(override, told):

@@ -4,6 +4,7 @@ every other is refused with the options that would fit."""
 import itertools
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ import gradflow
 from gradflow.config.networks import FAMILIES, PLACEMENTS
 from gradflow.errors import GradflowError
 from gradflow.networks import Network, build_network, count_macs, count_parameters
-from gradflow.probes import GradientProbe
+from gradflow.probes import Probes
 from gradflow.tasks import task_of
 
 NORMS = ("none", "batch", "layer", "group", "rms")
@@ -111,17 +112,25 @@ def step(network, options):
     config_class = FAMILIES[options["family"]]
     known = {entry.name for entry in fields(config_class)}
     config = config_class(**{k: v for k, v in options.items() if k in known})
-    with GradientProbe(network) as probe:
-        probe.arm()
+    with Probes(network) as probes:
+        probes.arm(0, details=True)
         loss, error = task_of(config)(network, images, labels, torch.Generator().manual_seed(0))
         loss.backward()
-        found = probe.read()
     assert torch.isfinite(loss)
     assert error.ndim == 0
-    assert torch.isfinite(found.block_inputs).all()
-    assert len(found.block_inputs) == len(network.blocks) + 1
-    used = [layer for layer in probe.layers if options["skip"] or ".shortcut" not in layer.name]
-    assert all(torch.isfinite(found.layers[layer.index]) for layer in used)
+    found = {name: table.to_pandas() for name, table in probes.tables().items()}
+    blocks = found["blocks"]
+    assert np.isfinite(blocks.input_grad_norm).all()
+    assert np.isfinite(blocks[["input_rms", "branch_rms"]][:-1]).all(axis=None)
+    assert len(blocks) == len(network.blocks) + 1
+    layers = found["layers"]
+    used = layers[options["skip"] | ~layers.layer_name.str.contains(".shortcut", regex=False)]
+    assert np.isfinite(used.grad_norm).all()
+    moved = blocks[:-1].input_grad_norm > 0
+    if not options["skip"]:
+        assert (blocks.skip_share[:-1][moved] == 0).all()
+        assert (found["network_details"].path_grad_norm == 0).all()
+    assert np.isfinite(blocks.skip_share[:-1][moved]).all()
     assert not any(m._forward_pre_hooks or m._backward_hooks for m in network.modules())
 
 

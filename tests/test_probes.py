@@ -1,185 +1,427 @@
-"""Gradient norms against hand derivations, and proof that measuring changes nothing."""
+"""Probes around any network and any loop: they measure what they say and change nothing."""
+
+import gc
+import weakref
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from gradflow.config.schema import ProbeConfig
+from gradflow.config.networks import FAMILIES
+from gradflow.config.schema import (
+    EveryConfig,
+    InitializationConfig,
+    ListedConfig,
+    LogSpacedConfig,
+    OffConfig,
+)
 from gradflow.errors import GradflowError
 from gradflow.networks import build_network
-from gradflow.networks.blocks import Block
-from gradflow.networks.network import Network
-from gradflow.probes import GradientProbe, fires
+from gradflow.probes import Probes, fires
+from gradflow.probes.norms import norms, square, squares_of_parts
+from gradflow.records import SCHEMAS
+from gradflow.tasks import task_of
+from tests.measured import cross_entropy, frames, measure
+
+SMALL = {
+    "cifar_resnet": {"depth": 14, "width": 4, "shortcut": "exclusive_gate"},
+    "imagenet_resnet": {"depth": 18, "width": 2},
+    "mlp": {"depth": 8, "width": 8, "norm": "batch"},
+    "transformer": {"depth": 10, "width": 8, "norm": "layer"},
+    "unet": {"depth": 12, "width": 2},
+    "diffusion_unet": {"depth": 12, "width": 2},
+}
 
 
-def linear_chain(weights, skip):
-    """A network of bias-free Linear layers: stem, one a block, head."""
-    layers = []
-    for weight in weights:
-        layer = nn.Linear(*weight.shape[::-1], bias=False).double()
-        layer.weight = nn.Parameter(torch.from_numpy(weight.copy()))
-        layers.append(layer)
-    blocks = [Block(layer, nn.Identity(), nn.Identity(), skip) for layer in layers[1:-1]]
-    return Network(layers[0], blocks, layers[-1], checkpointed=False)
-
-
-@pytest.mark.parametrize("skip", [False, True])
-def test_norms_of_a_deep_linear_chain_derived_by_hand(skip):
-    """loss = sum(c * h_L): with A_l = W_l (+ I), dL/dh_{l-1} = A_l^T dL/dh_l and
-    dL/dW_l = dL/dh_l h_{l-1}^T; in NumPy, float64."""
-    rng = np.random.default_rng(0)
-    width, depth, batch = 6, 12, 3
-    weights = [rng.standard_normal((width, width)) / 2 for _ in range(depth)]
-    x = rng.standard_normal((batch, width))
-    c = rng.standard_normal((batch, width))
-
-    identity = np.eye(width) if skip else np.zeros((width, width))
-    maps = [weights[0], *(w + identity for w in weights[1:-1]), weights[-1]]
-    states = [x]
-    for matrix in maps:
-        states.append(states[-1] @ matrix.T)
-    gradient, layer_norms, input_norms = c, [], []
-    for weight_index in reversed(range(depth)):
-        layer_norms.append(np.linalg.norm(gradient.T @ states[weight_index]))
-        gradient = gradient @ maps[weight_index]
-        input_norms.append(np.linalg.norm(gradient))
-
-    network = linear_chain(weights, skip)
-    with GradientProbe(network) as probe:
-        probe.arm()
-        (network(torch.from_numpy(x)) * torch.from_numpy(c)).sum().backward()
-        found = probe.read()
-    np.testing.assert_allclose(found.layers.numpy(), layer_norms[::-1], rtol=1e-12)
-    # The stem's own input is not a block's: depth - 1 inputs, the head's last.
-    np.testing.assert_allclose(found.block_inputs.numpy(), input_norms[::-1][1:], rtol=1e-12)
-
-
-def train_three_steps(probed, raise_at=None):
-    network = build_network("cifar_resnet", image_shape=(1, 8, 8), depth=14, width=4)
+def train(family, *, probed, details=False, raise_in=None, checkpoint=False):
+    """Three steps of SGD; the network, and losses and gradients step by step."""
+    options = {**SMALL[family], "checkpoint": checkpoint}
+    side = 32 if family == "imagenet_resnet" else 8
+    network = build_network(family, image_shape=(1, side, side), outputs=10, **options)
+    task = task_of(FAMILIES[family](**options))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, fused=True)
-    generator = torch.Generator().manual_seed(0)
+    probes = Probes(network, optimizer)
     seen = []
 
-    def step(probe):
-        images = torch.randn(16, 1, 8, 8, generator=generator)
-        labels = torch.randint(10, (16,), generator=generator)
-        if probe:
-            probe.arm()
-        loss = F.cross_entropy(network(images), labels)
-        loss.backward()
-        if raise_at == len(seen):
-            raise RuntimeError("interrupted")
-        if probe:
-            probe.read()
-        seen.append((loss.detach(), [p.grad.clone() for p in network.parameters()]))
-        optimizer.step()
-        optimizer.zero_grad()
+    def steps():
+        generator = torch.Generator().manual_seed(0)
+        for step in range(3):
+            images = torch.randn(8, 1, side, side, generator=generator)
+            if probed:
+                probes.arm(step, details=details)
+            loss, _ = task(network, images, torch.arange(8), generator)
+            if raise_in == "forward" and step == 1:
+                raise RuntimeError("interrupted")
+            loss.backward()
+            seen.append((loss.detach(), [p.grad.clone() for p in network.parameters()]))
+            if raise_in == "backward" and step == 1:
+                raise RuntimeError("interrupted")
+            optimizer.step()
+            optimizer.zero_grad()
 
     if probed:
-        with GradientProbe(network) as probe:
-            for _ in range(3):
-                step(probe)
+        with probes:
+            steps()
     else:
-        for _ in range(3):
-            step(None)
-    return network, seen
+        steps()
+    return network, seen, probes
 
 
-def test_measuring_changes_nothing():
-    """Invariant 2: losses, gradients and weights are bitwise equal with the probe and without."""
-    bare, bare_seen = train_three_steps(probed=False)
-    measured, measured_seen = train_three_steps(probed=True)
-    for (loss, gradients), (other_loss, other_gradients) in zip(
-        bare_seen, measured_seen, strict=True
-    ):
+def assert_equal_bit_for_bit(one, other):
+    for (loss, gradients), (other_loss, other_gradients) in zip(one[1], other[1], strict=True):
         assert torch.equal(loss, other_loss)
         assert all(map(torch.equal, gradients, other_gradients))
-    assert all(map(torch.equal, bare.state_dict().values(), measured.state_dict().values()))
+    states = one[0].state_dict(), other[0].state_dict()
+    assert all(map(torch.equal, states[0].values(), states[1].values()))
 
 
-def count_hooks(network):
-    return sum(
+@pytest.mark.parametrize("details", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_measuring_changes_nothing(family, details):
+    """Invariant 2: losses, gradients, weights and buffers, bit for bit."""
+    bare = train(family, probed=False)
+    measured = train(family, probed=True, details=details)
+    assert_equal_bit_for_bit(bare, measured)
+    tables = measured[2].tables()
+    assert tables["blocks"].num_rows == 3 * (len(measured[0].blocks) + 1)
+
+
+@pytest.mark.parametrize("details", [False, True])
+def test_measuring_a_checkpointed_network_changes_nothing_and_counts_once(details):
+    plain = train("cifar_resnet", probed=True, details=details)
+    again = train("cifar_resnet", probed=True, details=details, checkpoint=True)
+    assert_equal_bit_for_bit(train("cifar_resnet", probed=False, checkpoint=True), again)
+    assert plain[2].tables() == again[2].tables()
+
+
+def count_hooks(network, optimizer=None):
+    hooks = sum(
         len(m._forward_pre_hooks) + len(m._forward_hooks) + len(m._backward_hooks)
         for m in network.modules()
     )
+    if optimizer is not None:
+        hooks += len(optimizer._optimizer_step_pre_hooks) + len(
+            optimizer._optimizer_step_post_hooks
+        )
+    return hooks
 
 
-def test_hooks_are_gone_after_the_probe():
-    network, _ = train_three_steps(probed=True)
-    assert count_hooks(network) == 0
-
-
-def test_hooks_are_gone_after_an_exception():
-    network = build_network("cifar_resnet", image_shape=(1, 8, 8), depth=8, width=2)
+@pytest.mark.parametrize("raise_in", ["forward", "backward"])
+def test_nothing_is_left_after_an_exception(raise_in):
+    with pytest.raises(RuntimeError, match="interrupted"):
+        train("mlp", probed=True, details=True, raise_in=raise_in)
+    network = build_network("mlp", image_shape=(1, 2, 2), depth=4, width=4)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    images = torch.randn(4, 1, 2, 2)
 
     def fail():
-        with GradientProbe(network) as probe:
-            probe.arm()
-            assert count_hooks(network) > 0
-            network(torch.zeros(2, 1, 8, 8)).sum().backward()
-            raise RuntimeError("in the training step")
+        with Probes(network, optimizer) as probes:
+            probes.arm(0, details=True)
+            loss = cross_entropy(network, images)
+            if raise_in == "backward":
+                loss.backward()
+            assert count_hooks(network, optimizer) > 0
+            raise RuntimeError("interrupted")
 
-    with pytest.raises(RuntimeError, match="training step"):
+    with pytest.raises(RuntimeError, match="interrupted"):
         fail()
-    assert count_hooks(network) == 0
+    assert count_hooks(network, optimizer) == 0
+    optimizer.step()  # neither hooks nor half a measurement come back
 
 
-def test_layers_have_names_indices_and_blocks():
-    network = build_network("cifar_resnet", image_shape=(1, 8, 8), depth=14, width=2)
-    layers = GradientProbe(network).layers
-    assert [layer.index for layer in layers] == list(range(14))
-    assert layers[0].name == "stem.conv1"
-    assert layers[-1].name == "head.2"
-    assert [layer.block_index for layer in layers] == [None, *[i // 2 for i in range(12)], None]
-    assert {layer.kind for layer in layers} == {"Conv2d", "Linear"}
+def test_only_armed_steps_are_measured():
+    network = build_network("mlp", image_shape=(1, 2, 2), depth=4, width=4)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    images = torch.randn(4, 1, 2, 2)
+    with Probes(network, optimizer) as probes:
+        for step in range(4):
+            if step % 2:
+                probes.arm(step)
+            with torch.no_grad():
+                network(100 * images)  # an evaluation in between is not measured
+            cross_entropy(network, images).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    found = frames(probes)
+    assert sorted(found["layers"].step.unique()) == [1, 3]
+    assert found["blocks"].input_rms.max() < 100
+    assert not probes.tables()
 
 
-def test_a_layer_without_gradient_is_nan_and_no_crash():
+def test_no_measured_tensor_outlives_its_step():
+    network = build_network("mlp", image_shape=(1, 2, 2), depth=8, width=4)
+    alive = []
+    handle = network.blocks[1].register_forward_hook(
+        lambda m, inputs, y: alive.append(weakref.ref(inputs[0]))
+    )
+    gc.disable()
+    try:
+        with Probes(network) as probes:
+            for step in range(3):
+                probes.arm(step, details=True)
+                cross_entropy(network, torch.randn(4, 1, 2, 2)).backward()
+                probes.gradients()
+        assert [ref() for ref in alive] == [None] * 3
+    finally:
+        gc.enable()
+        handle.remove()
+
+
+def test_tables_have_the_columns_of_the_records():
+    _, _, probes = train("cifar_resnet", probed=True, details=True)
+    tables = probes.tables()
+    assert set(tables) == {
+        "layers", "blocks", "layer_details", "block_details", "network_details"
+    }  # fmt: skip
+    later = {"run_id", "example_cosine", "signal_to_noise"}
+    for name, table in tables.items():
+        assert set(table.column_names) == set(SCHEMAS[name].names) - later
+
+
+def test_update_norm_is_what_the_optimiser_changed():
+    network = build_network("mlp", image_shape=(1, 2, 2), depth=4, width=4)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.1, weight_decay=0.5)
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    with Probes(network, optimizer) as probes:
+        probes.arm(0)
+        cross_entropy(network, torch.randn(4, 1, 2, 2)).backward()
+        optimizer.step()
+    layers = frames(probes)["layers"]
+    after = dict(network.named_parameters())
+    for row in layers.itertuples():
+        change = after[f"{row.layer_name}.weight"].detach() - before[f"{row.layer_name}.weight"]
+        assert row.update_norm == pytest.approx(float(change.double().norm()), rel=1e-6)
+        weight = before[f"{row.layer_name}.weight"]
+        assert row.weight_norm == pytest.approx(float(weight.double().norm()), rel=1e-6)
+
+
+def test_gradient_accumulation():
+    """Layers: the accumulated gradient. Blocks: root of summed squares over micro-batches."""
+    network = build_network("mlp", image_shape=(1, 2, 3), depth=8, width=6, norm="none").double()
+    halves = torch.randn(2, 4, 1, 2, 3, dtype=torch.float64)
+    single = []
+    for half in halves:
+        network.zero_grad()
+        single.append(measure(network, lambda half=half: cross_entropy(network, half)))
+    network.zero_grad()
+    with Probes(network) as probes:
+        probes.arm(0)
+        for half in halves:
+            cross_entropy(network, half).backward()
+    found = frames(probes)
+    gradients = [p.grad for p in network.parameters() if p.ndim > 1]
+    expected = [float(g.norm()) for g in gradients]
+    np.testing.assert_allclose(found["layers"].grad_norm, expected, rtol=1e-12)
+    one, two = (tables["blocks"] for tables in single)
+    for name in ("input_grad_norm", "skip_grad_norm", "branch_grad_norm"):
+        both = np.hypot(one[name], two[name])
+        np.testing.assert_allclose(found["blocks"][name], both, rtol=1e-12)
+    both = np.sqrt((one.input_rms**2 + two.input_rms**2) / 2)
+    np.testing.assert_allclose(found["blocks"].input_rms, both, rtol=1e-12)
+    weights = [f.input_grad_norm**2 for f in (one, two)]
+    share = (one.skip_share * weights[0] + two.skip_share * weights[1]) / sum(weights)
+    np.testing.assert_allclose(found["blocks"].skip_share, share, rtol=1e-10)
+
+
+@pytest.mark.parametrize("unscale", [False, True])
+@pytest.mark.parametrize("fused", [False, True])
+def test_gradient_scaling_is_taken_out(fused, unscale):
+    network = build_network("mlp", image_shape=(1, 2, 3), depth=8, width=6)
+    images = torch.randn(8, 1, 2, 3)
+    expected = measure(network, lambda: cross_entropy(network, images))
+    network.zero_grad()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, fused=fused)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    with Probes(network, optimizer, scaler=scaler) as probes:
+        probes.arm(0)
+        scaler.scale(cross_entropy(network, images)).backward()
+        if unscale:
+            scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+    found = frames(probes)
+    np.testing.assert_allclose(found["layers"].grad_norm, expected["layers"].grad_norm, rtol=1e-5)
+    for name in ("input_grad_norm", "skip_grad_norm", "branch_grad_norm", "skip_share"):
+        np.testing.assert_allclose(found["blocks"][name], expected["blocks"][name], rtol=1e-5)
+    assert found["layers"].update_norm.gt(0).all()
+
+
+def test_autocast_measures_the_tensors_that_there_are():
+    network = build_network("cifar_resnet", image_shape=(1, 8, 8), depth=14, width=8)
+    images = torch.randn(16, 1, 8, 8)
+    full = measure(network, lambda: cross_entropy(network, images))
+    network.zero_grad()
+
+    def autocast_loss():
+        with torch.autocast("cpu", torch.bfloat16):
+            return cross_entropy(network, images)
+
+    half = measure(network, autocast_loss)
+    for table, name in (("layers", "grad_norm"), ("blocks", "input_rms"), ("blocks", "branch_rms")):
+        one, other = full[table][name].dropna(), half[table][name].dropna()
+        np.testing.assert_allclose(one, other, rtol=0.1)
+    assert half["blocks"].skip_share.notna()[:-1].all()
+
+
+def test_frozen_and_unused_parameters_are_rows_with_null():
     network = build_network("cifar_resnet", image_shape=(1, 8, 8), depth=8, width=2)
     network.stem.requires_grad_(False)
-    with GradientProbe(network) as probe:
-        probe.arm()
-        network(torch.randn(4, 1, 8, 8)).square().sum().backward()
-        found = probe.read()
-    assert torch.isnan(found.layers[0])
-    assert torch.isfinite(found.layers[1:]).all()
-    assert torch.isnan(found.block_inputs[0])  # nothing before the first block is trained
-    assert torch.isfinite(found.block_inputs[1:]).all()
+    network.unused = nn.Linear(2, 2)
+    with Probes(network) as probes:
+        probes.arm(0, details=True)
+        cross_entropy(network, torch.randn(4, 1, 8, 8)).backward()
+    tables = probes.tables()
+    layers = {row["layer_name"]: row for row in tables["layers"].to_pylist()}
+    assert layers["stem.conv1"]["grad_norm"] is None
+    assert layers["unused"]["grad_norm"] is None
+    assert layers["unused"]["weight_norm"] > 0
+    assert layers["head.2"]["grad_norm"] > 0
+    first, second = tables["blocks"].to_pylist()[:2]
+    assert first["input_grad_norm"] is None  # nothing before the first block is trained
+    assert first["skip_share"] is None
+    assert first["input_rms"] > 0
+    assert second["skip_share"] is not None
+    assert tables["layer_details"].to_pylist()[0]["histogram"] is None
+    assert tables["network_details"].to_pylist()[0]["path_share"] is None
 
 
-def test_only_an_armed_pass_is_measured():
-    network = build_network("cifar_resnet", image_shape=(1, 8, 8), depth=8, width=2)
-    with GradientProbe(network) as probe:
-        probe.arm()
-        network(torch.randn(4, 1, 8, 8)).sum().backward()
-        first = probe.read()
-        network(100 * torch.randn(4, 1, 8, 8)).sum().backward()  # not armed
-        assert torch.equal(torch.stack(probe._norms), first.block_inputs)
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_inf_and_nan_are_recorded_as_such(bad):
+    network = build_network("mlp", image_shape=(1, 2, 3), depth=8, width=6, norm="none")
+    with Probes(network) as probes:
+        probes.arm(0, details=True)
+        (cross_entropy(network, torch.randn(4, 1, 2, 3)) * bad).backward()
+    tables = probes.tables()
+    values = tables["layers"]["grad_norm"]
+    assert values.null_count == 0
+    assert not np.isfinite(values.to_numpy()).any()
+    assert not np.isfinite(tables["blocks"]["input_grad_norm"].to_numpy()).any()
 
 
-def test_checkpointing_counts_each_block_once():
-    found = []
-    for checkpoint in (False, True):
-        network = build_network(
-            "cifar_resnet", image_shape=(1, 8, 8), depth=32, checkpoint=checkpoint
-        )
-        with GradientProbe(network) as probe:
-            probe.arm()
-            images = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-            network(images).square().sum().backward()
-            found.append(probe.read())
-    assert torch.equal(found[0].layers, found[1].layers)
-    assert torch.equal(found[0].block_inputs, found[1].block_inputs)
+def test_a_call_of_a_part_of_the_network_is_told():
+    network = build_network("mlp", image_shape=(1, 2, 2), depth=4, width=4)
+    with Probes(network) as probes:
+        probes.arm(0)
+        network.stem(torch.randn(4, 1, 2, 2)).sum().backward()
+        with pytest.raises(GradflowError, match="step 0: no forward pass of Network since"):
+            probes.tables()
+        probes.arm(1)
+        cross_entropy(network, torch.randn(4, 1, 2, 2)).backward()
 
 
-def test_a_network_without_blocks_is_refused():
-    with pytest.raises(GradflowError, match="Linear: nothing to measure.*blocks"):
-        GradientProbe(nn.Linear(2, 2))
+def test_what_cannot_be_measured_is_refused():
+    with pytest.raises(GradflowError, match=r"ReLU: no module is named blocks='blocks.\*'"):
+        Probes(nn.ReLU())
+    with pytest.raises(GradflowError, match="has no weighted layer"):
+        Probes(nn.ReLU(), blocks=None)
+    network = build_network("mlp", image_shape=(1, 2, 2), depth=4, width=4)
+    with pytest.raises(GradflowError, match=r"named blocks='layers.\*'; try one of .*blocks.\*"):
+        Probes(network, blocks="layers.*")
+    with pytest.raises(GradflowError, match="blocks.0: has no module branch='conv'; its modules"):
+        Probes(network, branch="conv")
 
 
-def test_schedule_has_first_and_last_step():
-    probe = ProbeConfig(every=4)
-    assert [s for s in range(11) if fires(probe, s, 11)] == [0, 4, 8, 10]
-    assert not any(fires(ProbeConfig(name="off"), s, 11) for s in range(11))
+def test_a_compiled_network_is_refused_but_for_its_layers():
+    network = build_network("mlp", image_shape=(1, 2, 2), depth=4, width=4)
+    images = torch.randn(4, 1, 2, 2)
+    expected = measure(network, lambda: cross_entropy(network, images))["layers"]
+    network.zero_grad()
+    compiled = torch.compile(network, backend="eager")
+    with pytest.raises(GradflowError, match="is compiled; nothing inside"):
+        Probes(compiled, blocks="_orig_mod.blocks.*")
+    found = measure(compiled, lambda: cross_entropy(compiled, images), blocks=None)["layers"]
+    np.testing.assert_array_equal(found.grad_norm, expected.grad_norm)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Dynamo, about hooks
+@pytest.mark.parametrize("called_before", [False, True])
+def test_a_network_compiled_elsewhere_is_measured_right_or_told(called_before):
+    """Hooks break the graph where they are; a graph compiled without them never calls them."""
+    network = build_network("mlp", image_shape=(1, 2, 2), depth=4, width=4)
+    images = torch.randn(4, 1, 2, 2)
+    expected = measure(network, lambda: cross_entropy(network, images))["blocks"]
+    network.zero_grad()
+    torch._dynamo.reset()
+    compiled = torch.compile(network, backend="eager")
+    if called_before:
+        compiled(images)
+    with Probes(network) as probes:
+        probes.arm(0)
+        F.cross_entropy(compiled(images), torch.arange(4)).backward()
+        try:
+            found = frames(probes)["blocks"]
+        except GradflowError as error:
+            assert called_before and "no forward pass" in str(error)  # noqa: PT017, PT018
+            return
+    for name in expected.columns:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
+
+
+def test_reentrant_checkpointing_is_told():
+    network = build_network("mlp", image_shape=(1, 2, 2), depth=6, width=4)
+
+    class Reentrant(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = network
+
+        def forward(self, x):
+            h = network.stem(x)
+            for block in network.blocks:
+                h = torch.utils.checkpoint.checkpoint(block, h, use_reentrant=True)
+            return network.head(h)
+
+    whole = Reentrant()
+    with Probes(whole, blocks="inner.blocks.*") as probes:
+        probes.arm(0)
+        with pytest.raises(GradflowError, match="blocks.0: runs without gradient"):
+            whole(torch.randn(4, 1, 2, 2))
+
+
+def test_schedules():
+    steps = 120
+    assert [s for s in range(11) if fires(EveryConfig(every=4), s, 11)] == [0, 4, 8, 10]
+    assert [s for s in range(steps) if fires(LogSpacedConfig(per_decade=2), s, steps)] == [
+        0, 1, 4, 10, 32, 100, 119,
+    ]  # fmt: skip
+    assert [s for s in range(steps) if fires(ListedConfig(steps=(3, 7)), s, steps)] == [3, 7]
+    assert [s for s in range(steps) if fires(InitializationConfig(), s, steps)] == [0]
+    assert not any(fires(OffConfig(), s, steps) for s in range(steps))
+
+
+@given(st.integers(1, 20), st.integers(1, 3000))
+def test_log_spaced_steps_grow_and_have_both_ends(per_decade, steps):
+    schedule = LogSpacedConfig(per_decade=per_decade)
+    found = [s for s in range(steps) if fires(schedule, s, steps)]
+    assert found[0] == 0
+    assert found[-1] == steps - 1
+    marks = {0, steps - 1, *(int(np.ceil(10 ** (k / per_decade) - 1e-9)) for k in range(80))}
+    assert set(found) == {mark for mark in marks if mark < steps}
+
+
+LAYOUTS = {
+    "contiguous": lambda x: x,
+    "channels_last": lambda x: x.to(memory_format=torch.channels_last),
+    "with gaps": lambda x: x[..., ::2],
+    "expanded": lambda x: x[:1].expand(3, -1, -1, -1),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("size", [1e-30, 1e-12, 1.0, 1e12, 1e25])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (40, 16, 16, 16)])
+def test_squares_in_any_range_and_layout(shape, size, layout):
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, *shape, generator=generator) * size
+    x, y = LAYOUTS[layout](x), LAYOUTS[layout](y)
+    one, other = (t.numpy().astype(np.float64) for t in (x, y))
+    assert float(square(x)) == pytest.approx((one**2).sum(), rel=1e-6)
+    found = [float(part) for part in squares_of_parts(x, y)]
+    rest = (x - y).numpy().astype(np.float64)
+    assert found == pytest.approx([(a**2).sum() for a in (one, other, rest)], rel=1e-6)
+    fused = norms([x, y]).tolist()
+    assert fused == pytest.approx([np.linalg.norm(one), np.linalg.norm(other)], rel=1e-6)

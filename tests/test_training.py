@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from gradflow.config.door import load_run_config
 from gradflow.config.identity import run_id
-from gradflow.config.schema import AdamWConfig, ProbeConfig, SGDConfig
+from gradflow.config.schema import AdamWConfig, EveryConfig, ListedConfig, OffConfig, SGDConfig
 from gradflow.data import Normalizer, load_dataset
 from gradflow.networks import make_network
 from gradflow.records import SCHEMAS, read_records
@@ -49,8 +49,8 @@ def test_another_seed_is_another_run(tmp_path):
 def test_probes_change_no_record(tmp_path):
     """Invariant 2 through the whole loop."""
     tables = []
-    for probe in (ProbeConfig(name="off"), ProbeConfig(every=1)):
-        folder = execute(small_config(tmp_path, probe=probe)).folder
+    for probe, details in ((OffConfig(), OffConfig()), (EveryConfig(every=1),) * 2):
+        folder = execute(small_config(tmp_path, probe=probe, details=details)).folder
         tables.append(sorted_records(folder, "steps").drop(columns="run_id"))
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
@@ -229,3 +229,40 @@ def test_adamw_first_step_by_hand():
     optimizer.step()
     expected = weight * (1 - 0.1 * 0.5) + 0.1
     np.testing.assert_allclose(network.weight.detach().numpy(), expected, rtol=1e-8)
+
+
+def test_details_are_recorded_where_they_are_asked_for(tmp_path):
+    config = small_config(tmp_path, probe=OffConfig(), details=ListedConfig(steps=(2, 5)))
+    folder = execute(config).folder
+    for table in ("layers", "blocks", "layer_details", "block_details", "network_details"):
+        assert sorted(read_records(folder, table).step.unique()) == [2, 5]
+    row = read_records(folder, "network_details").iloc[0]
+    assert row.path_grad_norm > 0
+    assert -1 <= row.example_cosine <= 1
+    assert np.isfinite(row.signal_to_noise)
+
+
+def test_clipping_bounds_the_update_and_both_norms_are_recorded(tmp_path):
+    """Plain SGD at one rate: the update of all parameters together is rate * clipped norm."""
+    free = read_records(execute(small_config(tmp_path)).folder, "steps")
+    assert (free.clipped_grad_norm == free.grad_norm).all()
+    limit = float(free.grad_norm.min()) / 2
+    folder = execute(small_config(tmp_path, optimizer=SGDConfig(clip_norm=limit))).folder
+    clipped = read_records(folder, "steps")
+    assert clipped.grad_norm[0] == free.grad_norm[0]  # the norm before
+    np.testing.assert_allclose(clipped.clipped_grad_norm, limit, rtol=1e-4)
+    layers = read_records(folder, "layers", where={"step": 0})
+    before = read_records(execute(small_config(tmp_path)).folder, "layers", where={"step": 0})
+    assert (layers.grad_norm == before.grad_norm).all()  # layers show the gradient before
+    ratio = layers.update_norm / before.update_norm
+    np.testing.assert_allclose(ratio, limit / free.grad_norm[0], rtol=0.01)
+
+
+def test_the_share_of_recording_is_accounted(tmp_path):
+    shares = [
+        read_records(
+            execute(small_config(tmp_path, probe=probe, steps=20)).folder, "attempts"
+        ).recording_share.iloc[0]
+        for probe in (OffConfig(), EveryConfig(every=1))
+    ]
+    assert 0 < shares[0] < shares[1] < 1

@@ -3,19 +3,20 @@
 gradflow.build_network(family, **options)    a network, plain or residual
 gradflow.describe(network, input_shape)      its layers, shapes, parameters
 gradflow.read_records(folder, table)         what runs recorded, as a frame
+gradflow.read_means(folder, table, ...)      its means by layer, depth, ...: for long tables
 """
 
 from typing import Any
 
-__all__ = ["build_network", "describe", "read_records"]
+__all__ = ["build_network", "describe", "read_means", "read_records"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for when it is: records are read without torch."""
-    if name == "read_records":
-        from gradflow.records import read_records
+    if name in ("read_means", "read_records"):
+        from gradflow import records
 
-        return read_records
+        return getattr(records, name)
     if name in ("build_network", "describe"):
         from gradflow import networks
 

@@ -1,11 +1,18 @@
 """From tensors of the training loop to rows: one copy to the host a flush, no `.item()` a step."""
 
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from gradflow.probes import Gradients
-from gradflow.probes.gradients import Layer
+from gradflow.probes import Probes
 from gradflow.records import RecordWriter
+
+FLUSH_SECONDS = 10.0  # between part files
 
 
 class Recorder:
@@ -15,27 +22,39 @@ class Recorder:
         diverged_at: the first step whose loss was not finite, known after a flush. Rows
             of later steps are dropped: the run ends there.
         last_loss: the mini-batch loss of the last step flushed.
+        seconds: spent on recording, the probes' hooks and reductions included.
     """
 
-    def __init__(self, writer: RecordWriter, layers: list[Layer]):
+    def __init__(self, writer: RecordWriter, probes: Probes):
         self.writer = writer
-        self.layers = layers
+        self.probes = probes
         self.diverged_at: int | None = None
         self.last_loss = float("nan")
+        self._seconds = 0.0
         self._steps: list[tuple[int, int, float]] = []
         self._step_values: list[Tensor] = []
-        self._measured_steps: list[int] = []
-        self._gradients: list[Gradients] = []
+        self._examples: dict[int, Tensor] = {}
+        self._written = time.monotonic()
 
-    def step(
-        self, step: int, epoch: int, rate: float, loss: Tensor, error: Tensor, grad_norm: Tensor
-    ) -> None:
+    @property
+    def seconds(self) -> float:
+        return self._seconds + self.probes.seconds
+
+    def step(self, step: int, epoch: int, rate: float, values: Sequence[Tensor]) -> None:
+        """`values`: the loss, the error, the gradient's norm before and after clipping."""
         self._steps.append((step, epoch, rate))
-        self._step_values.append(torch.stack([loss.detach(), error.to(loss.dtype), grad_norm]))
+        self._step_values.append(torch.stack([value.detach().double() for value in values]))
 
-    def gradients(self, step: int, gradients: Gradients) -> None:
-        self._measured_steps.append(step)
-        self._gradients.append(gradients)
+    @contextmanager
+    def account(self) -> Iterator[None]:
+        """What is done inside is recording, and its time is counted as such."""
+        start = time.perf_counter()
+        yield
+        self._seconds += time.perf_counter() - start
+
+    def examples(self, step: int, agreement: Tensor) -> None:
+        """What `probes.between_examples` found at a step with details."""
+        self._examples[step] = agreement
 
     def evaluation(self, step: int, split: str, loss: float, error: float) -> None:
         self.writer.add("evaluations", step=[step], split=[split], loss=[loss], error=[error])
@@ -44,6 +63,7 @@ class Recorder:
         """Copy what was collected to the host, find a divergence, pass the rows on."""
         if not self._steps or self.diverged_at is not None:
             return
+        start = time.perf_counter()
         values = torch.stack(self._step_values).cpu()
         finite = torch.isfinite(values[:, 0])
         kept = len(values)
@@ -51,7 +71,7 @@ class Recorder:
             kept = int((~finite).int().argmax()) + 1
             self.diverged_at = self._steps[kept - 1][0]
         steps, epochs, rates = zip(*self._steps[:kept], strict=True)
-        loss, error, grad_norm = values[:kept].unbind(dim=1)
+        loss, error, grad_norm, clipped = values[:kept].unbind(dim=1)
         self.last_loss = float(loss[-1])
         self.writer.add(
             "steps",
@@ -61,34 +81,28 @@ class Recorder:
             error=error.numpy(),
             learning_rate=list(rates),
             grad_norm=grad_norm.numpy(),
+            clipped_grad_norm=clipped.numpy(),
         )
-        self._flush_gradients(steps[-1])
+        measured = self.probes.seconds
+        self._add_tables(steps[-1])
+        measured = self.probes.seconds - measured
         self._steps, self._step_values = [], []
+        if time.monotonic() - self._written > FLUSH_SECONDS:
+            self.writer.flush()
+            self._written = time.monotonic()
+        self._seconds += time.perf_counter() - start - measured
 
-    def _flush_gradients(self, last_step: int) -> None:
-        measured = [step for step in self._measured_steps if step <= last_step]
-        if measured:
-            kept = self._gradients[: len(measured)]
-            layers = torch.stack([g.layers for g in kept]).cpu()
-            blocks = torch.stack([g.block_inputs for g in kept]).cpu()
-            times = len(measured)
-            self.writer.add(
-                "layers",
-                step=_repeat(measured, layers.shape[1]),
-                layer_index=[layer.index for layer in self.layers] * times,
-                layer_name=[layer.name for layer in self.layers] * times,
-                block_index=[layer.block_index for layer in self.layers] * times,
-                kind=[layer.kind for layer in self.layers] * times,
-                grad_norm=layers.flatten().numpy(),
-            )
-            self.writer.add(
-                "blocks",
-                step=_repeat(measured, blocks.shape[1]),
-                block_index=list(range(blocks.shape[1])) * times,
-                input_grad_norm=blocks.flatten().numpy(),
-            )
-        self._measured_steps, self._gradients = [], []
+    def _add_tables(self, last_step: int) -> None:
+        for name, rows in self.probes.tables().items():
+            rows = rows.filter(pc.field("step") <= last_step)
+            if name == "network_details":
+                rows = self._with_examples(rows)
+            if rows.num_rows:
+                self.writer.add(name, **dict(zip(rows.column_names, rows.columns, strict=True)))
 
-
-def _repeat(values: list[int], times: int) -> list[int]:
-    return [value for value in values for _ in range(times)]
+    def _with_examples(self, rows: pa.Table) -> pa.Table:
+        found = [self._examples.pop(step).tolist() for step in rows["step"].to_pylist()]
+        for column, name in enumerate(("example_cosine", "signal_to_noise")):
+            values = pa.array([pair[column] for pair in found], pa.float64())
+            rows = rows.append_column(name, values)
+        return rows

@@ -9,7 +9,7 @@ predicts nothing.
 """
 
 import math
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +17,22 @@ from torch import Tensor, nn
 
 from gradflow.config.networks import DiffusionUNetConfig, NetworkConfig, UNetConfig
 
-Task = Callable[[nn.Module, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
-"""(network, images, labels, generator of its noise) -> (mean loss, mean error)."""
+
+class Task(Protocol):
+    """(network, images, labels, generator of its noise) -> (mean loss, mean error).
+
+    each: the loss of each example, [B], in place of their mean.
+    """
+
+    def __call__(
+        self,
+        network: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        generator: torch.Generator,
+        *,
+        each: bool = False,
+    ) -> tuple[Tensor, Tensor]: ...
 
 
 def task_of(config: NetworkConfig) -> Task:
@@ -29,23 +43,38 @@ def task_of(config: NetworkConfig) -> Task:
 
 
 def classify(
-    network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    *,
+    each: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the labels; the generator is not drawn from."""
     logits = network(images)
     error = (logits.detach().argmax(dim=1) != labels).double().mean()
-    return F.cross_entropy(logits, labels), error
+    return F.cross_entropy(logits, labels, reduction="none" if each else "mean"), error
 
 
 def denoise(
-    network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    *,
+    each: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Images with as much noise as signal (both of unit variance) -> the images."""
-    return _regress(network(images + _noise_like(images, generator)), images)
+    return _regress(network(images + _noise_like(images, generator)), images, each)
 
 
 def predict_noise(
-    network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    *,
+    each: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """x_t = cos(pi t / 2) x + sin(pi t / 2) noise, t uniform -> the noise.
 
@@ -55,7 +84,7 @@ def predict_noise(
     times = torch.rand(len(images), generator=generator, dtype=images.dtype).to(images.device)
     angle = (math.pi / 2 * times)[:, None, None, None]
     noise = _noise_like(images, generator)
-    return _regress(network(angle.cos() * images + angle.sin() * noise, times), noise)
+    return _regress(network(angle.cos() * images + angle.sin() * noise, times), noise, each)
 
 
 def _noise_like(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -63,6 +92,9 @@ def _noise_like(images: Tensor, generator: torch.Generator) -> Tensor:
     return noise.to(images.device)
 
 
-def _regress(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _regress(predicted: Tensor, target: Tensor, each: bool) -> tuple[Tensor, Tensor]:
     loss = F.mse_loss(predicted, target)
-    return loss, loss.detach() / target.square().mean()
+    error = loss.detach() / target.square().mean()
+    if each:
+        loss = F.mse_loss(predicted, target, reduction="none").flatten(start_dim=1).mean(dim=1)
+    return loss, error

@@ -1,6 +1,7 @@
 """The training loop: forward, backward, record, step."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from gradflow.config.schema import AdamWConfig, OptimizerConfig, SGDConfig
 from gradflow.data import Dataset, Normalizer, evaluation_batches, training_batches
 from gradflow.learning_rate import learning_rate
 from gradflow.networks.layers import StochasticDepth
-from gradflow.probes import GradientProbe, fires
+from gradflow.probes import Probes, between_examples, fires, total_norm
 from gradflow.progress import Progress, Reporter
 from gradflow.recorder import Recorder
 from gradflow.records import RecordWriter
@@ -19,8 +20,8 @@ from gradflow.runtime import derive_seed, seeded
 from gradflow.tasks import Task, task_of
 
 FLUSH_STEPS = 25  # steps between copies to the host; a divergence is noticed then
-FLUSH_SECONDS = 10.0  # between part files
 EVALUATION_BATCH = 256
+EXAMPLES = 16  # the first so many training images, whose gradients are compared
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Outcome:
 
     steps_done: int
     diverged_at: int | None
+    recording_share: float  # of the training's time
     final_train_error: float | None = None
     final_test_error: float | None = None
     final_train_loss: float | None = None
@@ -61,30 +63,31 @@ def train(
         steps=config.steps,
     )
     final: dict[str, tuple[float, float]] = {}
-    written = time.monotonic()
+    started = time.perf_counter()
     network.train()
-    with GradientProbe(network) as probe:
-        recorder = Recorder(writer, probe.layers)
+    with Probes(network, optimizer) as probes:
+        recorder = Recorder(writer, probes)
         for step, epoch, images, labels in batches:
             rate = learning_rate(
                 config.schedule, config.optimizer.learning_rate, step, config.steps
             )
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            measured = fires(config.probe, step, config.steps)
-            if measured:
-                probe.arm()
+            details = fires(config.details, step, config.steps)
+            if details:
+                with recorder.account():
+                    recorder.examples(step, compare_examples(network, task, dataset, normalize))
+            if details or fires(config.probe, step, config.steps):
+                probes.arm(step, details=details)
 
             if masked:  # dropout draws from torch's global stream, so the step seeds it
                 torch.manual_seed(derive_seed(config.seed, "masks", step))
             loss, error = task(network, images, labels, seeded(config.seed, "noise", step))
             loss.backward()
-            if measured:
-                recorder.gradients(step, probe.read())
-            grad_norm = torch.nn.utils.get_total_norm(
-                [p.grad for p in parameters if p.grad is not None]
-            )
-            recorder.step(step, epoch, rate, loss, error, grad_norm)
+            probes.gradients()
+            with recorder.account():
+                norms = clip(parameters, config.optimizer.clip_norm)
+                recorder.step(step, epoch, rate, [loss, error, *norms])
             optimizer.step()
             optimizer.zero_grad()
 
@@ -94,17 +97,16 @@ def train(
                 recorder.flush()
                 report(Progress(label, done, config.steps, recorder.last_loss))
                 if recorder.diverged_at is not None:
-                    return Outcome(recorder.diverged_at + 1, recorder.diverged_at)
+                    share = recorder.seconds / (time.perf_counter() - started)
+                    return Outcome(recorder.diverged_at + 1, recorder.diverged_at, share)
             if evaluated:
                 final = evaluate_splits(network, task, dataset, normalize, config.evaluation.images)
                 for split, (split_loss, split_error) in final.items():
                     recorder.evaluation(done, split, split_loss, split_error)
-            if time.monotonic() - written > FLUSH_SECONDS:
-                writer.flush()
-                written = time.monotonic()
     return Outcome(
         steps_done=config.steps,
         diverged_at=None,
+        recording_share=recorder.seconds / (time.perf_counter() - started),
         final_train_error=final["train"][1],
         final_test_error=final["test"][1],
         final_train_loss=final["train"][0],
@@ -131,6 +133,30 @@ def build_optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.
                 fused=True,
             )
     raise TypeError(f"no optimiser for {config!r}")
+
+
+def clip(parameters: Sequence[Tensor], limit: float | None) -> tuple[Tensor, Tensor]:
+    """Scale the gradient of all parameters down to the norm `limit`; its norm before and after."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = total_norm(gradients)
+    if limit is None:
+        return norm, norm
+    torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    return norm, total_norm(gradients)
+
+
+def compare_examples(
+    network: nn.Module, task: Task, dataset: Dataset, normalize: Normalizer
+) -> Tensor:
+    """`between_examples` of the first training images, with the same noise at every step."""
+    images = normalize(dataset.train_images[:EXAMPLES])
+    labels = dataset.train_labels[:EXAMPLES]
+
+    def losses() -> Tensor:
+        torch.manual_seed(0)  # of dropout masks; the stream is put back after
+        return task(network, images, labels, seeded(0, "examples"), each=True)[0]
+
+    return between_examples(network, losses)
 
 
 def evaluate_splits(

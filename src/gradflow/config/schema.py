@@ -43,12 +43,16 @@ class Cifar10Config(DataConfig):
 
 @dataclass(frozen=True)
 class OptimizerConfig(Checked):
-    """What every optimiser has. Weight decay acts on every parameter, as in He et al. 2015."""
+    """What every optimiser has. Weight decay acts on every parameter, as in He et al. 2015.
+
+    `clip_norm`: a gradient whose norm over all parameters is above it is scaled down to it.
+    """
 
     GROUP: ClassVar[str] = "optimizer"
     name: str = MISSING
     learning_rate: float = number(MISSING, above=0)
     weight_decay: float = number(1e-4, at_least=0)
+    clip_norm: float | None = number(None, above=0)
 
 
 @dataclass(frozen=True)
@@ -121,11 +125,56 @@ class OneCycleConfig(ScheduleConfig):
 
 @dataclass(frozen=True)
 class ProbeConfig(Checked):
-    """When gradients are measured: every `every` steps, the first and the last step always."""
+    """At which steps the gradient is measured (`probe`), or looked at closely (`details`)."""
 
     GROUP: ClassVar[str] = "probe"
-    name: str = choice("every", "off")
+    name: str = MISSING
+
+
+@dataclass(frozen=True)
+class EveryConfig(ProbeConfig):
+    """Every `every` steps, the first and the last step always."""
+
+    name: str = choice("every")
     every: int = number(5, at_least=1)
+
+
+@dataclass(frozen=True)
+class LogSpacedConfig(ProbeConfig):
+    """So many steps a decade, the first and the last step always."""
+
+    name: str = choice("log_spaced")
+    per_decade: int = number(10, at_least=1, at_most=1000)
+
+
+@dataclass(frozen=True)
+class ListedConfig(ProbeConfig):
+    """These steps (0 is the network at initialisation) and no other."""
+
+    name: str = choice("listed")
+    steps: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.steps or min(self.steps) < 0:
+            self.refuse("steps", "must be steps from 0 on, such as [0,10,100]")
+
+
+@dataclass(frozen=True)
+class InitializationConfig(ProbeConfig):
+    """The first step only: the network as it was drawn."""
+
+    name: str = choice("initialization")
+
+
+@dataclass(frozen=True)
+class OffConfig(ProbeConfig):
+    """Never."""
+
+    name: str = choice("off")
+
+
+SCHEDULES = (EveryConfig, LogSpacedConfig, ListedConfig, InitializationConfig, OffConfig)
 
 
 @dataclass(frozen=True)
@@ -159,6 +208,7 @@ class RunConfig(Checked):
     optimizer: OptimizerConfig = MISSING
     schedule: ScheduleConfig = MISSING
     probe: ProbeConfig = MISSING
+    details: ProbeConfig = MISSING
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     seed: int = number(0, at_least=0)
     steps: int = number(120, at_least=1)
@@ -193,6 +243,8 @@ GROUPS: dict[str, tuple[type[Checked], ...]] = {
     "data": (DigitsConfig, Cifar10Config),
     "optimizer": (SGDConfig, AdamWConfig),
     "schedule": (ConstantConfig, MultiStepConfig, CosineConfig, OneCycleConfig),
-    "probe": (ProbeConfig,),
+    "probe": SCHEDULES,
+    # The same schedules; the errors of their keys name the other group.
+    "details": tuple(type(f"Details{c.__name__}", (c,), {"GROUP": "details"}) for c in SCHEDULES),
 }
 """Config group -> the classes that `group=name` chooses from."""

@@ -48,6 +48,8 @@ class UNet(Network):
         super().__init__(stem, blocks, head, checkpointed)
         self.stage_starts = stage_starts
         self.time = time
+        # It runs first, and layers are counted in the order in which they stand here.
+        self._modules = {"time": time, **self._modules}
 
     def forward(self, x: Tensor, *times: Tensor) -> Tensor:
         context = () if self.time is None else (self.time(*times),)

@@ -1,6 +1,8 @@
-"""Measurements of a network, taken from outside."""
+"""Measurements of any network, from outside; they change nothing and leave nothing behind."""
 
-from gradflow.probes.gradients import GradientProbe, Gradients
+from gradflow.probes.details import BIN_EDGES, between_examples
+from gradflow.probes.norms import total_norm
+from gradflow.probes.probes import Probes
 from gradflow.probes.schedule import fires
 
-__all__ = ["GradientProbe", "Gradients", "fires"]
+__all__ = ["BIN_EDGES", "Probes", "between_examples", "fires", "total_norm"]

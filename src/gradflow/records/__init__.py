@@ -1,7 +1,7 @@
 """Records: typed long tables as parquet; written crash-safe, read without torch."""
 
-from gradflow.records.reader import read_records, read_runs
+from gradflow.records.reader import read_means, read_records, read_runs
 from gradflow.records.schema import SCHEMAS
 from gradflow.records.writer import RecordWriter
 
-__all__ = ["SCHEMAS", "RecordWriter", "read_records", "read_runs"]
+__all__ = ["SCHEMAS", "RecordWriter", "read_means", "read_records", "read_runs"]

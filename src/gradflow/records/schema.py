@@ -9,6 +9,15 @@ from gradflow.config.identity import NOT_IDENTITY
 from gradflow.config.schema import GROUPS, RunConfig
 
 KEY = [("run_id", pa.string())]
+LAYER = [
+    *KEY,
+    ("step", pa.int32()),
+    ("layer_index", pa.int32()),
+    ("layer_name", pa.string()),
+    ("block_index", pa.int32()),  # null outside the blocks
+    ("kind", pa.string()),
+]
+BLOCK = [*KEY, ("step", pa.int32()), ("block_index", pa.int32())]
 
 
 def _config_columns() -> list[tuple[str, pa.DataType]]:
@@ -57,6 +66,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("started", pa.timestamp("ms", tz="UTC")),
             ("ended", pa.timestamp("ms", tz="UTC")),
             ("wall_seconds", pa.float64()),
+            ("recording_share", pa.float64()),  # of the training's time, spent measuring
             ("host", pa.string()),
             ("code_version", pa.string()),
             ("git_commit", pa.string()),
@@ -75,6 +85,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("error", pa.float32()),
             ("learning_rate", pa.float32()),
             ("grad_norm", pa.float32()),  # over all parameters together
+            ("clipped_grad_norm", pa.float32()),  # the same after clipping
         ]
     ),
     # One row an evaluation of a split after `step` updates, in evaluation mode.
@@ -87,25 +98,62 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("error", pa.float64()),
         ]
     ),
-    # One row a weighted layer at a measured step; the norm is of the weight's gradient.
+    # One row a weighted layer at a measured step; Frobenius norms. A null grad_norm: there
+    # was no gradient (a frozen or unused weight).
     "layers": pa.schema(
         [
-            *KEY,
-            ("step", pa.int32()),
-            ("layer_index", pa.int32()),
-            ("layer_name", pa.string()),
-            ("block_index", pa.int32()),  # null in the stem and the head
-            ("kind", pa.string()),
-            ("grad_norm", pa.float32()),
+            *LAYER,
+            ("grad_norm", pa.float32()),  # of d(mean loss)/d(weight), before clipping
+            ("weight_norm", pa.float32()),  # before the update
+            ("update_norm", pa.float32()),  # of what the optimiser changed
         ]
     ),
-    # One row a block at a measured step, and one more for the head's input.
+    # One row a block at a measured step, and one more for the last block's output, which is
+    # the head's input. Gradients are over the batch, of the mean loss.
     "blocks": pa.schema(
+        [
+            *BLOCK,
+            ("input_rms", pa.float32()),
+            ("branch_rms", pa.float32()),
+            ("input_grad_norm", pa.float32()),
+            ("skip_grad_norm", pa.float32()),  # of what came back over the shortcut
+            ("branch_grad_norm", pa.float32()),  # of the rest
+            ("skip_share", pa.float32()),  # <skip part, total> / |total|^2
+        ]
+    ),
+    # On the sparse schedule. The histogram's bins meet at gradflow.probes.BIN_EDGES.
+    "layer_details": pa.schema(
+        [
+            *LAYER,
+            ("zero_fraction", pa.float32()),  # of the gradient's elements
+            ("histogram", pa.list_(pa.int64())),  # elements by |gradient|, without the zeros
+        ]
+    ),
+    "block_details": pa.schema(
+        [
+            *BLOCK,
+            ("input_mean", pa.float32()),
+            ("input_variance", pa.float32()),
+            ("dead_fraction", pa.float32()),  # of its ReLU channels: 0 for the whole batch
+        ]
+    ),
+    "network_details": pa.schema(
         [
             *KEY,
             ("step", pa.int32()),
-            ("block_index", pa.int32()),
-            ("input_grad_norm", pa.float32()),  # over the batch, of d(mean loss)/d(input)
+            ("path_grad_norm", pa.float32()),  # what came back over shortcuts alone, and
+            ("path_share", pa.float32()),  # its share of the gradient at the first block
+            ("example_cosine", pa.float32()),  # mean cosine of two examples' gradients
+            ("signal_to_noise", pa.float32()),  # |mean gradient|^2 / variance, of examples
         ]
     ),
 }
+
+DERIVED: dict[str, dict[str, tuple[str, ...]]] = {
+    "layers": {"relative_update": ("update_norm", "weight_norm"), "grad_state": ("grad_norm",)},
+}
+"""Table -> column that the reader computes -> the stored columns that it is computed from.
+
+relative_update: update_norm / weight_norm. grad_state: finite, inf, nan, or none where the
+weight had no gradient.
+"""

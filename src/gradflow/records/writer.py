@@ -1,6 +1,9 @@
 """Crash-safe writing: whole part files or nothing."""
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +14,8 @@ import pyarrow.parquet as pq
 
 from gradflow.errors import GradflowError
 from gradflow.records.schema import SCHEMAS
+
+REPLACED = ".replaced"  # suffix of a table's parts while their compacted form takes their place
 
 
 class RecordWriter:
@@ -53,44 +58,114 @@ class RecordWriter:
         arrays = []
         for entry in schema:
             values = columns[entry.name]
-            if not _is_sequence(values):
-                values = [values] * length
-            arrays.append(pa.array(values, type=entry.type))
+            if isinstance(values, pa.ChunkedArray | pa.Array):
+                arrays.append(values.cast(entry.type, safe=False))
+            elif _is_sequence(values):
+                arrays.append(pa.array(values, type=entry.type))
+            else:
+                arrays.append(pa.repeat(pa.scalar(values, type=entry.type), length))
         self._buffers.setdefault(table, []).append(pa.table(arrays, schema=schema))
 
     def flush(self) -> None:
         """Write everything buffered, one part a table.
 
         Raises:
-            GradflowError: the disk is full or the folder cannot be written to.
+            GradflowError: the disk is full or the folder cannot be written to; the parts
+                written before are intact.
         """
-        for table, chunks in self._buffers.items():
-            rows = pa.concat_tables(chunks)
+        with _told(self.folder):
+            recover(self.folder)  # a part written beside parts set aside would replace them
+        for table in list(self._buffers):
+            rows = pa.concat_tables(self._buffers[table])
+            folder = self.folder / table
             if rows.num_rows:
-                self._write_part(self.folder / table, rows)
-        self._buffers.clear()
+                with _told(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    _write(rows, folder / _next_name(folder))
+            del self._buffers[table]
 
-    def _write_part(self, folder: Path, rows: pa.Table) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"part-{len(list(folder.glob('part-*.parquet'))):05d}.parquet"
-            partial = path.with_suffix(".tmp")
-            floats = [field.name for field in rows.schema if pa.types.is_floating(field.type)]
-            texts = [field.name for field in rows.schema if pa.types.is_string(field.type)]
-            with open(partial, "wb") as file:
-                pq.write_table(
-                    rows,
-                    file,
-                    compression="zstd",
-                    use_dictionary=texts,
-                    use_byte_stream_split=floats,
-                )
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except OSError as error:
-            raise GradflowError(f"{folder}: records cannot be written ({error})") from error
+    def compact(self) -> None:
+        """Make one part of each table's many; done at the end of a run.
+
+        The parts are set aside under another name, where `read_records` still finds them,
+        in the instant before the new part is there: killed at any moment, no row is lost
+        and none is there twice.
+
+        Raises:
+            GradflowError: as `flush`.
+        """
+        self.flush()
+        for table in SCHEMAS:
+            folder = self.folder / table
+            parts = sorted(folder.glob("part-*.parquet"))
+            if len(parts) < 2:
+                continue
+            whole = folder.with_suffix(".whole")
+            with _told(folder):
+                shutil.rmtree(whole, ignore_errors=True)
+                whole.mkdir()
+                rows = pa.concat_tables(pq.read_table(part, partitioning=None) for part in parts)
+                _write(rows, whole / _next_name(folder))
+                folder.rename(folder.with_suffix(REPLACED))
+                whole.rename(folder)
+                shutil.rmtree(folder.with_suffix(REPLACED))
+
+
+def recover(folder: Path) -> None:
+    """Put a run's folder in order after a process was killed while it compacted."""
+    for replaced in folder.glob(f"*{REPLACED}"):
+        if replaced.with_suffix("").exists():
+            shutil.rmtree(replaced)
+        else:
+            replaced.rename(replaced.with_suffix(""))
+    for whole in folder.glob("*.whole"):
+        shutil.rmtree(whole)
+    for partial in folder.glob("*/*.tmp"):
+        partial.unlink()
+
+
+def _next_name(folder: Path) -> str:
+    """A name that no part had before: a reader with an old listing never opens a new file."""
+    numbers = [int(part.stem.removeprefix("part-")) for part in folder.glob("part-*.parquet")]
+    return f"part-{max(numbers, default=-1) + 1:05d}.parquet"
+
+
+def _write(rows: pa.Table, path: Path) -> None:
+    """One parquet file, on disk before it has its name."""
+    partial = path.with_name(f".{path.stem}.tmp")  # with a dot, plain readers pass it over
+    floats = [field.name for field in rows.schema if pa.types.is_floating(field.type)]
+    others = [
+        field.name
+        for field in rows.schema
+        if pa.types.is_string(field.type) or pa.types.is_int32(field.type)
+    ]
+    try:
+        with open(partial, "wb") as file:
+            pq.write_table(
+                rows,
+                file,
+                compression="zstd",
+                use_dictionary=others,
+                use_byte_stream_split=floats,
+                # Of one row they would be most of the file, and the row is as quickly read.
+                write_statistics=rows.num_rows > 1,
+                store_schema=False,  # the parquet types say all
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise GradflowError(f"{folder}: records cannot be written ({error})") from error
 
 
 def _is_sequence(values: Any) -> bool:
-    return isinstance(values, list | np.ndarray)
+    return isinstance(values, list | np.ndarray | pa.ChunkedArray | pa.Array)

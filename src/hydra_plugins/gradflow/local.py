@@ -19,14 +19,7 @@ from gradflow.errors import GradflowError
 from gradflow.progress import Progress, RunResult, StudyBar, reporting_to
 
 TOPIC = "gradflow-progress"
-WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": 1,
-    "MKL_NUM_THREADS": 1,
-    # Dask would have its workers give freed memory back at once. A training step frees and
-    # takes the same tensors again, and then spends up to half its time on page faults.
-    "MALLOC_TRIM_THRESHOLD_": 2**30,
-    "MALLOC_MMAP_THRESHOLD_": 2**30,
-}
+WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1}
 
 
 class LocalLauncher(Launcher):

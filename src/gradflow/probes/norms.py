@@ -1,0 +1,113 @@
+"""Sums of squares and norms: fast where float32 is safe, in float64 where it is not."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Scalar = float | Tensor
+"""A number: a float where it was computed on the host anyway, else a scalar on its device."""
+
+# Between these, no square of an element that matters has left the range of float32.
+SMALLEST, LARGEST = 1e-24, 1e36
+CHUNK = 2**15  # elements that are summed in float32 (good to 1e-7) before float64 takes over
+SMALL = 2 * CHUNK  # up to so many, torch's own float32 norm is as good
+
+
+@np.errstate(all="ignore")  # what overflows is computed again, and Inf is recorded as such
+def square(x: Tensor) -> Scalar:
+    """The sum of the squares of a tensor's elements.
+
+    Of a float32 tensor on a CPU in float32 within chunks that the cache holds, and over
+    chunks in float64: faster than torch's own norm and 1e-7 accurate where that loses 1e-5
+    on a million elements. A result near the ends of float32's range, where squares over-
+    or underflow, is computed again in float64, so that a gradient of 1e-30 is not mistaken
+    for none.
+    """
+    if x.dtype in (torch.float16, torch.bfloat16):
+        x = x.float()
+    if not x.is_cpu:
+        return _exact(x.detach()).square()
+    flat = _flat(x)
+    found = _dot(flat, flat)
+    return found if _is_safe(found, x) else _in_float64(flat)
+
+
+@np.errstate(all="ignore")
+def squares_of_parts(total: Tensor, part: Tensor) -> tuple[Scalar, Scalar, Scalar]:
+    """The sums of squares of `total`, of `part` and of their difference.
+
+    On a CPU chunk by chunk, so that memory is read once and the difference never written.
+    """
+    if total.dtype in (torch.float16, torch.bfloat16):
+        total, part = total.float(), part.float()
+    if not total.is_cpu or total.stride() != part.stride() or total.dtype != part.dtype:
+        return square(total), square(part), square(total - part)
+    t, p = _flat(total), _flat(part)
+    sums = [0.0, 0.0, 0.0]
+    for start in range(0, len(t), CHUNK):
+        u, v = t[start : start + CHUNK], p[start : start + CHUNK]
+        rest = u - v
+        sums[0] += float(np.dot(u, u))
+        sums[1] += float(np.dot(v, v))
+        sums[2] += float(np.dot(rest, rest))
+    for index, found in enumerate(sums):
+        if not _is_safe(found, total):
+            sums[index] = _in_float64((t, p, t - p)[index])
+    return sums[0], sums[1], sums[2]
+
+
+@torch.no_grad()
+def norms(tensors: Sequence[Tensor]) -> Tensor:
+    """The Frobenius norm of each tensor: [len(tensors)], float64, in one fused reduction."""
+    dense = [t.coalesce().values() if t.is_sparse else t for t in tensors]
+    if all(t.is_cpu and t.dtype == torch.float32 and t.numel() <= SMALL for t in dense):
+        found = torch.stack(torch._foreach_norm(dense)).double()
+        low, high = (float(end) for end in found.aminmax()) if dense else (1.0, 1.0)
+        if low**2 > SMALLEST and high**2 < LARGEST:
+            return found
+    return torch.stack(torch._foreach_norm(dense, 2, torch.float64))
+
+
+def total_norm(tensors: Sequence[Tensor]) -> Tensor:
+    """The norm of all tensors together, a float64 scalar; 0 of none."""
+    if not tensors:
+        return torch.zeros((), dtype=torch.float64)
+    return _exact(norms(tensors))
+
+
+def as_tensor(values: Sequence[Scalar], device: torch.device) -> Tensor:
+    """[len(values)], float64, on the device; nothing is copied from it."""
+    if all(isinstance(value, float) for value in values):
+        return torch.tensor(values, dtype=torch.float64, device=device)
+    scalars = [torch.as_tensor(v, dtype=torch.float64, device=device) for v in values]
+    return torch.stack(scalars)
+
+
+def _exact(x: Tensor) -> Tensor:
+    size: Tensor = torch.linalg.vector_norm(x, dtype=torch.float64)
+    return size
+
+
+def _flat(x: Tensor) -> npt.NDArray[Any]:
+    """The elements in the order of memory, copied only where there are gaps between them."""
+    return x.detach().numpy().ravel("K")
+
+
+def _dot(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+    if len(a) <= CHUNK:
+        return float(np.dot(a, b))
+    ends = range(0, len(a), CHUNK)
+    return sum(float(np.dot(a[i : i + CHUNK], b[i : i + CHUNK])) for i in ends)
+
+
+def _is_safe(found: float, x: Tensor) -> bool:
+    return SMALLEST < found < LARGEST or x.dtype != torch.float32
+
+
+def _in_float64(flat: npt.NDArray[Any]) -> float:
+    parts = (flat[i : i + CHUNK].astype(np.float64) for i in range(0, len(flat), CHUNK))
+    return sum(float(np.dot(part, part)) for part in parts)
