@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from analysis import degradation, gradient_highway, style
+from analysis import degradation, gradient_highway, ledger, style
 from analysis.study import load_study
+from gradflow.config.schema import OffConfig
 from gradflow.errors import GradflowError
 from gradflow.records import RecordWriter, read_records
 from gradflow.run import execute
@@ -33,7 +34,8 @@ def ax():
 
 def test_analysis_never_imports_torch():
     code = (
-        "import sys, analysis.degradation, analysis.gradient_highway; print('torch' in sys.modules)"
+        "import sys, analysis.degradation, analysis.gradient_highway, analysis.ledger; "
+        "print('torch' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
 
@@ -47,7 +49,8 @@ def test_a_study_names_its_twins(study):
 
 def plots(study):
     layers = study.records("layers", ["step", "layer_index", "grad_norm"])
-    blocks = study.records("blocks", ["step", "block_index", "input_grad_norm"])
+    blocks = study.records("blocks", ["step", "block_index", "skip_share", *ledger.PARTS])
+    first = ledger.at(blocks, "min").dropna(subset="skip_share")
     steps = study.records("steps", ["step", "loss"])
     runs = study.runs.assign(error=study.runs.final_train_error * 100)
     runs = runs.merge(degradation.late_losses(steps), on="run_id")
@@ -56,6 +59,9 @@ def plots(study):
         (degradation.loss_against_depth, (runs,)),
         (degradation.training_curves, (steps[steps.twin == "plain"],)),
         (gradient_highway.profile, (layers[layers.step == 0], "layer_index", "grad_norm")),
+        (ledger.share_by_block, (first,)),
+        (ledger.share_by_depth, (ledger.mean_shares(first), ledger.end_to_end(study))),
+        (ledger.parts_by_block, (first,)),
         (
             gradient_highway.ratio_against_depth,
             (gradient_highway.end_ratios(blocks[blocks.step == 0]),),
@@ -100,6 +106,33 @@ def test_end_ratio_by_hand():
     assert ratios.to_dict() == {"a": 2.0, "b": 2.0}  # 6 / 3 and 8 / 4: the last is the head's input
 
 
+def test_shares_of_runs_and_moments_by_hand():
+    frame = pd.DataFrame(
+        {
+            "run_id": ["a"] * 4 + ["b"] * 2,
+            "step": [0, 0, 7, 7, 2, 2],
+            "skip_share": [0.2, 0.4, 0.5, 0.7, -0.5, 0.1],
+        }
+    ).assign(depth=8, twin="residual", seed=0)
+    first, last = (ledger.mean_shares(ledger.at(frame, m)).set_index("run_id").skip_share
+                   for m in ("min", "max"))  # fmt: skip
+    assert first.to_dict() == pytest.approx({"a": 0.3, "b": -0.2})
+    assert last.to_dict() == pytest.approx({"a": 0.6, "b": -0.2})
+
+
+def test_the_ledger_of_plain_networks_is_zero_and_of_residual_ones_not(study):
+    blocks = study.records("blocks", ["step", "skip_share"]).dropna(subset="skip_share")
+    assert (blocks[blocks.twin == "plain"].skip_share == 0).all()
+    assert (blocks[blocks.twin == "residual"].skip_share != 0).all()
+
+
+def test_a_study_without_a_ledger_is_refused(tmp_path):
+    config = small_config(tmp_path, probe=OffConfig(), details=OffConfig(), study="bare")
+    execute(config)
+    with pytest.raises(GradflowError, match="bare: holds no blocks records"):
+        ledger.analyse(load_study(tmp_path / "bare"), ["png"])
+
+
 def test_table_has_the_paired_difference(study):
     table = degradation.error_table(study.runs)
     runs = study.runs[study.runs.depth == 14].sort_values("seed")
@@ -120,8 +153,9 @@ def test_every_figure_says_where_it_came_from(study, tmp_path):
     shutil.copytree(study.folder, copy)
     moved = load_study(copy)
     paths = [*degradation.analyse(moved, ["png"]), *gradient_highway.analyse(moved, ["png"])]
+    paths += ledger.analyse(moved, ["png"])
     figures = [path for path in paths if path.suffix == ".png"]
-    assert len(figures) == 5
+    assert len(figures) == 7
     for path in figures:
         facts = json.loads(path.with_suffix(".json").read_text())
         assert facts["runs"] == sorted(study.runs.run_id)

@@ -54,5 +54,15 @@ def test_the_python_of_the_networks_section_runs(monkeypatch):
     assert len(names["network"].blocks) == 27
 
 
+def test_the_python_of_the_probes_section_runs():
+    """Ten lines, and every block of a network that is not ours has its ledger."""
+    [block] = [b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "Probes" in b]
+    names = {}
+    exec(block, names)
+    rows = names["blocks"]
+    assert len(rows) == 10 * 13
+    assert rows.skip_share[rows.block_index < 12].notna().all()
+
+
 def test_no_placeholder_is_left():
     assert not re.search(r"\b[A-Z]+_TABLE\b", README)
