@@ -238,6 +238,23 @@ def test_parts_that_are_deleted_when_the_reader_lists_them(tmp_path, monkeypatch
     check_rows(read_records(tmp_path / "a", "steps"), 9)
 
 
+def test_parts_that_are_deleted_after_the_reader_opened_their_folder(tmp_path, monkeypatch):
+    """What it has opened lists as empty; the run's rows must not be missing from the study's."""
+    for name in "ab":
+        write_steps(tmp_path / name, range(4))
+    scandir = os.scandir
+
+    def early(path):
+        entries = scandir(path)
+        if Path(path) == tmp_path / "a" / "steps":
+            monkeypatch.setattr(os, "scandir", scandir)
+            RecordWriter(tmp_path / "a", "a").compact()
+        return entries
+
+    monkeypatch.setattr(os, "scandir", early)
+    assert read_records(tmp_path, "steps").step.tolist() == [0, 1, 2, 3] * 2
+
+
 def test_reading_while_a_run_compacts(tmp_path):
     flushed = [0]
 

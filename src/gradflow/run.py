@@ -1,6 +1,5 @@
 """One run from config to finished folder."""
 
-import shutil
 import time
 import traceback
 from dataclasses import asdict
@@ -12,6 +11,7 @@ import torch
 from filelock import FileLock
 
 from gradflow import runtime
+from gradflow.checkpoint import discard_checkpoint, save_final
 from gradflow.config import RunConfig
 from gradflow.config.door import save_run_config
 from gradflow.config.identity import flatten, run_id
@@ -20,6 +20,7 @@ from gradflow.data import Dataset, load_dataset
 from gradflow.networks import count_macs, count_parameters, make_network
 from gradflow.progress import Reporter, RunResult, reporter
 from gradflow.records import SCHEMAS, RecordWriter, read_records
+from gradflow.stopping import on_signals
 from gradflow.training import train
 
 
@@ -27,9 +28,10 @@ def execute(config: RunConfig) -> RunResult:
     """Train the network that `config` describes and leave one run folder.
 
     The folder is <output_root>/<study>/<run id>. A run that has ended already is not
-    done again; one that was interrupted begins anew.
+    done again; one that was interrupted goes on from its checkpoint, at the very step.
 
     Raises:
+        Interrupted: Ctrl-C or SIGTERM came; the same call goes on from there.
         GradflowError: the data, the device or the folder cannot be used; nothing is left
             behind that reads as a run.
     """
@@ -44,11 +46,10 @@ def execute(config: RunConfig) -> RunResult:
         if (folder / "runs").is_dir():
             row = read_records(folder, "runs").iloc[0]
             return RunResult(folder, row.status, True, row.final_train_error)
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         save_run_config(config, folder / "config.yaml")
-        with reporter(label(config.network, config.seed), config.steps) as report:
+        name = label(config.network, config.seed)
+        with on_signals(), reporter(name, config.steps) as report:
             return _attempt(config, dataset, folder, report)
 
 
@@ -85,6 +86,7 @@ def _attempt(config: RunConfig, dataset: Dataset, folder: Path, report: Reporter
         # The row of the runs table says that a run has ended, so it is written after all others.
         writer.compact()
         writer.add("runs", **row)
+    discard_checkpoint(folder)
     return RunResult(folder, row["status"], False, row["final_train_error"])
 
 
@@ -100,6 +102,7 @@ def _train_and_summarise(
     name = label(config.network, config.seed)
     outcome = asdict(train(config, network, dataset.to(config.device), writer, report, name))
     share = outcome.pop("recording_share")
+    save_final(writer.folder, network)
     row = {
         # A key that the chosen group class does not have stays null.
         **dict.fromkeys(SCHEMAS["runs"].names[1:]),

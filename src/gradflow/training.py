@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gradflow.checkpoint import Checkpoints
 from gradflow.config import RunConfig
 from gradflow.config.schema import AdamWConfig, OptimizerConfig, SGDConfig
 from gradflow.data import Dataset, Normalizer, evaluation_batches, training_batches
@@ -15,8 +16,9 @@ from gradflow.networks.layers import StochasticDepth
 from gradflow.probes import Probes, between_examples, fires, total_norm
 from gradflow.progress import Progress, Reporter
 from gradflow.recorder import Recorder
-from gradflow.records import RecordWriter
+from gradflow.records import RecordWriter, cut_back
 from gradflow.runtime import derive_seed, seeded
+from gradflow.stopping import Interrupted, asked_to_stop
 from gradflow.tasks import Task, task_of
 
 FLUSH_STEPS = 25  # steps between copies to the host; a divergence is noticed then
@@ -46,20 +48,27 @@ def train(
 ) -> Outcome:
     """Train `network` in place as `config` says and record every measurement.
 
-    A loss that is Inf or NaN ends the training; that is an outcome, not an error.
+    It goes on from the checkpoint in the writer's folder where there is one. A loss that is
+    Inf or NaN ends the training; that is an outcome, not an error.
+
+    Raises:
+        Interrupted: it was asked to stop, and has left a checkpoint.
     """
     normalize = Normalizer(dataset.train_images, getattr(torch, config.dtype))
     task = task_of(config.network)
     optimizer = build_optimizer(config.optimizer, network)
     masked = any(isinstance(m, nn.Dropout | StochasticDepth) for m in network.modules())
     parameters = [p for p in network.parameters() if p.requires_grad]
+    checkpoints = Checkpoints(writer.folder, config.checkpoint_seconds)
+    first_step = checkpoints.restore(network, optimizer)
+    cut_back(writer.folder, first_step)
     batches = training_batches(
         dataset,
         normalize,
         batch_size=config.data.batch_size,
         augment=config.data.augment,
         seed=config.seed,
-        first_step=0,
+        first_step=first_step,
         steps=config.steps,
     )
     final: dict[str, tuple[float, float]] = {}
@@ -93,7 +102,9 @@ def train(
 
             done = step + 1
             evaluated = done % config.evaluation.every == 0 or done == config.steps
-            if evaluated or done % FLUSH_STEPS == 0:
+            stop = asked_to_stop()
+            saved = done < config.steps and (stop or checkpoints.due())
+            if evaluated or saved or done % FLUSH_STEPS == 0:
                 recorder.flush()
                 report(Progress(label, done, config.steps, recorder.last_loss))
                 if recorder.diverged_at is not None:
@@ -103,6 +114,11 @@ def train(
                 final = evaluate_splits(network, task, dataset, normalize, config.evaluation.images)
                 for split, (split_loss, split_error) in final.items():
                     recorder.evaluation(done, split, split_loss, split_error)
+            if saved:
+                writer.flush()
+                checkpoints.save(network, optimizer, done)
+                if stop:
+                    raise Interrupted(f"after step {done} of {config.steps}")
     return Outcome(
         steps_done=config.steps,
         diverged_at=None,

@@ -7,8 +7,10 @@ from typing import Any
 
 from gradflow.config.schema import RunConfig
 
-NOT_IDENTITY = frozenset({"study_name", "study_analysis", "output_root", "data_folder"})
-"""Keys that change where a run's records lie, but no number in them."""
+NOT_IDENTITY = frozenset(
+    {"study_name", "study_analysis", "output_root", "data_folder", "checkpoint_seconds"}
+)
+"""Keys that change where or when a run's records are written, but no number in them."""
 
 
 def flatten(config: RunConfig) -> dict[str, Any]:

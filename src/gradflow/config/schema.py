@@ -217,6 +217,7 @@ class RunConfig(Checked):
     threads: int = number(1, at_least=1)
     study: StudyConfig = field(default_factory=StudyConfig)
     output_root: str = "outputs"
+    checkpoint_seconds: float = number(60.0, at_least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,6 +2,6 @@
 
 from gradflow.records.reader import read_means, read_records, read_runs
 from gradflow.records.schema import SCHEMAS
-from gradflow.records.writer import RecordWriter
+from gradflow.records.writer import RecordWriter, cut_back
 
-__all__ = ["SCHEMAS", "RecordWriter", "read_means", "read_records", "read_runs"]
+__all__ = ["SCHEMAS", "RecordWriter", "cut_back", "read_means", "read_records", "read_runs"]

@@ -192,13 +192,14 @@ def _part_files(folder: Path, table: str, where: Mapping[str, Any] | None = None
 
 def _parts(run: Path, table: str) -> list[str]:
     # While a table's parts are compacted they have the second name for an instant. Once the
-    # first is there again they are being deleted, and a listing of them may lack some.
+    # first is there again they are being deleted: a listing of them may lack some, and one of
+    # a folder that was opened under the first name may be empty.
     for name in (table, table + REPLACED, table):
         try:
             files = [e.path for e in os.scandir(run / name) if e.name.endswith(".parquet")]
         except (FileNotFoundError, NotADirectoryError):
             continue
-        if name == table or not (run / table).exists():
+        if files and (name == table or not (run / table).exists()):
             return files
     return []
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gradflow.errors import GradflowError
@@ -122,6 +123,29 @@ def recover(folder: Path) -> None:
         shutil.rmtree(whole)
     for partial in folder.glob("*/*.tmp"):
         partial.unlink()
+
+
+def cut_back(folder: Path, steps_done: int) -> None:
+    """Take away a run's records of steps from `steps_done` on; its attempts stay.
+
+    An evaluation after `steps_done` updates is kept: its step is that number.
+
+    Raises:
+        GradflowError: as `RecordWriter.flush`.
+    """
+    with _told(folder):
+        recover(folder)
+        for table, schema in SCHEMAS.items():
+            if "step" not in schema.names:
+                continue
+            end = steps_done + (table == "evaluations")
+            for part in folder.glob(f"{table}/part-*.parquet"):
+                rows = pq.read_table(part, schema=schema, partitioning=None)
+                kept = rows.filter(pc.field("step") < end)
+                if not kept.num_rows:
+                    part.unlink()
+                elif kept.num_rows < rows.num_rows:
+                    _write(kept, part)
 
 
 def _next_name(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +18,15 @@ from gradflow.config import RunConfig
 from gradflow.config.door import to_config
 from gradflow.errors import GradflowError
 from gradflow.progress import Progress, RunResult, StudyBar, reporting_to
+from gradflow.stopping import (
+    Interrupted,
+    ask_to_stop,
+    asked_to_stop,
+    terminating_as_interrupt,
+)
 
 TOPIC = "gradflow-progress"
+STOP_SECONDS = 30.0  # for the runs in progress to write their checkpoints
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1}
 
 
@@ -27,8 +35,8 @@ class LocalLauncher(Launcher):
 
     Args:
         workers: how many; one a core where None.
-        memory_limit: of one worker, such as "2GB". A worker that exceeds it is replaced
-            and its run begins again.
+        memory_limit: of one worker, such as "2GB". A worker that exceeds it, or is killed,
+            is replaced and its run goes on from its checkpoint.
     """
 
     def __init__(self, workers: int | None, memory_limit: str):
@@ -75,12 +83,18 @@ class LocalLauncher(Launcher):
 
     def _run_on_cluster(self, configs: list[DictConfig]) -> list[JobReturn]:
         import dask
-        from distributed import Client, LocalCluster
+        from distributed import Client, LocalCluster, wait
 
         # An interrupt ends every task of the cluster; the user is told once, not once a task.
         for name in ("distributed", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT})
+        dask.config.set(
+            {
+                "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+                # A run that lost its worker goes on; it does not fail, however often.
+                "distributed.scheduler.allowed-failures": 2**31,
+            }
+        )
         state = Singleton.get_state()
         workers = min(self.workers, len(configs))
         with (
@@ -93,7 +107,9 @@ class LocalLauncher(Launcher):
             ) as cluster,
             Client(cluster) as client,
             StudyBar(len(configs)) as bar,
+            terminating_as_interrupt(),
         ):
+            client.register_plugin(_leave_interrupts_to_the_launcher())
             client.subscribe_topic(TOPIC, lambda event: bar.show(Progress(*event[1])))
             futures = [
                 client.submit(
@@ -108,7 +124,12 @@ class LocalLauncher(Launcher):
             ]
             for future in futures:
                 future.add_done_callback(lambda done: bar.end_run())
-            return list(client.gather(futures))
+            try:
+                return list(client.gather(futures))
+            except KeyboardInterrupt:  # a second one ends it at once
+                client.run(ask_to_stop)
+                wait(futures, timeout=STOP_SECONDS)
+                raise
 
 
 def summary(results: Sequence[RunResult], failed: int) -> str:
@@ -135,20 +156,37 @@ def _failures(failed: Sequence[JobReturn]) -> str:
     return f"{'; '.join(told)}. The same command tries the failed runs again."
 
 
+def _leave_interrupts_to_the_launcher() -> Any:
+    """For workers: Ctrl-C reaches every process of the group, but one of them decides."""
+    from distributed import WorkerPlugin
+
+    class IgnoreInterrupts(WorkerPlugin):
+        def setup(self, worker: Any) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return IgnoreInterrupts()
+
+
 def _run_in_worker(
     hydra_context: HydraContext, config: DictConfig, task_function: TaskFunction, state: Any
-) -> JobReturn:
+) -> JobReturn | None:
+    """The run's result, or None where it was asked to stop."""
     from distributed import get_worker
 
+    if asked_to_stop():
+        return None
     setup_globals()
     Singleton.set_state(state)
     HydraConfig.instance().set_config(config)
     worker = get_worker()
     with reporting_to(lambda progress: worker.log_event(TOPIC, tuple(progress))):
-        return run_job(
-            hydra_context=hydra_context,
-            config=config,
-            task_function=task_function,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
+        try:
+            return run_job(
+                hydra_context=hydra_context,
+                config=config,
+                task_function=task_function,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+        except Interrupted:
+            return None

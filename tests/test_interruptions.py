@@ -1,0 +1,178 @@
+"""A run or a study that is stopped or killed, and started again, ends as if nothing had been."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from gradflow.checkpoint import CHECKPOINT, Checkpoints
+from gradflow.config.schema import AdamWConfig, EveryConfig
+from gradflow.errors import GradflowError
+from gradflow.records import SCHEMAS, cut_back, read_records
+from gradflow.run import execute
+from gradflow.stopping import Interrupted
+from tests.small import small_config
+
+ROOT = Path(__file__).parents[1]
+
+
+def assert_equal_records(one: Path, other: Path) -> None:
+    """Every table but attempts, rows sorted by key, and the final weights, bit for bit."""
+    for table in SCHEMAS:
+        if table == "attempts":
+            continue
+        frames = [read_records(folder, table) for folder in (one, other)]
+        keys = ["run_id", "step", "layer_index", "block_index", "split"]
+        keys = [key for key in keys if key in frames[0]]
+        frames = [f.sort_values(keys).reset_index(drop=True) for f in frames]
+        pd.testing.assert_frame_equal(*frames, check_exact=True)
+    weights = sorted(one.rglob("final.pt"))
+    assert weights
+    for path in weights:
+        state, again = torch.load(path), torch.load(other / path.relative_to(one))
+        assert list(state) == list(again)
+        assert all(map(torch.equal, state.values(), again.values()))
+
+
+def interrupt_at(monkeypatch, step):
+    """Ask the next run to stop after `step` steps, as a signal would."""
+    import gradflow.training as training
+
+    asked = iter([*[False] * (step - 1), *[True] * 1000])
+    monkeypatch.setattr(training, "asked_to_stop", lambda: next(asked))
+
+
+@pytest.mark.parametrize("optimizer", [None, AdamWConfig()], ids=["sgd", "adamw"])
+@pytest.mark.parametrize("stops", [(1,), (4, 3), (9,)])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, stops, optimizer):
+    def config(root):
+        return small_config(
+            root, steps=10, optimizer=optimizer, details=EveryConfig(every=4), checkpoint_seconds=0
+        )
+
+    whole = execute(config(tmp_path / "whole")).folder
+    for stop in stops:
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, stop)
+            with pytest.raises(Interrupted, match="of 10"):
+                execute(config(tmp_path / "parts"))
+    result = execute(config(tmp_path / "parts"))
+    assert not result.skipped
+    assert_equal_records(whole, result.folder)
+    assert not (result.folder / CHECKPOINT).exists()
+    attempts = read_records(result.folder, "attempts").sort_values("started")
+    assert attempts.error.notna().tolist() == [True] * len(stops) + [False]
+    assert len(list((result.folder / "layers").iterdir())) == 1  # compacted
+
+
+def test_a_run_that_died_before_its_first_checkpoint_or_while_it_was_compacted(tmp_path):
+    config = small_config(tmp_path / "parts", steps=6)
+    whole = execute(small_config(tmp_path / "whole", steps=6)).folder
+    folder = execute(config).folder
+    (folder / "runs" / "part-00000.parquet").unlink()  # all there, but never said to be ended
+    (folder / "runs").rmdir()
+    result = execute(config)
+    assert not result.skipped
+    assert_equal_records(whole, result.folder)
+
+
+def test_records_are_cut_back_to_the_step(tmp_path):
+    folder = execute(small_config(tmp_path, steps=8)).folder
+    cut_back(folder, 4)
+    assert read_records(folder, "steps").step.max() == 3
+    assert read_records(folder, "layers").step.max() == 3
+    assert read_records(folder, "evaluations").step.tolist() == [4, 4]
+    assert len(read_records(folder, "attempts")) == 1
+    cut_back(folder, 0)
+    with pytest.raises(GradflowError, match="holds no steps records"):
+        read_records(folder, "steps")
+
+
+def test_a_checkpoint_of_another_torch_is_refused_and_of_other_code_left(tmp_path, monkeypatch):
+    network = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    Checkpoints(tmp_path, 60).save(network, optimizer, 7)
+    assert Checkpoints(tmp_path, 60).restore(network, optimizer) == 7
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "1.0")
+        with pytest.raises(GradflowError, match=r"begun under torch .*, and this is 1.0"):
+            Checkpoints(tmp_path, 60).restore(network, optimizer)
+    monkeypatch.setattr("gradflow.checkpoint.code_version", lambda: "other")
+    assert Checkpoints(tmp_path, 60).restore(network, optimizer) == 0
+
+
+def command(root, *overrides):
+    return [
+        sys.executable,
+        str(ROOT / "experiments/train.py"),
+        *overrides,  # -m first, if it is there
+        "data.subset=128",
+        "data.batch_size=32",
+        "network.width=4",
+        "evaluation.every=50",
+        "evaluation.images=64",
+        f"output_root={root}",
+    ]
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+CASES = [
+    pytest.param(signal.SIGINT, False, id="Ctrl-C, run"),
+    pytest.param(signal.SIGTERM, True, id="SIGTERM, study"),
+    pytest.param(signal.SIGTERM, False, id="SIGTERM, run", marks=pytest.mark.slow),
+    pytest.param(signal.SIGINT, True, id="Ctrl-C, study", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("number", "sweep"), CASES)
+def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(tmp_path, number, sweep):
+    overrides = ["network.depth=20", "steps=100", "checkpoint_seconds=0.2", "study.name=s"]
+    if sweep:
+        overrides = ["-m", "seed=0,1", "hydra.launcher.workers=2", *overrides]
+    whole = subprocess.run(command(tmp_path / "whole", *overrides), capture_output=True, check=True)
+    assert whole.returncode == 0
+    process = subprocess.Popen(
+        command(tmp_path / "parts", *overrides),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(lambda: list(tmp_path.glob(f"parts/s/*/{CHECKPOINT}")))
+    asked = time.monotonic()
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - asked < 20
+    assert process.returncode != 0
+    assert "interrupted; the same command goes on" in errors
+    assert "Traceback" not in errors
+    assert not list(tmp_path.glob("parts/s/*/runs"))
+    assert list(tmp_path.glob(f"parts/s/*/{CHECKPOINT}"))
+    group = ["pgrep", "-g", str(process.pid)]  # no process of it is left
+    wait_for(lambda: not subprocess.run(group, capture_output=True).stdout, seconds=10)
+    subprocess.run(command(tmp_path / "parts", *overrides), capture_output=True, check=True)
+    assert_equal_records(tmp_path / "whole" / "s", tmp_path / "parts" / "s")
+    attempts = read_records(tmp_path / "parts" / "s", "attempts")
+    assert attempts.error.str.startswith("Interrupted").sum() >= 1
+
+
+@pytest.mark.slow
+def test_a_study_whose_processes_are_killed(tmp_path):
+    """Workers and the whole group, at random moments; `tests/kill_study.py` does it 100 times."""
+    from tests.kill_study import disturb
+
+    kills = disturb(tmp_path, kills=6, seed=0, steps=150, depths="8,14", seeds="0,1")
+    assert kills > 0
+    assert_equal_records(tmp_path / "whole" / "s", tmp_path / "parts" / "s")
