@@ -70,13 +70,12 @@ def kill_at_random_moments(root):
     rng = random.Random(0)
     for name in map(str, range(50)):
         child, lines = fork(lambda tell, folder=root / name: write_for_ever(folder, tell))
-        last = lines.readline()
+        told = [lines.readline()]
         time.sleep(rng.uniform(0, 0.08))
         os.kill(child, signal.SIGKILL)
         assert os.waitpid(child, 0)[1] == signal.SIGKILL  # it did not end of an error before
-        for last in lines:  # noqa: B007
-            pass
-        print(json.dumps([name, *json.loads(last)]))
+        told += lines
+        print(json.dumps([name, *json.loads(told[-1])]))
 
 
 def die_before(number, work):
