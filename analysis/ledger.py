@@ -6,6 +6,7 @@ python analysis/ledger.py outputs/degradation
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -102,11 +103,13 @@ def share_by_block(rows: pd.DataFrame, *, ax: Axes) -> Axes:
     last = rows.groupby("depth").block_index.transform("max").clip(lower=1)
     rows = rows.assign(place=rows.block_index / last)
     summary = intervals_by(rows[rows.twin == "residual"], ["depth", "place"], "skip_share")
+    below = -np.inf  # labels keep a line's height between them
     for depth, color in style.depth_colors(sorted(summary.depth.unique())).items():
         line = summary[summary.depth == depth]
         ax.plot(line.place, line["mean"], color=color)
         ax.fill_between(line.place, line.low, line.high, color=color, alpha=0.15, lw=0)
-        ax.annotate(str(depth), (1, line["mean"].iloc[-1]), (4, 0), textcoords="offset points",
+        below = max(below + 0.08, line["mean"].iloc[-1])
+        ax.annotate(str(depth), (1, below), (4, 0), textcoords="offset points",
                     color=color, va="center", fontsize=7)  # fmt: skip
     if (plain := rows[rows.twin == "plain"]).size:
         ax.plot(*zip(*plain.groupby("place").skip_share.mean().items(), strict=True),

@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
+from gradflow.config.door import register_schema
 from gradflow.records import read_records, read_runs
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +55,7 @@ def refused(done, told):
         (["network=vgg"], "network/vgg: no such file in conf/; choose one of cifar_resnet"),
         (["network.depth=8,14"], "network.depth=8,14"),
         (["-m", "network.depth=8,9"], "network.depth=9: depth must be 6n+2"),
-        (["study=degradation", "network.depth=8,9"], "network.depth=9: depth must be 6n+2"),
+        (["network.depth=8,9"], "network.depth=9: depth must be 6n+2"),
         (["study=degradation", "steps=-1"], "steps=-1: must be >= 1"),
         (["data=cifar10", "data.folder=/nowhere"], "data.folder=/nowhere: no such folder"),
         (["data.subset=9999"], "data.subset=9999: the training split has 1437 images"),
@@ -120,7 +124,7 @@ def test_a_study_narrowed_on_the_command_line(tmp_path):
         (depth, skip, seed) for depth in (8, 14) for skip in (False, True) for seed in (0, 1)
     ]
     figures = re.findall(r"\S+\.(?:png|pdf)", done.stdout)
-    assert len(figures) == 10
+    assert len(figures) == 14
     assert all(Path(figure).stat().st_size > 5000 for figure in figures)
     again = train(tmp_path, "study=degradation", "network.depth=8,14", "seed=0,1", *QUICK)
     assert "8 runs: 8 had ended before" in again.stdout
@@ -188,3 +192,40 @@ def test_download_without_the_extra_says_how(tmp_path):
 
 def test_download_is_for_cifar10_only():
     refused(command("experiments/download.py"), "data.name=digits: only data=cifar10 is downloaded")
+
+
+def test_a_sweep_of_values_is_composed_once_and_equal_to_composing_each(monkeypatch):
+    """The launcher's shortcut against Hydra's own composition, over values, groups and lists."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.utils import setup_globals
+    from hydra.types import HydraContext
+
+    from hydra_plugins.gradflow.local import LocalLauncher
+
+    setup_globals()
+    register_schema()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        base = hydra.compose_config("run", [], run_mode=RunMode.MULTIRUN)
+        launcher = LocalLauncher(2, "1GB")
+        launcher.setup(
+            hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=None),
+            task_function=print,
+            config=base,
+        )
+        composed = []
+        whole = launcher._compose
+        monkeypatch.setattr(launcher, "_compose", lambda o: composed.append(o) or whole(o))
+        jobs = [
+            ["network.depth=8", "network.skip=true", "seed=1"],
+            ["network.depth=110", "network.skip=false", "seed=2"],
+            ["network=mlp", "network.depth=8", "network.widths=[8,9,10]"],
+            ["network=mlp", "network.depth=6", "network.widths=[4,4]"],
+            ["data.subset=null", "optimizer.clip_norm=0.5", "steps=7"],
+        ]
+        for index, job in enumerate(jobs):
+            quick = OmegaConf.to_container(launcher._job_config(job, index), resolve=False)
+            slow = OmegaConf.to_container(compose("run", overrides=job), resolve=False)
+            quick.pop("hydra")
+            assert quick == slow
+        assert len(composed) == 2

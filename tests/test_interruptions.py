@@ -130,8 +130,8 @@ def wait_for(condition, seconds=60):
 
 CASES = [
     pytest.param(signal.SIGINT, False, id="Ctrl-C, run"),
-    pytest.param(signal.SIGTERM, True, id="SIGTERM, study"),
     pytest.param(signal.SIGTERM, False, id="SIGTERM, run", marks=pytest.mark.slow),
+    pytest.param(signal.SIGTERM, True, id="SIGTERM, study", marks=pytest.mark.slow),
     pytest.param(signal.SIGINT, True, id="Ctrl-C, study", marks=pytest.mark.slow),
 ]
 

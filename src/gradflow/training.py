@@ -23,7 +23,7 @@ from gradflow.tasks import Task, task_of
 
 FLUSH_STEPS = 25  # steps between copies to the host; a divergence is noticed then
 EVALUATION_BATCH = 256
-EXAMPLES = 16  # the first so many training images, whose gradients are compared
+EXAMPLES = 8  # the first so many training images, whose gradients are compared
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,26 @@
 """`hydra/launcher=local`: the runs of a sweep side by side on this machine, through Dask."""
 
+import copy
 import logging
 import os
 import signal
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gradflow.config import RunConfig
 from gradflow.config.door import to_config
+from gradflow.config.schema import GROUPS
 from gradflow.errors import GradflowError
 from gradflow.progress import Progress, RunResult, StudyBar, reporting_to
 from gradflow.stopping import (
@@ -25,6 +30,7 @@ from gradflow.stopping import (
     terminating_as_interrupt,
 )
 
+SCALARS = {entry.name for entry in fields(RunConfig)} - {*GROUPS, "evaluation", "study"}
 TOPIC = "gradflow-progress"
 STOP_SECONDS = 30.0  # for the runs in progress to write their checkpoints
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1}
@@ -42,6 +48,7 @@ class LocalLauncher(Launcher):
     def __init__(self, workers: int | None, memory_limit: str):
         self.workers = workers or os.cpu_count() or 1
         self.memory_limit = memory_limit
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -75,11 +82,27 @@ class LocalLauncher(Launcher):
         return returns
 
     def _job_config(self, overrides: Sequence[str], index: int) -> DictConfig:
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        """The config of one job. Composing takes 0.2 s, so jobs that differ in values only
+        are made from one composed config."""
+        parsed = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(
+            list(overrides)
+        )
+        values = [o for o in parsed if o.type == OverrideType.CHANGE and "." in o.key_or_group]
+        values += [o for o in parsed if o.key_or_group in SCALARS and o.type == OverrideType.CHANGE]
+        rest = tuple(o.input_line or "" for o in parsed if o not in values)
+        if rest not in self._composed:
+            self._composed[rest] = self._compose(overrides)
+        config = copy.deepcopy(self._composed[rest])
+        for override in values:
+            OmegaConf.update(config, override.key_or_group, override.value())
         with open_dict(config):
+            config.hydra.overrides.task = list(overrides)
             config.hydra.job.id = f"{config.hydra.job.name}_{index}"
             config.hydra.job.num = index
         return config
+
+    def _compose(self, overrides: Sequence[str]) -> DictConfig:
+        return self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
 
     def _run_on_cluster(self, configs: list[DictConfig]) -> list[JobReturn]:
         import dask
