@@ -228,4 +228,4 @@ def test_a_sweep_of_values_is_composed_once_and_equal_to_composing_each(monkeypa
             slow = OmegaConf.to_container(compose("run", overrides=job), resolve=False)
             quick.pop("hydra")
             assert quick == slow
-        assert len(composed) == 2
+        assert len(composed) == 3

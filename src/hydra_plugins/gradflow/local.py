@@ -89,10 +89,14 @@ class LocalLauncher(Launcher):
         )
         values = [o for o in parsed if o.type == OverrideType.CHANGE and "." in o.key_or_group]
         values += [o for o in parsed if o.key_or_group in SCALARS and o.type == OverrideType.CHANGE]
-        rest = tuple(o.input_line or "" for o in parsed if o not in values)
-        if rest not in self._composed:
-            self._composed[rest] = self._compose(overrides)
-        config = copy.deepcopy(self._composed[rest])
+        # The same groups, and the same keys set: then every value is set again below.
+        alike = (
+            *(o.input_line or "" for o in parsed if o not in values),
+            *(o.key_or_group for o in values),
+        )
+        if alike not in self._composed:
+            self._composed[alike] = self._compose(overrides)
+        config = copy.deepcopy(self._composed[alike])
         for override in values:
             OmegaConf.update(config, override.key_or_group, override.value())
         with open_dict(config):
