@@ -55,7 +55,7 @@ def refused(done, told):
         (["network=vgg"], "network/vgg: no such file in conf/; choose one of cifar_resnet"),
         (["network.depth=8,14"], "network.depth=8,14"),
         (["-m", "network.depth=8,9"], "network.depth=9: depth must be 6n+2"),
-        (["network.depth=8,9"], "network.depth=9: depth must be 6n+2"),
+        (["study=degradation", "network.depth=8,9"], "network.depth=9: depth must be 6n+2"),
         (["study=degradation", "steps=-1"], "steps=-1: must be >= 1"),
         (["data=cifar10", "data.folder=/nowhere"], "data.folder=/nowhere: no such folder"),
         (["data.subset=9999"], "data.subset=9999: the training split has 1437 images"),
