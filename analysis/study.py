@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from gradflow.config.identity import NOT_IDENTITY
+from gradflow.config.identity import NOT_IDENTITY, TWINS
 from gradflow.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records, read_runs
 
@@ -26,7 +26,6 @@ OUTCOMES = (
     "code_version",
     "torch_version",
 )
-NAMES = {True: "residual", False: "plain"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def load_study(folder: Path, where: dict[str, str] | None = None) -> Study:
         notes.append(f"runs of {len(versions)} code versions: {', '.join(sorted(versions))}")
     if diverged := int((runs.status == "diverged").sum()):
         notes.append(f"{diverged} runs diverged and have no final error")
-    runs = runs.assign(depth=runs.network_depth, twin=runs.network_skip.map(NAMES))
+    runs = runs.assign(depth=runs.network_depth, twin=runs.network_skip.map(TWINS))
     return Study(folder, runs.sort_values(["depth", "twin", "seed"]), tuple(notes))
 
 

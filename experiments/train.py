@@ -2,6 +2,7 @@
 
     python experiments/train.py network.depth=56 network.skip=false
     python experiments/train.py study=degradation
+    python experiments/train.py study=degradation dry_run=true
     python experiments/train.py -m network.depth=20,56 optimizer.learning_rate=0.01,0.1
 
 Every key is in conf/; `--cfg job` prints the config that a command would use.
@@ -16,17 +17,26 @@ from omegaconf import DictConfig
 
 from gradflow.config import RunConfig
 from gradflow.config.door import call, main, register_schema
+from gradflow.states import ENDED
 
 register_schema()
 
 
 def train(config: RunConfig) -> Any:
+    from gradflow.planning import forecast, plan
     from gradflow.run import execute  # torch is imported where the work is done
 
+    alone = HydraConfig.get().mode == RunMode.RUN
+    if alone and config.dry_run:
+        print(forecast([plan(config)], workers=1))
+        return None
     result = execute(config)
-    if HydraConfig.get().mode == RunMode.RUN:
-        again = " (had ended before; not done again)" if result.skipped else ""
-        outcome = result.status
+    if alone:
+        outcome, again = result.status, ""
+        if result.skipped:
+            again = " (had ended before; not done again)"
+            if outcome not in ENDED:
+                again = f" (left so: only={config.only})"
         if outcome == "finished":
             outcome += f", training error {result.final_train_error:.4f}"
         print(f"{outcome}{again}\n{result.folder}")

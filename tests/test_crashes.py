@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradflow.errors import GradflowError
-from gradflow.records import RecordWriter, read_records
-from gradflow.records.reader import read_means
+from gradflow.records import RecordWriter, read_means, read_records
 from gradflow.records.writer import REPLACED, recover
 from tests.test_records import add_steps, write_steps
 

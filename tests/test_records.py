@@ -14,8 +14,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from gradflow.errors import GradflowError
-from gradflow.records import SCHEMAS, RecordWriter, read_records, read_runs
-from gradflow.records.reader import read_means
+from gradflow.records import SCHEMAS, RecordWriter, read_means, read_records, read_runs
 
 
 def add_steps(writer, steps, **columns):

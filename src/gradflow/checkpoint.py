@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from gradflow.errors import GradflowError
-from gradflow.runtime import code_version
+from gradflow.provenance import code_version
 
 CHECKPOINT = "checkpoint.pt"
 FINAL = "final.pt"

@@ -1,6 +1,7 @@
 """Where a run reports how far it is, to a bar of its own or to the study's, and how it ended."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -60,17 +61,23 @@ def reporter(run: str, steps: int) -> Iterator[Reporter]:
 
 
 class StudyBar:
-    """One bar for all runs of a study: runs done, time left, current losses."""
+    """How far a study is: runs ended, running and failed, throughput, time left.
 
-    def __init__(self, runs: int):
+    On a terminal one bar; elsewhere a line now and then, for a log.
+    """
+
+    def __init__(self, runs: int, line_seconds: float = 60.0):
+        self._on_terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=runs,
-            unit="run",
             bar_format="{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}{postfix}]",
-            disable=not sys.stderr.isatty(),
+            disable=not self._on_terminal,
         )
+        self._runs = runs
         self._running: dict[str, Progress] = {}
-        self._ended = 0
+        self._ended = self._failed = 0
+        self._line_seconds = line_seconds
+        self._started = self._told = time.monotonic()
 
     def __enter__(self) -> "StudyBar":
         return self
@@ -83,16 +90,29 @@ class StudyBar:
         self._running[progress.run] = progress
         if progress.step == progress.steps:
             del self._running[progress.run]
-        self._refresh()
+        self.refresh()
 
-    def end_run(self) -> None:
+    def end_run(self, *, failed: bool) -> None:
         """Take note that a run, whichever, has ended."""
         self._ended += 1
-        self._refresh()
+        self._failed += failed
+        self.refresh()
 
-    def _refresh(self) -> None:
-        begun = sum(p.step / p.steps for p in self._running.values())
-        self._bar.n = min(self._ended + begun, self._bar.total)
-        self._bar.set_description_str(f"{self._ended}/{self._bar.total} runs", refresh=False)
-        losses = (f"{p.run} loss {p.loss:.2g}" for p in self._running.values())
-        self._bar.set_postfix_str(", ".join(losses))
+    def refresh(self) -> None:
+        """Draw the bar anew, or tell a line when one is due."""
+        begun = sum(p.step / p.steps for p in list(self._running.values()))
+        done = min(self._ended + begun, self._runs)
+        if self._on_terminal:
+            self._bar.n = done
+            self._bar.set_description_str(self._counts(), refresh=False)
+            losses = (f"{p.run} loss {p.loss:.2g}" for p in list(self._running.values()))
+            self._bar.set_postfix_str(", ".join(losses))
+        elif time.monotonic() - self._told >= self._line_seconds:
+            self._told = time.monotonic()
+            minutes = (self._told - self._started) / 60
+            left = f", {minutes * (self._runs / done - 1):.0f} minutes left" if done else ""
+            print(f"{self._counts()}, {done / minutes:.1f} a minute{left}", file=sys.stderr)
+
+    def _counts(self) -> str:
+        failed = f", {self._failed} failed" if self._failed else ""
+        return f"{self._ended}/{self._runs} runs, {len(self._running)} running{failed}"

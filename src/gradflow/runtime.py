@@ -1,13 +1,8 @@
-"""Seeds by purpose, torch's process-wide settings, and what code and machine a run is from."""
+"""Seeds by purpose, and torch's process-wide settings."""
 
 import ctypes
 import hashlib
-import platform
-import subprocess
 import sys
-from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradflow.config import RunConfig
@@ -15,9 +10,6 @@ from gradflow.errors import GradflowError
 
 if TYPE_CHECKING:
     import torch
-
-
-PACKAGE = Path(__file__).parent
 
 
 def derive_seed(seed: int, purpose: str, index: int | str = 0) -> int:
@@ -64,37 +56,3 @@ def keep_freed_memory() -> None:
         trim_threshold, mmap_threshold = -1, -3  # malloc.h
         mallopt(trim_threshold, 2**30)
         mallopt(mmap_threshold, 2**30)
-
-
-@cache
-def code_version() -> str:
-    """The package's version and a hash of its source, such as 0.1.0+1f2e3d4c.
-
-    Unlike a commit id it changes with every edit of the code, committed or not, and with
-    nothing else.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(f"{path.relative_to(PACKAGE)}\n".encode() + path.read_bytes())
-    return f"{version('gradflow')}+{digest.hexdigest()[:8]}"
-
-
-@cache
-def git_commit() -> str | None:
-    """The commit of the checkout that this code runs from; None outside of git."""
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],
-            cwd=PACKAGE,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()
-
-
-def host() -> str:
-    """The machine's name, as recorded with each attempt."""
-    return platform.node()

@@ -8,9 +8,20 @@ from typing import Any
 from gradflow.config.schema import RunConfig
 
 NOT_IDENTITY = frozenset(
-    {"study_name", "study_analysis", "output_root", "data_folder", "checkpoint_seconds"}
+    {
+        "study_name",
+        "study_analysis",
+        "output_root",
+        "data_folder",
+        "checkpoint_seconds",
+        "only",
+        "dry_run",
+    }
 )
 """Keys that change where or when a run's records are written, but no number in them."""
+
+TWINS = {True: "residual", False: "plain"}
+"""What a network with, or without, its skips is called."""
 
 
 def flatten(config: RunConfig) -> dict[str, Any]:
@@ -27,3 +38,8 @@ def run_id(config: RunConfig, data_fingerprint: str) -> str:
     """Twelve hexadecimal digits: equal exactly where all that changes a number is equal."""
     facts = flatten(config) | {"data_fingerprint": data_fingerprint}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def run_name(depth: int, skip: bool, seed: int) -> str:
+    """A short name for people, such as plain-56 seed 0."""
+    return f"{TWINS[skip]}-{depth} seed {seed}"

@@ -218,6 +218,8 @@ class RunConfig(Checked):
     study: StudyConfig = field(default_factory=StudyConfig)
     output_root: str = "outputs"
     checkpoint_seconds: float = number(60.0, at_least=0)
+    only: str = choice("unfinished", "failed", "missing")
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,7 +1,18 @@
 """Records: typed long tables as parquet; written crash-safe, read without torch."""
 
-from gradflow.records.reader import read_means, read_records, read_runs
+from gradflow.records.index import ended_runs, has_ended, read_runs
+from gradflow.records.means import read_means
+from gradflow.records.reader import read_records
 from gradflow.records.schema import SCHEMAS
 from gradflow.records.writer import RecordWriter, cut_back
 
-__all__ = ["SCHEMAS", "RecordWriter", "cut_back", "read_means", "read_records", "read_runs"]
+__all__ = [
+    "SCHEMAS",
+    "RecordWriter",
+    "cut_back",
+    "ended_runs",
+    "has_ended",
+    "read_means",
+    "read_records",
+    "read_runs",
+]

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.acero as acero
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -40,93 +39,37 @@ def read_records(
     Raises:
         GradflowError: no such folder, table or column, or no records in the folder.
     """
-    schema = _schema(table)
+    frame: pd.DataFrame = read_table(folder, table, columns=columns, where=where).to_pandas()
+    return frame
+
+
+def read_table(
+    folder: str | Path,
+    table: str,
+    *,
+    columns: Sequence[str] | None = None,
+    where: Mapping[str, Any] | None = None,
+) -> pa.Table:
+    """As `read_records`, but an Arrow table."""
+    schema = schema_of(table)
     derived = DERIVED.get(table, {})
     names = list(columns) if columns else [*schema.names, *derived]
-    _check(table, names, [*schema.names, *derived])
-    _check(table, list(where or ()), schema.names)
+    check_columns(table, names, [*schema.names, *derived])
+    check_columns(table, list(where or ()), schema.names)
     stored = list(dict.fromkeys(c for name in names for c in derived.get(name, (name,))))
     wanted = None
     for name, value in (where or {}).items():
         match = ds.field(name).isin(_values(table, name, value))
         wanted = match if wanted is None else wanted & match
-    rows = _read(
-        lambda: _part_files(Path(folder), table, where),
+    rows = read_files(
+        lambda: part_files(Path(folder), table, where),
         lambda data: data.to_table(columns=stored, filter=wanted),
         schema,
     )
     for name in names:
         if name in derived:
             rows = rows.append_column(name, _DERIVE[name](rows))
-    frame: pd.DataFrame = rows.select(names).to_pandas()
-    return frame
-
-
-def read_means(folder: str | Path, table: str, value: str, by: Sequence[str]) -> pd.DataFrame:
-    """The mean of a column over all rows of a study that agree in `by`: a row a group.
-
-    For tables too long for a frame: rows are averaged while they are read. Nulls are left
-    out; Inf and NaN are not.
-
-    Args:
-        value: a numeric column of the table, such as "grad_norm".
-        by: columns of the table or of the runs table, such as
-            ["layer_index", "network_depth", "network_skip"]. With a column of the runs
-            table, runs that have not ended are left out.
-
-    Returns:
-        The columns `by`, then "mean" and "count" (of the values).
-
-    Raises:
-        GradflowError: as `read_records`.
-    """
-    schema = _schema(table)
-    numbers = [
-        f.name for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)
-    ]
-    _check(table, [value], numbers, "numeric column")
-    _check(table, list(by), [*schema.names, *SCHEMAS["runs"].names])
-    of_run = [name for name in by if name not in schema.names]
-    keys = list(dict.fromkeys([*(n for n in by if n in schema.names), *["run_id"][: len(of_run)]]))
-    # A group without values sums to 0, so that pandas may keep NaN where it adds up the sums.
-    zero = pc.ScalarAggregateOptions(min_count=0)
-    aggregates = [(value, "hash_sum", zero, "sum"), (value, "hash_count", None, "count")]
-
-    def aggregate(data: ds.Dataset) -> pa.Table:
-        columns = {name: pc.field(name) for name in [*keys, value]}
-        project = acero.ProjectNodeOptions([*columns.values()], [*columns])
-        return acero.Declaration.from_sequence(
-            [
-                acero.Declaration("scan", acero.ScanNodeOptions(data, columns=columns)),
-                acero.Declaration("project", project),
-                acero.Declaration("aggregate", acero.AggregateNodeOptions(aggregates, keys=keys)),
-            ]
-        ).to_table()
-
-    groups = _read(lambda: _part_files(Path(folder), table), aggregate, schema).to_pandas()
-    if of_run:
-        runs = read_records(folder, "runs", columns=["run_id", *of_run])
-        groups = groups.merge(runs, on="run_id")
-    sums = groups.groupby(list(by), dropna=False)[["sum", "count"]].sum(skipna=False).reset_index()
-    means: pd.DataFrame = sums.assign(mean=sums["sum"] / sums["count"])
-    return means[[*by, "mean", "count"]]
-
-
-def read_runs(folder: str | Path) -> pd.DataFrame:
-    """The runs table of a study: one row for every run that has ended.
-
-    Raises:
-        GradflowError: no such folder, or no run in it has ended; says how many have begun.
-    """
-    try:
-        return read_records(folder, "runs")
-    except GradflowError as error:
-        begun = len(list(Path(folder).glob("*/config.yaml")))
-        if begun:
-            raise GradflowError(
-                f"{folder}: none of its {begun} runs has finished; start the same study again"
-            ) from error
-        raise
+    return rows.select(names)
 
 
 def _grad_state(rows: pa.Table) -> pa.Array:
@@ -146,13 +89,21 @@ _DERIVE: dict[str, Callable[[pa.Table], Any]] = {
 }
 
 
-def _schema(table: str) -> pa.Schema:
+def schema_of(table: str) -> pa.Schema:
+    """A table's schema.
+
+    Raises:
+        GradflowError: there is no such table.
+    """
     if table not in SCHEMAS:
         raise GradflowError(f"table={table}: choose one of {', '.join(SCHEMAS)}")
     return SCHEMAS[table]
 
 
-def _check(table: str, names: Sequence[str], valid: Sequence[str], what: str = "column") -> None:
+def check_columns(
+    table: str, names: Sequence[str], valid: Sequence[str], what: str = "column"
+) -> None:
+    """Raise a GradflowError for the first of `names` that is not valid."""
     for name in names:
         if name not in valid:
             raise GradflowError(f"{table}.{name}: no such {what}; valid: {', '.join(valid)}")
@@ -166,7 +117,7 @@ def _values(table: str, name: str, value: Any) -> pa.Array:
         raise GradflowError(f"where {table}.{name}={value}: not a value of type {kind}") from error
 
 
-def _part_files(folder: Path, table: str, where: Mapping[str, Any] | None = None) -> list[str]:
+def part_files(folder: Path, table: str, where: Mapping[str, Any] | None = None) -> list[str]:
     """The part files of a table in a run's or a study's folder.
 
     Of a study only the runs that `where` names: a run's folder has its id for a name.
@@ -204,7 +155,7 @@ def _parts(run: Path, table: str) -> list[str]:
     return []
 
 
-def _read(
+def read_files(
     files_of: Callable[[], list[str]], query: Callable[[ds.Dataset], pa.Table], schema: pa.Schema
 ) -> pa.Table:
     """`query` of the files as they are; once more where one was compacted away meanwhile."""

@@ -16,7 +16,12 @@ class AnalyseStudy(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.output_root) / config.study.name
+        if config.dry_run or not config.study.analysis:
+            return
         print(f"records: {folder}")
+        if _is_up_to_date(folder):
+            print(f"figures: {folder / 'figures'}, made of these records before")
+            return
         scripts = [ANALYSIS / f"{name}.py" for name in config.study.analysis]
         running = [
             subprocess.Popen(
@@ -29,3 +34,10 @@ class AnalyseStudy(Callback):
             print(output, end="")
             if process.returncode:  # Hydra makes a warning of any Exception here
                 sys.exit(f"error: {script.name} failed; the records in {folder} are complete")
+
+
+def _is_up_to_date(folder: Path) -> bool:
+    """Whether every figure is younger than every run and than the analysis itself."""
+    figures = [path.stat().st_mtime for path in (folder / "figures").glob("*")]
+    causes = [*folder.glob("*/runs"), *ANALYSIS.glob("*.py")]
+    return bool(figures) and min(figures) > max(path.stat().st_mtime for path in causes)

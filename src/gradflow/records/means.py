@@ -1,0 +1,64 @@
+"""Averages over tables that are too long for a frame."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.acero as acero
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from gradflow.records.index import read_runs
+from gradflow.records.reader import check_columns, part_files, read_files, schema_of
+from gradflow.records.schema import SCHEMAS
+
+
+def read_means(folder: str | Path, table: str, value: str, by: Sequence[str]) -> pd.DataFrame:
+    """The mean of a column over all rows of a study that agree in `by`: a row a group.
+
+    For tables too long for a frame: rows are averaged while they are read. Nulls are left
+    out; Inf and NaN are not.
+
+    Args:
+        value: a numeric column of the table, such as "grad_norm".
+        by: columns of the table or of the runs table, such as
+            ["layer_index", "network_depth", "network_skip"]. With a column of the runs
+            table, runs that have not ended are left out.
+
+    Returns:
+        The columns `by`, then "mean" and "count" (of the values).
+
+    Raises:
+        GradflowError: as `read_records`.
+    """
+    schema = schema_of(table)
+    numbers = [
+        f.name for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)
+    ]
+    check_columns(table, [value], numbers, "numeric column")
+    check_columns(table, list(by), [*schema.names, *SCHEMAS["runs"].names])
+    of_run = [name for name in by if name not in schema.names]
+    keys = list(dict.fromkeys([*(n for n in by if n in schema.names), *["run_id"][: len(of_run)]]))
+    # A group without values sums to 0, so that pandas may keep NaN where it adds up the sums.
+    zero = pc.ScalarAggregateOptions(min_count=0)
+    aggregates = [(value, "hash_sum", zero, "sum"), (value, "hash_count", None, "count")]
+
+    def aggregate(data: ds.Dataset) -> pa.Table:
+        columns = {name: pc.field(name) for name in [*keys, value]}
+        project = acero.ProjectNodeOptions([*columns.values()], [*columns])
+        return acero.Declaration.from_sequence(
+            [
+                acero.Declaration("scan", acero.ScanNodeOptions(data, columns=columns)),
+                acero.Declaration("project", project),
+                acero.Declaration("aggregate", acero.AggregateNodeOptions(aggregates, keys=keys)),
+            ]
+        ).to_table()
+
+    groups = read_files(lambda: part_files(Path(folder), table), aggregate, schema).to_pandas()
+    if of_run:
+        runs = read_runs(folder)[["run_id", *of_run]]
+        groups = groups.merge(runs, on="run_id")
+    sums = groups.groupby(list(by), dropna=False)[["sum", "count"]].sum(skipna=False).reset_index()
+    means: pd.DataFrame = sums.assign(mean=sums["sum"] / sums["count"])
+    return means[[*by, "mean", "count"]]

@@ -1,0 +1,260 @@
+"""What every launcher of this project does: the runs of a sweep through Dask, none lost.
+
+A launcher differs from another in its cluster only: `local.py`, `slurm.py`.
+"""
+
+import logging
+import os
+import signal
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from gradflow.config import RunConfig
+from gradflow.config.door import to_config
+from gradflow.errors import GradflowError
+from gradflow.progress import Progress, RunResult, StudyBar, reporting_to
+from gradflow.states import ENDED, is_running
+from gradflow.stopping import (
+    Interrupted,
+    ask_to_stop,
+    asked_to_stop,
+    terminating_as_interrupt,
+)
+from hydra_plugins.gradflow.composing import JobComposer
+
+TOPIC = "gradflow-progress"
+STOP_SECONDS = 30.0  # for the runs in progress to write their checkpoints
+LOOK_SECONDS = 1.0  # between looks at what has ended and which workers are there
+LAST = -1  # priority of a run that another process works on: after all others
+
+
+class DaskLauncher(Launcher):
+    """Runs every job of a sweep once on the workers of a cluster.
+
+    A run that has ended is not sent there; one whose worker died is given to another
+    worker and goes on from its checkpoint; one that fails does not stop the others.
+
+    Attributes:
+        gpus: the worker numbered i sees the GPU i mod `gpus` alone; 0: no matter.
+    """
+
+    gpus = 0
+
+    @property
+    @abstractmethod
+    def workers(self) -> int:
+        """How many runs there may be at a time."""
+
+    @abstractmethod
+    def cluster(self, workers: int) -> AbstractContextManager[Any]:
+        """A Dask cluster that is to have so many workers."""
+
+    def tend(self, cluster: Any, workers: int) -> None:
+        """Called about once a second: a cluster that does not replace its dead does so here."""
+        return
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+        self.config = config
+        self.composer = JobComposer(hydra_context, config)
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Run every job that is to be done; what the jobs returned.
+
+        Raises:
+            GradflowError: before any run, if one config is not valid; after all runs, if
+                some failed.
+        """
+        from gradflow.planning import announce, forecast, plan
+
+        setup_globals()
+        configs = [
+            self.composer.compose(overrides, initial_job_idx + index)
+            for index, overrides in enumerate(job_overrides)
+        ]
+        planned = [plan(to_config(config, RunConfig)) for config in configs]
+        if planned and planned[0].config.dry_run:
+            print(forecast(planned, self.workers))
+            return []
+        wanted = [(c, run) for c, run in zip(configs, planned, strict=True) if run.is_wanted]
+        for config, run in wanted:
+            announce(run)
+            config.only = "unfinished"  # it was chosen; begun and interrupted, it goes on
+        returns = self._run_on_cluster([(c, run.folder) for c, run in wanted]) if wanted else []
+        failed = [job for job in returns if job.status != JobStatus.COMPLETED]
+        results = [job.return_value for job in returns if job.status == JobStatus.COMPLETED]
+        results += [
+            RunResult(run.folder, run.state, True, None) for run in planned if not run.is_wanted
+        ]
+        print(summary(results, len(failed)))
+        if failed:
+            raise GradflowError(_failures(failed))
+        return returns
+
+    def _run_on_cluster(self, jobs: list[tuple[DictConfig, Any]]) -> list[JobReturn]:
+        import dask
+        from distributed import Client, wait
+        from distributed import TimeoutError as NotYet
+
+        # An interrupt ends every task of the cluster; the user is told once, not once a task.
+        for name in ("distributed", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        # A run that lost its worker goes on; it does not fail, however often.
+        dask.config.set({"distributed.scheduler.allowed-failures": 2**31})
+        state = Singleton.get_state()
+        workers = min(self.workers, len(jobs))
+        with (
+            self.cluster(workers) as cluster,
+            Client(cluster) as client,
+            StudyBar(len(jobs)) as bar,
+            terminating_as_interrupt(),
+        ):
+            client.register_plugin(_preparation(self.gpus))
+            client.subscribe_topic(TOPIC, lambda event: bar.show(Progress(*event[1])))
+
+            def submit(job: tuple[DictConfig, Any], *, wait: bool) -> Any:
+                config, folder = job
+                # Only the waiting for another process is put off, so that no worker is idle.
+                return client.submit(
+                    _run_in_worker,
+                    self.hydra_context,
+                    config,
+                    self.task_function,
+                    state,
+                    folder,
+                    wait,
+                    pure=False,
+                    priority=LAST if wait else 0,
+                )
+
+            pending = {submit(job, wait=False): job for job in jobs}
+            returns: list[JobReturn] = []
+            try:
+                while pending:
+                    try:
+                        ended = wait(list(pending), LOOK_SECONDS, "FIRST_COMPLETED").done
+                    except NotYet:
+                        ended = set()
+                    for future in ended:
+                        job, outcome = pending.pop(future), future.result()
+                        if outcome is None:
+                            pending[submit(job, wait=True)] = job
+                        else:
+                            returns.append(outcome)
+                            bar.end_run(failed=outcome.status != JobStatus.COMPLETED)
+                    self.tend(cluster, workers)
+                    bar.refresh()
+            except KeyboardInterrupt:  # a second one ends it at once
+                client.run(ask_to_stop)
+                wait(list(pending), timeout=STOP_SECONDS)
+                raise
+            return returns
+
+
+def summary(results: Sequence[RunResult], failed: int) -> str:
+    """How a study's runs ended, in one line; a run that had ended before counts as such."""
+    counts = Counter(_ending(result) for result in results)
+    counts["failed"] = failed
+    parts = [f"{count} {ending}" for ending, count in counts.items() if count]
+    return f"{len(results) + failed} runs: {', '.join(parts)}"
+
+
+def dashboard_address(wanted: bool) -> str:
+    """Where a scheduler serves its dashboard: at Dask's usual port, or at any free one.
+
+    Raises:
+        GradflowError: it is wanted and cannot be drawn.
+    """
+    if not wanted:
+        return "127.0.0.1:0"
+    try:
+        import bokeh  # noqa: F401
+    except ImportError as error:
+        raise GradflowError(
+            "hydra.launcher.dashboard=true: needs bokeh: pip install -e '.[dashboard]'"
+        ) from error
+    return "127.0.0.1:8787"
+
+
+def _ending(result: RunResult) -> str:
+    if result.skipped:
+        return "had ended before" if result.status in ENDED else f"{result.status} and left so"
+    return result.status
+
+
+def _failures(failed: Sequence[JobReturn]) -> str:
+    """The distinct errors, each with the number of runs it struck and one that shows it."""
+    by_text: dict[str, list[JobReturn]] = {}
+    for job in failed:
+        error = job._return_value
+        text = (
+            str(error) if isinstance(error, GradflowError) else f"{type(error).__name__}: {error}"
+        )
+        by_text.setdefault(text, []).append(job)
+    told = [
+        f"{text} ({len(jobs)} runs, such as {' '.join(jobs[0].overrides or ())})"
+        for text, jobs in by_text.items()
+    ]
+    return f"{'; '.join(told)}. The same command tries the failed runs again."
+
+
+def _preparation(gpus: int) -> Any:
+    """What each worker does first.
+
+    Ctrl-C reaches every process of the group, but one of them decides: the launcher. A
+    worker sees one GPU, before anything of CUDA is loaded.
+    """
+    from distributed import WorkerPlugin
+
+    class Prepare(WorkerPlugin):
+        def setup(self, worker: Any) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            if gpus:
+                os.environ["CUDA_VISIBLE_DEVICES"] = str(int(worker.name) % gpus)
+
+    return Prepare()
+
+
+def _run_in_worker(
+    hydra_context: HydraContext,
+    config: DictConfig,
+    task_function: TaskFunction,
+    state: Any,
+    folder: Any,
+    wait: bool,
+) -> JobReturn | None:
+    """The run's result, or None where it was asked to stop or another process works on it."""
+    from distributed import get_worker
+
+    if asked_to_stop() or (not wait and is_running(folder)):
+        return None
+    setup_globals()
+    Singleton.set_state(state)
+    HydraConfig.instance().set_config(config)
+    worker = get_worker()
+    with reporting_to(lambda progress: worker.log_event(TOPIC, tuple(progress))):
+        try:
+            return run_job(
+                hydra_context=hydra_context,
+                config=config,
+                task_function=task_function,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+        except Interrupted:
+            return None
