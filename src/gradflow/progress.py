@@ -75,7 +75,7 @@ class StudyBar:
         )
         self._runs = runs
         self._running: dict[str, Progress] = {}
-        self._ended = self._failed = 0
+        self._ended = self._failed = self._workers = 0
         self._line_seconds = line_seconds
         self._started = self._told = time.monotonic()
 
@@ -90,16 +90,20 @@ class StudyBar:
         self._running[progress.run] = progress
         if progress.step == progress.steps:
             del self._running[progress.run]
-        self.refresh()
+        self._refresh()
 
     def end_run(self, *, failed: bool) -> None:
         """Take note that a run, whichever, has ended."""
         self._ended += 1
         self._failed += failed
-        self.refresh()
+        self._refresh()
 
-    def refresh(self) -> None:
-        """Draw the bar anew, or tell a line when one is due."""
+    def look(self, workers: int) -> None:
+        """Take note of how many workers there are; draw the bar anew, or tell a line if due."""
+        self._workers = workers
+        self._refresh()
+
+    def _refresh(self) -> None:
         begun = sum(p.step / p.steps for p in list(self._running.values()))
         done = min(self._ended + begun, self._runs)
         if self._on_terminal:
@@ -115,4 +119,5 @@ class StudyBar:
 
     def _counts(self) -> str:
         failed = f", {self._failed} failed" if self._failed else ""
-        return f"{self._ended}/{self._runs} runs, {len(self._running)} running{failed}"
+        running = f"{len(self._running)} running on {self._workers} workers"
+        return f"{self._ended}/{self._runs} runs, {running}{failed}"

@@ -10,6 +10,7 @@ finished, diverged   ended; a diverged run is a result too
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from gradflow.stopping import Interrupted, asked_to_stop
 
 ENDED = ("finished", "diverged")
 CONFIG = "config.yaml"
+
+_WAITS: ContextVar[bool] = ContextVar("waits", default=True)
 
 
 def lock_of(folder: Path) -> FileLock:
@@ -42,20 +45,30 @@ def held(lock: FileLock) -> Iterator[None]:
     """Hold a lock, as soon as no other process does.
 
     Raises:
-        Interrupted: it was asked to stop while it waited.
+        Interrupted: it was asked to stop while it waited, or is not to wait.
     """
     while True:
         try:
-            lock.acquire(timeout=1.0)
+            lock.acquire(timeout=1.0 if _WAITS.get() else 0.0)
         except Timeout:
-            if asked_to_stop():
-                raise Interrupted("while another process worked on the run") from None
+            if asked_to_stop() or not _WAITS.get():
+                raise Interrupted("another process works on the run") from None
         else:
             break
     try:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def not_waiting() -> Iterator[None]:
+    """Inside, a run that another process works on is left to it at once."""
+    token = _WAITS.set(False)
+    try:
+        yield
+    finally:
+        _WAITS.reset(token)
 
 
 def disk_use(folder: Path) -> int:

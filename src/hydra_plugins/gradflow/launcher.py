@@ -9,7 +9,7 @@ import signal
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -23,7 +23,7 @@ from gradflow.config import RunConfig
 from gradflow.config.door import to_config
 from gradflow.errors import GradflowError
 from gradflow.progress import Progress, RunResult, StudyBar, reporting_to
-from gradflow.states import ENDED, is_running
+from gradflow.states import ENDED, not_waiting
 from gradflow.stopping import (
     Interrupted,
     ask_to_stop,
@@ -95,7 +95,7 @@ class DaskLauncher(Launcher):
         for config, run in wanted:
             announce(run)
             config.only = "unfinished"  # it was chosen; begun and interrupted, it goes on
-        returns = self._run_on_cluster([(c, run.folder) for c, run in wanted]) if wanted else []
+        returns = self._run_on_cluster([config for config, _ in wanted]) if wanted else []
         failed = [job for job in returns if job.status != JobStatus.COMPLETED]
         results = [job.return_value for job in returns if job.status == JobStatus.COMPLETED]
         results += [
@@ -106,7 +106,7 @@ class DaskLauncher(Launcher):
             raise GradflowError(_failures(failed))
         return returns
 
-    def _run_on_cluster(self, jobs: list[tuple[DictConfig, Any]]) -> list[JobReturn]:
+    def _run_on_cluster(self, jobs: list[DictConfig]) -> list[JobReturn]:
         import dask
         from distributed import Client, wait
         from distributed import TimeoutError as NotYet
@@ -127,8 +127,7 @@ class DaskLauncher(Launcher):
             client.register_plugin(_preparation(self.gpus))
             client.subscribe_topic(TOPIC, lambda event: bar.show(Progress(*event[1])))
 
-            def submit(job: tuple[DictConfig, Any], *, wait: bool) -> Any:
-                config, folder = job
+            def submit(config: DictConfig, *, wait: bool) -> Any:
                 # Only the waiting for another process is put off, so that no worker is idle.
                 return client.submit(
                     _run_in_worker,
@@ -136,7 +135,6 @@ class DaskLauncher(Launcher):
                     config,
                     self.task_function,
                     state,
-                    folder,
                     wait,
                     pure=False,
                     priority=LAST if wait else 0,
@@ -158,7 +156,7 @@ class DaskLauncher(Launcher):
                             returns.append(outcome)
                             bar.end_run(failed=outcome.status != JobStatus.COMPLETED)
                     self.tend(cluster, workers)
-                    bar.refresh()
+                    bar.look(workers=len(client.scheduler_info(n_workers=-1)["workers"]))
             except KeyboardInterrupt:  # a second one ends it at once
                 client.run(ask_to_stop)
                 wait(list(pending), timeout=STOP_SECONDS)
@@ -235,19 +233,21 @@ def _run_in_worker(
     config: DictConfig,
     task_function: TaskFunction,
     state: Any,
-    folder: Any,
     wait: bool,
 ) -> JobReturn | None:
     """The run's result, or None where it was asked to stop or another process works on it."""
     from distributed import get_worker
 
-    if asked_to_stop() or (not wait and is_running(folder)):
+    if asked_to_stop():
         return None
     setup_globals()
     Singleton.set_state(state)
     HydraConfig.instance().set_config(config)
     worker = get_worker()
-    with reporting_to(lambda progress: worker.log_event(TOPIC, tuple(progress))):
+    with (
+        reporting_to(lambda progress: worker.log_event(TOPIC, tuple(progress))),
+        nullcontext() if wait else not_waiting(),
+    ):
         try:
             return run_job(
                 hydra_context=hydra_context,
