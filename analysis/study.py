@@ -58,8 +58,10 @@ class Study:
         return f"{self.folder.name}: {len(self.runs)} runs, {seeds} seeds; code {code}"
 
 
-def load_study(folder: Path, where: dict[str, str] | None = None) -> Study:
-    """The runs of a study that share one setting: all but depth, skip and seed equal.
+def load_study(
+    folder: Path, where: dict[str, str] | None = None, swept: Sequence[str] = ()
+) -> Study:
+    """The runs of a study that share one setting: all but depth, skip, seed and `swept` equal.
 
     Where a folder holds several settings, the one with most runs is taken and a note says
     what was left out; `where` (column -> value as text) chooses.
@@ -83,7 +85,7 @@ def load_study(folder: Path, where: dict[str, str] | None = None) -> Study:
             raise GradflowError(
                 f"--where {column}={value}: no such run; there are {', '.join(found)}"
             )
-    runs, left_out = _largest_setting(runs)
+    runs, left_out = _largest_setting(runs, {*SWEPT, *swept})
     notes += left_out
     if len(versions := runs.code_version.unique()) > 1:
         notes.append(f"runs of {len(versions)} code versions: {', '.join(sorted(versions))}")
@@ -93,8 +95,8 @@ def load_study(folder: Path, where: dict[str, str] | None = None) -> Study:
     return Study(folder, runs.sort_values(["depth", "twin", "seed"]), tuple(notes))
 
 
-def _largest_setting(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    setting = [c for c in SCHEMAS["runs"].names if c not in {*SWEPT, *OUTCOMES}]
+def _largest_setting(runs: pd.DataFrame, swept: set[str]) -> tuple[pd.DataFrame, list[str]]:
+    setting = [c for c in SCHEMAS["runs"].names if c not in {*swept, *OUTCOMES}]
     setting = [c for c in setting if c not in NOT_IDENTITY and runs[c].nunique(dropna=False) > 1]
     if not setting:
         return runs, []
@@ -108,8 +110,15 @@ def _largest_setting(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return groups[key], [note]
 
 
-def run_script(analyse: Callable[[Study, Sequence[str]], list[Path]], description: str) -> None:
-    """A script's command line: a study folder in, a list of written files out."""
+def run_script(
+    analyse: Callable[[Study, Sequence[str]], list[Path]],
+    description: str,
+    swept: Sequence[str] = (),
+) -> None:
+    """A script's command line: a study folder in, a list of written files out.
+
+    `swept`: what a figure shows by itself, besides depth, skip and seed.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("folder", type=Path, help="a study's folder, such as outputs/degradation")
     parser.add_argument(
@@ -123,7 +132,7 @@ def run_script(analyse: Callable[[Study, Sequence[str]], list[Path]], descriptio
     arguments = parser.parse_args()
     try:
         formats = _formats(arguments.format)
-        study = load_study(arguments.folder, _pairs(arguments.where))
+        study = load_study(arguments.folder, _pairs(arguments.where), swept)
         for note in study.notes:
             print(f"note: {note}")
         for path in analyse(study, formats):

@@ -20,6 +20,7 @@ from analysis.study import Study
 # Two hues that colour-blind readers tell apart (Okabe and Ito 2008), and of different
 # lightness for print in grey; plain and residual keep them in every figure.
 COLORS = {"plain": "#D55E00", "residual": "#0072B2"}
+BEST = "#CC79A7"  # what is chosen, among cells
 MARKERS = {"plain": "o", "residual": "s"}
 
 COLUMN, PAGE = 3.25, 6.75  # widths in inches: one column and a page of the usual venues

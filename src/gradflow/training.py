@@ -18,6 +18,7 @@ from gradflow.progress import Progress, Reporter
 from gradflow.recorder import Recorder
 from gradflow.records import RecordWriter, cut_back
 from gradflow.runtime import derive_seed, seeded
+from gradflow.search import Judge, Pruned
 from gradflow.stopping import Interrupted, asked_to_stop
 from gradflow.tasks import Task, task_of
 
@@ -45,6 +46,7 @@ def train(
     writer: RecordWriter,
     report: Reporter,
     label: str,
+    judge: Judge | None = None,
 ) -> Outcome:
     """Train `network` in place as `config` says and record every measurement.
 
@@ -53,6 +55,7 @@ def train(
 
     Raises:
         Interrupted: it was asked to stop, and has left a checkpoint.
+        Pruned: so did `judge`, who is shown each evaluation.
     """
     normalize = Normalizer(dataset.train_images, getattr(torch, config.dtype))
     task = task_of(config.network)
@@ -114,9 +117,12 @@ def train(
                 final = evaluate_splits(network, task, dataset, normalize, config.evaluation.images)
                 for split, (split_loss, split_error) in final.items():
                     recorder.evaluation(done, split, split_loss, split_error)
-            if saved:
+            pruned = evaluated and done < config.steps and judge is not None and judge(done, final)
+            if saved or pruned:
                 writer.flush()
                 checkpoints.save(network, optimizer, done)
+                if pruned:
+                    raise Pruned(f"after step {done} of {config.steps}")
                 if stop:
                     raise Interrupted(f"after step {done} of {config.steps}")
     return Outcome(

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
-from gradflow.config.schema import RunConfig
+from gradflow.config.schema import RunConfig, SearchConfig
 
 NOT_IDENTITY = frozenset(
     {
@@ -16,6 +16,7 @@ NOT_IDENTITY = frozenset(
         "checkpoint_seconds",
         "only",
         "dry_run",
+        *(f"search_{entry.name}" for entry in fields(SearchConfig)),
     }
 )
 """Keys that change where or when a run's records are written, but no number in them."""

@@ -200,6 +200,20 @@ class StudyConfig(Checked):
 
 
 @dataclass(frozen=True)
+class SearchConfig(Checked):
+    """How experiments/tune.py searches; `study` and `trial` say which of its trials a run is."""
+
+    GROUP: ClassVar[str] = "search"
+    trials: int = number(20, at_least=1)
+    batch: int = number(4, at_least=1)
+    objective: str = choice("final_train_error", "final_test_error", "final_train_loss")
+    prune: bool = True
+    seed: int = number(0, at_least=0)
+    study: str | None = None
+    trial: int | None = number(None, at_least=0)
+
+
+@dataclass(frozen=True)
 class RunConfig(Checked):
     """One training of one network from one seed."""
 
@@ -216,6 +230,7 @@ class RunConfig(Checked):
     dtype: str = choice("float32", "float64")
     threads: int = number(1, at_least=1)
     study: StudyConfig = field(default_factory=StudyConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
     output_root: str = "outputs"
     checkpoint_seconds: float = number(60.0, at_least=0)
     only: str = choice("unfinished", "failed", "missing")

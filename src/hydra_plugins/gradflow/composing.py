@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gradflow.config import RunConfig
 from gradflow.config.schema import GROUPS
 
-SCALARS = {entry.name for entry in fields(RunConfig)} - {*GROUPS, "evaluation", "study"}
+SCALARS = {entry.name for entry in fields(RunConfig)} - {*GROUPS, "evaluation", "study", "search"}
 
 
 class JobComposer:
