@@ -39,7 +39,7 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     path = study.folder / "tables" / "learning_rate.md"
     path.parent.mkdir(exist_ok=True)
     path.write_text(f"{table}\n\n{study.provenance}\n")
-    return [path, *draw_heatmaps(study, runs, formats), *draw_best(study, best, formats)]
+    return [path, *draw_heatmaps(study, runs, formats), *draw_best(study, runs, best, formats)]
 
 
 def at_own_best(runs: pd.DataFrame) -> pd.DataFrame:
@@ -76,10 +76,12 @@ def draw_heatmaps(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> l
         return style.save(made, study, "learning_rate_heatmap", caption, formats)
 
 
-def draw_best(study: Study, best: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
+def draw_best(
+    study: Study, runs: pd.DataFrame, best: pd.DataFrame, formats: Sequence[str]
+) -> list[Path]:
     with style.figure(1, 2, height=2.5) as (made, axes):
         error_against_depth(best.dropna(subset="error"), ax=axes[0, 0]).legend(loc="best")
-        rate_against_depth(best, ax=axes[0, 1])
+        rate_against_depth(best, sorted(runs[RATE].unique()), ax=axes[0, 1])
         style.letter_panels(axes[0])
         caption = (
             "Each network at its own best learning rate: training error (a) and that rate (b) "
@@ -115,14 +117,17 @@ def error_heatmap(runs: pd.DataFrame, *, ax: Axes) -> QuadMesh:
     return mesh
 
 
-def rate_against_depth(best: pd.DataFrame, *, ax: Axes) -> Axes:
-    """The chosen learning rate against `depth`, by `twin`; seeds beside each other."""
+def rate_against_depth(best: pd.DataFrame, rates: Sequence[float], *, ax: Axes) -> Axes:
+    """The chosen learning rate, of `rates`, against `depth`, by `twin`."""
     for twin, color in style.COLORS.items():
         seeds = best[best.twin == twin].dropna(subset=RATE)
         means = np.exp(np.log(seeds[RATE]).groupby(seeds.depth).mean())
         ax.plot(means.index, means, color=color, marker=style.MARKERS[twin], label=twin)
         ax.plot(seeds.depth, seeds[RATE], ".", color=color, alpha=0.5, markersize=3)
     ax.set_yscale("log")
+    ax.set_yticks(rates, [f"{rate:g}" for rate in rates])
+    ax.set_yticks([], minor=True)
+    ax.set_ylim(min(rates) / 1.3, max(rates) * 1.3)
     ax.set_ylabel("best learning rate")
     style.depth_axis(ax, sorted(best.depth.unique()))
     return ax

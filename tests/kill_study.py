@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from gradflow.records import read_records
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -65,6 +67,14 @@ def disturb(folder: Path, *, kills: int, seed: int, steps: int, depths: str, see
             raise SystemExit(f"the study ended by itself, with status {status}")
 
 
+def assert_done_once(study: Path) -> None:
+    """No process began work on a run after the run had ended."""
+    attempts = read_records(study, "attempts")
+    for run, started in attempts.groupby("run_id").started.max().items():
+        [row] = (study / str(run) / "runs").iterdir()
+        assert started.timestamp() < row.stat().st_mtime, run
+
+
 def _workers(group: int) -> list[int]:
     """Processes of the group that work on runs: Dask's, which multiprocessing spawned."""
     found = subprocess.run(
@@ -87,6 +97,7 @@ def main() -> None:
             depths="8,14,20", seeds="0,1,2,3",
         )  # fmt: skip
         assert_equal_records(folder / "whole" / "s", folder / "parts" / "s")
+        assert_done_once(folder / "parts" / "s")
         print(f"{done} kills; 12 runs, records and weights equal those of an undisturbed study")
 
 

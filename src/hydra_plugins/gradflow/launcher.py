@@ -46,9 +46,11 @@ class DaskLauncher(Launcher):
 
     Attributes:
         gpus: the worker numbered i sees the GPU i mod `gpus` alone; 0: no matter.
+        dashboard: whether Dask's own is served.
     """
 
     gpus = 0
+    dashboard = False
 
     @property
     @abstractmethod
@@ -114,8 +116,14 @@ class DaskLauncher(Launcher):
         # An interrupt ends every task of the cluster; the user is told once, not once a task.
         for name in ("distributed", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        # A run that lost its worker goes on; it does not fail, however often.
-        dask.config.set({"distributed.scheduler.allowed-failures": 2**31})
+        dask.config.set(
+            {
+                # A run that lost its worker goes on; it does not fail, however often.
+                "distributed.scheduler.allowed-failures": 2**31,
+                # Dask samples a worker's stack every 10 ms: 8 % of a run, 3 s of its start.
+                "distributed.worker.profile.enabled": self.dashboard,
+            }
+        )
         state = Singleton.get_state()
         workers = min(self.workers, len(jobs))
         with (
