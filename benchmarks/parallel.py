@@ -46,18 +46,15 @@ def main() -> None:
                 took[workers] = seconds(folder, *study, f"hydra.launcher.workers={workers}")
             ratios.append(took[1] / took[2])
             print(f"8 runs: {took[1]:.1f} s with one worker, {took[2]:.1f} s with two", flush=True)
-        print(
-            f"throughput: {np.median(ratios):.2f} times ({min(ratios):.2f} ... {max(ratios):.2f})"
-        )
-        forty = ("network.depth=8", "network.width=2", "data.subset=64", "steps=2") + (
-            f"seed={','.join(map(str, range(40)))}",
-            "probe=off",
-            "details=off",
-        )
+        low, middle, high = np.quantile(ratios, [0, 0.5, 1])
+        print(f"throughput: {middle:.2f} times ({low:.2f} ... {high:.2f})")
+        seeds = ",".join(map(str, range(40)))
+        forty = ["network.depth=8", "network.width=2", "data.subset=64", "steps=2"]
+        forty += [f"seed={seeds}", "probe=off", "details=off"]
         seconds(Path(name) / "forty", *forty)
         again = [seconds(Path(name) / "forty", *forty) for _ in range(arguments.restarts)]
         print(
-            f"40 finished runs, started again: {np.median(again):.1f} s (at most {max(again):.1f})"
+            f"40 finished runs, started again: {np.median(again):.1f} s, at most {max(again):.1f}"
         )
 
 

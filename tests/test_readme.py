@@ -1,6 +1,11 @@
 """README.md does not rot: its commands compose, its files exist, its Python runs."""
 
+import os
 import re
+import shlex
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,13 +13,14 @@ from hydra import compose, initialize_config_dir
 
 from gradflow.config.door import register_schema, to_config
 from gradflow.config.schema import DescribeConfig, RunConfig
+from tests.test_slurm import SBATCH, SCANCEL
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 COMMANDS = sorted(
     set(
         re.findall(
-            r"python experiments/(train|describe)\.py ([^`\n#]+)", README.replace("\\\n", " ")
+            r"python experiments/(train|tune|describe)\.py ([^`\n#]+)", README.replace("\\\n", " ")
         )
     )
 )
@@ -29,13 +35,57 @@ def first_value(override):
 @pytest.mark.parametrize(("script", "arguments"), COMMANDS)
 def test_commands_compose(script, arguments):
     register_schema()
-    overrides = [first_value(word) for word in arguments.split() if "=" in word]
-    name, root = {"train": ("run", RunConfig), "describe": ("describe", DescribeConfig)}[script]
+    words = [w for w in shlex.split(arguments) if "=" in w and "interval(" not in w]
+    overrides = [first_value(word) for word in words]
+    name, root = ("describe", DescribeConfig) if script == "describe" else ("run", RunConfig)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         composed = compose(name, overrides=overrides)
     if "network.depth=57" in arguments or "exclusive_gate" in arguments:
         return  # shown there as mistakes; test_commands and test_families hold their answers
     to_config(composed, root)
+
+
+SMALL = [
+    "network.width=4", "data.subset=64", "data.batch_size=32", "steps=4", "study.analysis=[]",
+    "network.depth=8,14",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "title", ["Run your own sweep", "Interrupted?", "On a cluster", "Tune"], ids=lambda t: t[:8]
+)
+def test_the_commands_of_a_section_run(tmp_path, title):
+    """Word for word but smaller: fewer steps, images and depths. sbatch is a shim."""
+    for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(stat.S_IRWXU)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "SHIM": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    section = README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    commands = [
+        shlex.split(line, comments=True)
+        for block in re.findall(r"```sh\n(.*?)```", section, re.S)
+        for line in block.strip().splitlines()
+    ]
+    assert commands
+    for command in commands:
+        assert command[0] == "python"
+        script = ROOT / command[1]
+        smaller = SMALL if script.parent.name == "experiments" else []
+        if not any(word.startswith(("-m", "study=", "hydra/")) for word in command):
+            smaller = smaller[:-1] if script.name != "tune.py" else smaller
+        if "slurm" in " ".join(command):
+            smaller = [*smaller, "hydra.launcher.interface=lo", "hydra.launcher.jobs=1"]
+        done = subprocess.run(
+            [sys.executable, str(script), *command[2:], *smaller],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, (command, done.stderr)
 
 
 def test_there_are_commands():
