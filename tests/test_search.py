@@ -126,6 +126,7 @@ def tune(root, *overrides):
 RATE = "optimizer.learning_rate=tag(log,interval(0.001,1))"
 
 
+@pytest.mark.slow
 def test_a_search_in_every_cell_and_the_same_command_again(tmp_path):
     """Two searches; done again, nothing is run and the same is told."""
     arguments = ["network.depth=8", "network.skip=true,false", RATE, "search.trials=2"]
