@@ -149,28 +149,6 @@ def test_a_failing_analysis_fails_the_command(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_sweep_of_ones_own_and_the_basic_launcher_give_equal_records(tmp_path):
-    """Invariant 3 across launchers."""
-    sweep = ("-m", "network.depth=8", "optimizer.learning_rate=0.01,0.1", *QUICK)
-    for root, launcher in (("dask", "local"), ("plain", "basic")):
-        done = train(tmp_path / root, *sweep, f"hydra/launcher={launcher}")
-        assert done.returncode == 0, done.stderr
-    ours, theirs = tmp_path / "dask" / "scratch", tmp_path / "plain" / "scratch"
-    assert sorted(read_runs(ours).optimizer_learning_rate) == [0.01, 0.1]
-    for table in ("runs", "steps", "evaluations", "layers", "blocks"):
-        keys = {
-            "runs": ["run_id"],
-            "evaluations": ["run_id", "step", "split"],
-            "layers": ["run_id", "step", "layer_index"],
-            "blocks": ["run_id", "step", "block_index"],
-        }.get(table, ["run_id", "step"])
-        one, two = (
-            read_records(folder, table).sort_values(keys).reset_index(drop=True)
-            for folder in (ours, theirs)
-        )
-        assert one.equals(two), table
-
-
 def test_a_diverging_run_is_a_result(tmp_path):
     done = train(
         tmp_path, "network.depth=8", "optimizer.learning_rate=1e30", *QUICK[:3], "steps=40"

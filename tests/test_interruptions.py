@@ -138,7 +138,7 @@ CASES = [
 
 @pytest.mark.parametrize(("number", "sweep"), CASES)
 def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(tmp_path, number, sweep):
-    overrides = ["network.depth=20", "steps=100", "checkpoint_seconds=0.2", "study.name=s"]
+    overrides = ["network.depth=20", "steps=60", "checkpoint_seconds=0.2", "study.name=s"]
     if sweep:
         overrides = ["-m", "seed=0,1", "hydra.launcher.workers=2", *overrides]
     whole = subprocess.run(command(tmp_path / "whole", *overrides), capture_output=True, check=True)

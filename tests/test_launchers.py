@@ -26,9 +26,11 @@ def done_once(folder, runs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["submitit_local", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", "submitit_local", "joblib"])
 def test_other_launchers_give_equal_records(tmp_path, launcher):
-    pytest.importorskip(f"hydra_plugins.hydra_{launcher.split('_')[0]}_launcher")
+    """Invariant 3 across launchers."""
+    if launcher != "basic":
+        pytest.importorskip(f"hydra_plugins.hydra_{launcher.split('_')[0]}_launcher")
     for root, chosen in (("local", "local"), ("other", launcher)):
         overrides = [*SWEEP, f"hydra/launcher={chosen}"]
         subprocess.run(command(tmp_path / root, *overrides), capture_output=True, check=True)

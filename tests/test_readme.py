@@ -114,5 +114,13 @@ def test_the_python_of_the_probes_section_runs():
     assert rows.skip_share[rows.block_index < 12].notna().all()
 
 
+def test_the_python_of_the_theory_section_gives_the_numbers_that_stand_there():
+    [block] = [b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "mean_field" in b]
+    names = {}
+    exec(block, names)
+    assert f"{names['depth'].batch_norm_factor(64):.3f}" == "1.493"
+    assert f"{names['depth'].residual_ratio(54, 1, 54**-0.5):.2f}" == "2.69"
+
+
 def test_no_placeholder_is_left():
     assert not re.search(r"\b[A-Z]+_TABLE\b", README)

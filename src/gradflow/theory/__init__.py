@@ -1,0 +1,1 @@
+"""Closed forms beside the measurements: each with its source, its assumptions, its domain."""

@@ -1,0 +1,175 @@
+"""What depth does to norms and gradients of random plain and residual networks.
+
+Factors are for squared norms. All hold at initialisation, in expectation, for wide
+networks unless a function says otherwise.
+"""
+
+import numpy as np
+from scipy.stats import binom
+
+from gradflow.theory.domain import require
+from gradflow.theory.mean_field import relu_correlation, relu_gate_correlation
+
+BN_VARIANCE = (np.pi - 1) / np.pi
+"""Variance over mean square of ReLU(z), z standard normal, times 2: what batch norm divides by."""
+
+
+def residual_factor(
+    branch_factor: float, branch_scale: float = 1.0, shortcut_scale: float = 1.0
+) -> float:
+    """shortcut_scale^2 + branch_scale^2 branch_factor: of y = s x + b F(x), a block.
+
+    Forward for |y|^2 / |x|^2 and backward for the gradients, as branch and shortcut are
+    uncorrelated for independent weights of mean 0 (Hanin and Rolnick 2018, section 4).
+
+    Args:
+        branch_factor: of F alone: 1 for W ReLU(x), 2 for W2 ReLU(W1 x), with He weights.
+    """
+    require(branch_factor >= 0, "branch_factor", branch_factor, "at least 0")
+    return shortcut_scale**2 + branch_scale**2 * branch_factor
+
+
+def residual_ratio(
+    blocks: int, branch_factor: float, branch_scale: float = 1.0, shortcut_scale: float = 1.0
+) -> float:
+    """`residual_factor` to the power of the blocks: input to output, or head to first block.
+
+    With branch_scale = 1/sqrt(blocks) and branch_factor = 1 it tends to e.
+    """
+    _check_count(blocks, "blocks")
+    return float(residual_factor(branch_factor, branch_scale, shortcut_scale) ** blocks)
+
+
+def plain_ratio(layers: int, factor: float) -> float:
+    """factor^layers; the factor is chi_1, `mean_field.gradient_factor` (1 for He and ReLU)."""
+    _check_count(layers, "layers")
+    require(factor >= 0, "factor", factor, "at least 0")
+    return float(factor**layers)
+
+
+def batch_norm_factor(batch: int) -> float:
+    """The squared gradient's growth toward the input, a layer ReLU(BN(W x)), plain.
+
+    B T / (s (B - 1) (B - 3)), with r = -1/(B - 1), J of `relu_correlation`,
+    s = (1 - J(r)) / 2 and
+
+        T = (B-1)^2 / 2B + (B-1)/B (1/4 + arcsin(r) / 2pi) - (B-1) / 2B + (B-1) J(r) / 2B
+
+    For a batch that is symmetric under exchange of examples, fully connected, of infinite
+    width and without epsilon, as in Yang et al. 2019, Theorem 8; here derived by hand: a
+    normalised neuron is uniform on a sphere of B - 1 dimensions, its radius independent.
+    It tends to pi / (pi - 1) = 1.467 for large batches.
+
+    Domain: batch > 3; with fewer examples the expectation is infinite.
+    """
+    require(batch > 3, "batch", batch, "above 3: for fewer the expectation is infinite")
+    B, r = float(batch), -1 / (batch - 1)  # noqa: N806
+    kernel = relu_correlation(r)
+    both = 0.25 + np.arcsin(r) / (2 * np.pi)  # P(two examples' gates are open)
+    spread = (B - 1) ** 2 / (2 * B) + (B - 1) / B * both
+    along = (B - 1) / (2 * B) - (B - 1) * kernel / (2 * B)  # what the normalisation takes out
+    return float(B * (spread - along) / ((1 - kernel) / 2 * (B - 1) * (B - 3)))
+
+
+def batch_norm_branch_share(block: int) -> float:
+    """1 / (block + 1): second moment of the branch over that of the shortcut.
+
+    Pre-activation batch-norm residual network, blocks counted from 0: every branch gives
+    second moment 1, so the shortcut carries block + 1 (De and Smith 2020, section 3).
+    """
+    require(block >= 0, "block", block, "at least 0")
+    return 1 / (block + 1)
+
+
+def batch_norm_residual_ratio(blocks: int, branch_layers: int = 1) -> float:
+    """prod_l 1 + k / (1 + l c), l = 0 ... blocks-1: squared gradient, first block over last.
+
+    Pre-activation batch-norm residual network with large batches; c = (pi - 1) / pi is the
+    growth of the shortcut's variance by a block, k = c^-(layers - 1) the branch's factor.
+    Derived here.
+
+    Args:
+        branch_layers: weighted layers of a branch, each behind a batch norm and a ReLU: 1 or 2.
+    """
+    _check_count(blocks, "blocks")
+    require(branch_layers in (1, 2), "branch_layers", branch_layers, "1 or 2")
+    k = 1 / BN_VARIANCE ** (branch_layers - 1)
+    return float(np.prod(1 + k / (1 + np.arange(blocks) * BN_VARIANCE)))
+
+
+def gradient_correlation(
+    layers: int, correlation: float = 0.0, branch_scale: float | None = None
+) -> float:
+    """Correlation between two examples of the loss gradients by the input, He ReLU network.
+
+    Plain: prod_l k(c_l) with c_{l+1} = J(c_l). Residual, x + b W ReLU(x): the same with
+    every step mixed with the identity, (c + b^2 J(c)) / (1 + b^2), and likewise k. J and k
+    are the arc-cosine kernels of order 1 and 0. (The 2^-L and (3/4)^L of Balduzzi et al. 2017
+    assume independent gates: `independent_gates`.)
+
+    Args:
+        correlation: of the inputs; 0 for orthogonal ones.
+        branch_scale: b of a residual network; None: a plain one.
+    """
+    _check_count(layers, "layers")
+    c, product = correlation, 1.0
+    for _ in range(layers):
+        kernel, gates = relu_correlation(c), relu_gate_correlation(c)
+        if branch_scale is None:
+            c, product = kernel, product * gates
+        else:
+            weight = branch_scale**2
+            c = (c + weight * kernel) / (1 + weight)
+            product *= (1 + weight * gates) / (1 + weight)
+    return product
+
+
+def independent_gates(layers: int, *, skip: bool) -> float:
+    """2^-L, or (3/4)^L with skips: gradient correlation if gates were independent.
+
+    Balduzzi et al. 2017, theorems 1 and 2. An assumption that real networks without batch
+    norm do not meet: compare `gradient_correlation`.
+    """
+    _check_count(layers, "layers")
+    return float((0.75 if skip else 0.5) ** layers)
+
+
+def log_norm_variance(layers: int, width: int) -> float:
+    """5 layers / width: variance of the log of squared norms, He ReLU network of finite width.
+
+    Its mean is minus half of it, so that the mean of the squared norm itself stays 1. (Hanin
+    and Nica 2020, theorem 1, to first order.)
+
+    Domain: layers below width, where the first order holds.
+    """
+    _check_count(layers, "layers")
+    require(width > layers, "width", width, f"above layers={layers}: a first-order result")
+    return 5 * layers / width
+
+
+def path_probability(blocks: int, low: int, high: int) -> float:
+    """P(low <= length <= high) of a path drawn evenly from all 2^blocks: binomial(blocks, 1/2).
+
+    A path goes through a branch or round it at every block (Veit et al. 2016, section 3).
+    """
+    _check_count(blocks, "blocks")
+    require(0 <= low <= high <= blocks, "low ... high", f"{low} ... {high}", f"in 0 ... {blocks}")
+    return float(binom.cdf(high, blocks, 0.5) - binom.cdf(low - 1, blocks, 0.5))
+
+
+def path_gradient_shares(blocks: int, branch_factor: float) -> list[float]:
+    """Share of the squared gradient that came back over paths of length 0 ... blocks.
+
+    binomial(blocks, branch_factor / (1 + branch_factor)): paths of length k carry
+    branch_factor^k each, and different paths are uncorrelated (independent weights, so at
+    initialisation). Long paths are many, and faint where branch_factor < 1: Veit et al.
+    2016, section 4.3.
+    """
+    _check_count(blocks, "blocks")
+    require(branch_factor >= 0, "branch_factor", branch_factor, "at least 0")
+    share = branch_factor / (1 + branch_factor)
+    return [float(p) for p in binom.pmf(np.arange(blocks + 1), blocks, share)]
+
+
+def _check_count(count: int, name: str) -> None:
+    require(count >= 1, name, count, "at least 1")

@@ -1,0 +1,330 @@
+"""Closed forms against Monte Carlo: random networks written here in NumPy, or quadrature of
+another kind. Tolerances are four standard errors or more of the samples taken."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gradflow.errors import GradflowError
+from gradflow.theory import depth, mean_field
+from gradflow.theory.mean_field import ACTIVATIONS, Activation
+
+
+def integral(f):
+    """E[f(z)], z standard normal, by adaptive quadrature."""
+    density = scipy.stats.norm.pdf
+    halves = [
+        scipy.integrate.quad(lambda z: f(z) * density(z), *ends, epsabs=1e-12)
+        for ends in ((-12, 0), (0, 12))
+    ]
+    return sum(value for value, _ in halves)
+
+
+def call(function, z):
+    return float(function(np.array([z]))[0])
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("q", [0.01, 1.0, 30.0])
+def test_moments_of_every_activation(name, q):
+    phi, slope = ACTIVATIONS[name]
+    size = math.sqrt(q)
+    expected = 1.3 * integral(lambda z: call(phi, size * z) ** 2) + 0.2
+    assert mean_field.variance_map(q, name, 1.3, 0.2) == pytest.approx(expected, rel=1e-8)
+    expected = 1.3 * integral(lambda z: call(slope, size * z) ** 2)
+    assert mean_field.gradient_factor(q, name, 1.3) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_derivatives_are_those_of_the_functions(name):
+    phi, slope = ACTIVATIONS[name]
+    x = np.array([-3.0, -1.2, -0.1, 0.1, 0.7, 4.0])
+    np.testing.assert_allclose(slope(x), (phi(x + 1e-6) - phi(x - 1e-6)) / 2e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(("variance", "expected"), [(1.0, 0.5), (2.0, 1.0), (3.0, 1.5)])
+def test_chi_of_relu_is_half_the_weight_variance(variance, expected):
+    assert mean_field.gradient_factor(0.7, "relu", variance) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("weights", "biases"), [(1.5, 0.1), (3.0, 0.0), (0.8, 0.3)])
+def test_a_tanh_network_comes_to_its_fixed_point(weights, biases):
+    q = mean_field.fixed_point("tanh", weights, biases)
+
+    def layer(q):
+        return weights * integral(lambda z: math.tanh(math.sqrt(q) * z) ** 2) + biases
+
+    assert layer(q) == pytest.approx(q, rel=1e-9)
+    assert q / 2 < layer(q / 2) < q < layer(2 * q) < 2 * q  # from either side it is come to
+
+
+def test_where_there_is_no_fixed_point_it_says_so():
+    assert mean_field.fixed_point("tanh", 0.9) == 0
+    with pytest.raises(GradflowError, match="grows without bound"):
+        mean_field.fixed_point("relu", 2.5, 0.1)
+    with pytest.raises(GradflowError, match="no fixed point"):
+        mean_field.fixed_point("relu", 2.0)
+
+
+@given(st.floats(-1, 1))
+@settings(max_examples=30, deadline=None)
+def test_the_relu_map_is_the_arc_cosine_kernel(c):
+    closed = mean_field.relu_correlation(c)
+    assert mean_field.correlation_map(c, "relu", 2.0, q=0.3) == pytest.approx(closed, abs=1e-7)
+
+
+@pytest.mark.parametrize("c", [-0.9, 0.0, 0.5, 0.99])
+def test_the_correlation_map_of_tanh_by_monte_carlo(c):
+    draw = np.random.default_rng(0)
+    q = mean_field.fixed_point("tanh", 1.5, 0.1)
+    u, w = draw.standard_normal((2, 2_000_000))
+    v = c * u + math.sqrt(1 - c**2) * w
+    products = np.tanh(math.sqrt(q) * u) * np.tanh(math.sqrt(q) * v)
+    expected = (1.5 * products.mean() + 0.1) / q
+    error = 4 * 1.5 * products.std() / math.sqrt(len(u)) / q
+    assert mean_field.correlation_map(c, "tanh", 1.5, 0.1) == pytest.approx(expected, abs=error)
+
+
+def test_the_correlation_maps_slope_at_one_is_chi():
+    q = mean_field.fixed_point("tanh", 1.5, 0.1)
+    chi = mean_field.gradient_factor(q, "tanh", 1.5)
+    step = 1e-4
+    ends = [mean_field.correlation_map(c, "tanh", 1.5, 0.1) for c in (1.0, 1 - step)]
+    assert ends[0] == pytest.approx(1, abs=1e-9)
+    assert (ends[0] - ends[1]) / step == pytest.approx(chi, rel=1e-3)
+
+
+def test_gradients_decay_at_the_depth_scale():
+    scale = mean_field.depth_scale("tanh", 1.0, 0.1)
+    q = mean_field.fixed_point("tanh", 1.0, 0.1)
+    chi = integral(lambda z: (1 - math.tanh(math.sqrt(q) * z) ** 2) ** 2)
+    assert chi**scale == pytest.approx(math.exp(-1), rel=1e-8)
+    with pytest.raises(GradflowError, match="gradients explode"):
+        mean_field.depth_scale("tanh", 4.0, 0.0)
+
+
+def test_an_activation_of_ones_own_and_an_unknown_one():
+    cube = Activation(lambda x: x**3, lambda x: 3 * x**2)
+    assert mean_field.variance_map(1.0, cube, 1.0) == pytest.approx(15, rel=1e-9)  # E[z^6]
+    with pytest.raises(GradflowError, match="activation=step: must be one of relu"):
+        mean_field.variance_map(1.0, "step", 1.0)
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+class Network:
+    """Blocks of random weights on a batch, [examples, width], and the gradient by hand.
+
+    Each block is skip x + scale W phi(x), phi ReLU or ReLU(BN); of two layers with batch norm
+    W2 phi(W1 phi(x)), without W2 ReLU(W1 x).
+    """
+
+    def __init__(self, draw, blocks, width, *, skip, norm=False, layers=1, scale=1.0):
+        self.skip, self.norm, self.scale = skip, norm, scale
+        size = (blocks, layers, width, width)
+        factor = 1.0 if norm else 2.0
+        self.weights = draw.standard_normal(size) * math.sqrt(factor / width)
+
+    def forward(self, x):
+        """The input of each block, and the output."""
+        self.kept, found = [], [x]
+        for block in self.weights:
+            h, kept = found[-1], []
+            for number, weight in enumerate(block, start=1):
+                deviation = h.std(axis=0) if self.norm else 1.0
+                normal = (h - h.mean(axis=0)) / deviation if self.norm else h
+                linear = not self.norm and number < len(block)
+                gate = np.ones_like(normal) if linear else normal > 0
+                kept.append((normal, deviation, weight, gate))
+                h = (gate * normal) @ weight
+            self.kept.append(kept)
+            found.append(self.skip * found[-1] + self.scale * h)
+        return found
+
+    def backward(self, gradient):
+        """The gradient at each block's input, first block first, and at the output."""
+        found = [gradient]
+        for kept in reversed(self.kept):
+            g = self.scale * found[-1]
+            for normal, deviation, weight, gate in reversed(kept):
+                g = (g @ weight.T) * gate
+                if self.norm:
+                    g = g - g.mean(axis=0) - normal * (g * normal).mean(axis=0)
+                    g = g / deviation
+            found.append(self.skip * found[-1] + g)
+        return found[::-1]
+
+
+def squares(arrays):
+    return np.array([np.sum(a**2) for a in arrays])
+
+
+@pytest.mark.parametrize(
+    ("layers", "scale", "factor"), [(1, 1.0, 1.0), (2, 1.0, 2.0), (1, 0.5, 1.0)]
+)
+def test_residual_factors_forward_and_backward(layers, scale, factor):
+    draw = np.random.default_rng(1)
+    ratios = []
+    for _ in range(20):
+        network = Network(draw, 4, 400, skip=1.0, layers=layers, scale=scale)
+        values = squares(network.forward(draw.standard_normal((4, 400))))
+        gradients = squares(network.backward(draw.standard_normal((4, 400))))
+        ratios.append([values[-1] / values[0], gradients[0] / gradients[-1]])
+    expected = depth.residual_ratio(4, factor, scale)
+    np.testing.assert_allclose(np.mean(ratios, axis=0), expected, rtol=0.05)
+
+
+def test_one_over_root_depth_tends_to_e():
+    assert depth.residual_ratio(10**6, 1.0, 1e-3) == pytest.approx(math.e, rel=1e-5)
+
+
+def test_a_plain_he_network_keeps_its_norms_with_the_fluctuation_of_its_width():
+    """Of 400 networks of 30 layers of 128: mean 1, log-variance 5L/n, log-mean minus its half."""
+    draw = np.random.default_rng(2)
+    ratios = np.empty(400)
+    for index in range(len(ratios)):
+        x = draw.standard_normal(128)
+        for _ in range(30):
+            x = draw.standard_normal((128, 128)) @ relu(x) * math.sqrt(2 / 128)
+        # The first layer's ReLU acts on a Gaussian like all others, so 30 layers count.
+        ratios[index] = (x**2).sum() / 128
+    logs = np.log(ratios)
+    variance = depth.log_norm_variance(30, 128)
+    assert variance == pytest.approx(1.17, abs=0.005)
+    # The standard error of a variance of 400 normal values is 7 %; first order in L/n.
+    assert logs.var(ddof=1) == pytest.approx(variance, rel=0.3)
+    assert logs.mean() == pytest.approx(-variance / 2, abs=4 * math.sqrt(variance / 400))
+    assert depth.plain_ratio(30, mean_field.gradient_factor(1.0, "relu", 2.0)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("batch", [8, 32, 128])
+def test_the_gradient_of_a_plain_batch_norm_network_explodes_as_told(batch):
+    draw = np.random.default_rng(3)
+    blocks, rates = 14, []
+    for _ in range(5):
+        network = Network(draw, blocks, 500, skip=0.0, norm=True)
+        network.forward(draw.standard_normal((batch, 500)))
+        sizes = squares(network.backward(draw.standard_normal((batch, 500))))
+        # The first layers forward and backward are not yet in the stationary state.
+        rates.append((sizes[4] / sizes[10]) ** (1 / 6))
+    assert np.mean(rates) == pytest.approx(depth.batch_norm_factor(batch), rel=0.03)
+
+
+def test_the_batch_norm_factor_for_large_batches_and_its_domain():
+    assert depth.batch_norm_factor(10**8) == pytest.approx(math.pi / (math.pi - 1), rel=1e-7)
+    assert depth.batch_norm_factor(128) == pytest.approx(1.480, abs=5e-4)  # Yang et al. 2019
+    with pytest.raises(GradflowError, match="batch=3: must be above 3"):
+        depth.batch_norm_factor(3)
+
+
+@pytest.mark.parametrize(("layers", "expected"), [(1, 112), (2, 727)])
+def test_batch_norm_residual_networks(layers, expected):
+    assert depth.batch_norm_residual_ratio(40, layers) == pytest.approx(expected, rel=5e-3)
+    draw = np.random.default_rng(4)
+    ratios, shares = [], []
+    for _ in range(3):
+        network = Network(draw, 12, 400, skip=1.0, norm=True, layers=layers)
+        # Batch norm divides by sqrt(variance): branches of second moment 1 need E[ReLU^2] = 1/2.
+        network.weights *= math.sqrt(2)
+        found = network.forward(draw.standard_normal((256, 400)))
+        branch = squares([after - before for before, after in itertools.pairwise(found)])
+        shares.append(branch / squares(found[:-1]))
+        gradients = squares(network.backward(draw.standard_normal((256, 400))))
+        ratios.append(gradients[0] / gradients[-1])
+    told = [depth.batch_norm_branch_share(block) for block in range(12)]
+    np.testing.assert_allclose(np.mean(shares, axis=0), told, rtol=0.05)
+    expected = depth.batch_norm_residual_ratio(12, layers)
+    assert np.mean(ratios) == pytest.approx(expected, rel=0.12)
+
+
+@pytest.mark.parametrize("scale", [None, 1.0, 0.5])
+def test_gradient_correlation_between_examples(scale):
+    """Of the loss gradients by the input, for two orthogonal inputs and one cotangent."""
+    draw = np.random.default_rng(5)
+    found = []
+    for _ in range(24):
+        skip = 0.0 if scale is None else 1.0
+        network = Network(draw, 5, 600, skip=skip, scale=scale or 1.0)
+        x = np.linalg.qr(draw.standard_normal((600, 2)))[0].T * math.sqrt(600)
+        network.forward(x)
+        one, two = network.backward(np.repeat(draw.standard_normal((1, 600)), 2, axis=0))[0]
+        found.append(one @ two / np.linalg.norm(one) / np.linalg.norm(two))
+    expected = depth.gradient_correlation(5, branch_scale=scale)
+    assert np.mean(found) == pytest.approx(expected, abs=0.02)
+
+
+def test_gradient_correlation_of_known_depths():
+    assert depth.gradient_correlation(5) == pytest.approx(0.1046, abs=5e-5)
+    assert depth.gradient_correlation(50, correlation=1.0) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_independent_gates(skip):
+    """Scalar chains of skip + w g, w of variance 2, g open half the time: E[a b] / E[a^2]."""
+    draw = np.random.default_rng(6)
+    size = (1_000_000, 3)
+    weights = draw.standard_normal(size) * math.sqrt(2)
+    one, two = (skip + weights * (draw.random(size) < 0.5) for _ in range(2))
+    products = one.prod(axis=1) * two.prod(axis=1)
+    found = products.mean() / (one.prod(axis=1) ** 2).mean()
+    assert found == pytest.approx(depth.independent_gates(3, skip=skip), rel=0.05)
+    assert depth.independent_gates(6, skip=skip) == pytest.approx((0.75 if skip else 0.5) ** 6)
+
+
+def test_path_lengths():
+    assert depth.path_probability(54, 5, 17) == pytest.approx(0.00454, abs=5e-6)
+    assert depth.path_probability(54, 19, 35) == pytest.approx(0.980, abs=5e-4)
+    lengths = [sum(path) for path in itertools.product((0, 1), repeat=10)]
+    within = sum(3 <= length <= 6 for length in lengths) / 2**10
+    assert depth.path_probability(10, 3, 6) == pytest.approx(within, rel=1e-12)
+
+
+def test_path_gradient_shares_by_enumeration():
+    """All 2^5 paths of random linear blocks, each by itself: W's variance is 0.4 / width."""
+    draw = np.random.default_rng(7)
+    blocks, width = 5, 200
+    totals = np.zeros(blocks + 1)
+    for _ in range(4):
+        weights = draw.standard_normal((blocks, width, width)) * math.sqrt(0.4 / width)
+        vector = draw.standard_normal(width)
+        for path in itertools.product((0, 1), repeat=blocks):
+            g = vector
+            for through, weight in zip(path, weights, strict=True):
+                g = weight.T @ g if through else g
+            totals[sum(path)] += g @ g
+    shares = totals / totals.sum()
+    np.testing.assert_allclose(depth.path_gradient_shares(blocks, 0.4), shares, atol=0.02)
+    assert sum(depth.path_gradient_shares(54, 0.2)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "told"),
+    [
+        (mean_field.variance_map, (-1.0, "relu", 1.0), "q=-1.0: must be a variance"),
+        (mean_field.variance_map, (1.0, "relu", -1.0), "weight_variance=-1.0"),
+        (mean_field.correlation_map, (1.5, "relu", 1.0), "c=1.5: must be a correlation"),
+        (mean_field.relu_correlation, (2.0,), "c=2.0"),
+        (mean_field.relu_gate_correlation, (-2.0,), "c=-2.0"),
+        (depth.residual_factor, (-1.0,), "branch_factor=-1.0"),
+        (depth.residual_ratio, (0, 1.0), "blocks=0"),
+        (depth.plain_ratio, (3, -1.0), "factor=-1.0"),
+        (depth.batch_norm_branch_share, (-1,), "block=-1"),
+        (depth.batch_norm_residual_ratio, (4, 3), "branch_layers=3: must be 1 or 2"),
+        (depth.gradient_correlation, (0,), "layers=0"),
+        (depth.log_norm_variance, (200, 100), "width=100: must be above layers=200"),
+        (depth.path_probability, (5, 3, 9), "low ... high=3 ... 9"),
+        (depth.path_gradient_shares, (5, -0.1), "branch_factor=-0.1"),
+    ],
+)
+def test_out_of_its_domain_a_function_raises(function, arguments, told):
+    with pytest.raises(GradflowError) as raised:
+        function(*arguments)
+    assert str(raised.value).startswith(told)
