@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -23,7 +22,7 @@ from gradflow.config import RunConfig
 from gradflow.config.door import to_config
 from gradflow.errors import GradflowError
 from gradflow.progress import Progress, RunResult, StudyBar, reporting_to
-from gradflow.states import ENDED, not_waiting
+from gradflow.states import not_waiting
 from gradflow.stopping import (
     Interrupted,
     ask_to_stop,
@@ -31,6 +30,7 @@ from gradflow.stopping import (
     terminating_as_interrupt,
 )
 from hydra_plugins.gradflow.composing import JobComposer
+from hydra_plugins.gradflow.summary import failures, summary
 
 TOPIC = "gradflow-progress"
 STOP_SECONDS = 30.0  # for the runs in progress to write their checkpoints
@@ -105,7 +105,7 @@ class DaskLauncher(Launcher):
         ]
         print(summary(results, len(failed)))
         if failed:
-            raise GradflowError(_failures(failed))
+            raise GradflowError(failures(failed))
         return returns
 
     def _run_on_cluster(self, jobs: list[DictConfig]) -> list[JobReturn]:
@@ -172,14 +172,6 @@ class DaskLauncher(Launcher):
             return returns
 
 
-def summary(results: Sequence[RunResult], failed: int) -> str:
-    """How a study's runs ended, in one line; a run that had ended before counts as such."""
-    counts = Counter(_ending(result) for result in results)
-    counts["failed"] = failed
-    parts = [f"{count} {ending}" for ending, count in counts.items() if count]
-    return f"{len(results) + failed} runs: {', '.join(parts)}"
-
-
 def dashboard_address(wanted: bool) -> str:
     """Where a scheduler serves its dashboard: at Dask's usual port, or at any free one.
 
@@ -195,28 +187,6 @@ def dashboard_address(wanted: bool) -> str:
             "hydra.launcher.dashboard=true: needs bokeh: pip install -e '.[dashboard]'"
         ) from error
     return "127.0.0.1:8787"
-
-
-def _ending(result: RunResult) -> str:
-    if result.skipped:
-        return "had ended before" if result.status in ENDED else f"{result.status} and left so"
-    return result.status
-
-
-def _failures(failed: Sequence[JobReturn]) -> str:
-    """The distinct errors, each with the number of runs it struck and one that shows it."""
-    by_text: dict[str, list[JobReturn]] = {}
-    for job in failed:
-        error = job._return_value
-        text = (
-            str(error) if isinstance(error, GradflowError) else f"{type(error).__name__}: {error}"
-        )
-        by_text.setdefault(text, []).append(job)
-    told = [
-        f"{text} ({len(jobs)} runs, such as {' '.join(jobs[0].overrides or ())})"
-        for text, jobs in by_text.items()
-    ]
-    return f"{'; '.join(told)}. The same command tries the failed runs again."
 
 
 def _preparation(gpus: int) -> Any:
