@@ -95,4 +95,4 @@ def test_off_a_terminal_a_study_tells_a_line_now_and_then(capsys, monkeypatch):
         bar.look(workers=2)
     # 2.5 of 4 runs in 2 minutes: 1.25 a minute; the rest takes 1.2 minutes.
     told = capsys.readouterr().err
-    assert told == "2/4 runs, 1 running on 2 workers, 1 failed, 1.2 a minute, 1 minutes left\n"
+    assert told == "2/4 runs, 2 running, 1 failed, 1.2 a minute, 1 minutes left\n"

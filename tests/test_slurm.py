@@ -109,3 +109,4 @@ def test_without_sbatch_it_says_what_to_do(tmp_path):
     assert done.returncode == 1
     assert "there is no sbatch here" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "s").exists()  # and nothing is planned

@@ -119,5 +119,5 @@ class StudyBar:
 
     def _counts(self) -> str:
         failed = f", {self._failed} failed" if self._failed else ""
-        running = f"{len(self._running)} running on {self._workers} workers"
-        return f"{self._ended}/{self._runs} runs, {running}{failed}"
+        running = min(self._workers, self._runs - self._ended)  # a worker has one run at a time
+        return f"{self._ended}/{self._runs} runs, {running} running{failed}"

@@ -61,6 +61,10 @@ class DaskLauncher(Launcher):
     def cluster(self, workers: int) -> AbstractContextManager[Any]:
         """A Dask cluster that is to have so many workers."""
 
+    def check(self) -> None:
+        """Raise a GradflowError where there can be no cluster, before anything is written."""
+        dashboard_address(self.dashboard)
+
     def tend(self, cluster: Any, workers: int) -> None:
         """Called about once a second: a cluster that does not replace its dead does so here."""
         return
@@ -94,6 +98,8 @@ class DaskLauncher(Launcher):
             print(forecast(planned, self.workers))
             return []
         wanted = [(c, run) for c, run in zip(configs, planned, strict=True) if run.is_wanted]
+        if wanted:
+            self.check()
         for config, run in wanted:
             announce(run)
             config.only = "unfinished"  # it was chosen; begun and interrupted, it goes on

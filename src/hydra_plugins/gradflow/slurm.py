@@ -1,5 +1,6 @@
 """`hydra/launcher=slurm`: the runs of a sweep on the nodes of a cluster."""
 
+import importlib.util
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
@@ -64,19 +65,22 @@ class SlurmLauncher(DaskLauncher):
     def workers(self) -> int:
         return self._workers
 
-    @contextmanager
-    def cluster(self, workers: int) -> Iterator[Any]:
-        try:
-            from dask_jobqueue.slurm import SLURMCluster
-        except ImportError as error:
+    def check(self) -> None:
+        super().check()
+        if importlib.util.find_spec("dask_jobqueue") is None:
             raise GradflowError(
                 "hydra/launcher=slurm: needs dask-jobqueue: pip install -e '.[slurm]'"
-            ) from error
+            )
         if shutil.which("sbatch") is None:
             raise GradflowError(
                 "hydra/launcher=slurm: there is no sbatch here; start the study where jobs "
                 "are submitted, or use hydra/launcher=local"
             )
+
+    @contextmanager
+    def cluster(self, workers: int) -> Iterator[Any]:
+        from dask_jobqueue.slurm import SLURMCluster
+
         self.logs.mkdir(parents=True, exist_ok=True)
         with SLURMCluster(
             cores=1,  # threads of the worker: one run at a time
