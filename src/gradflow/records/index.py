@@ -46,8 +46,8 @@ def ended_runs(folder: Path) -> pd.DataFrame:
     pairs = zip(index["run_id"].to_pylist(), index[SEEN].to_pylist(), strict=True)
     known = index.filter(pa.array([times.get(run) == seen for run, seen in pairs], pa.bool_()))
     if new := sorted(set(times) - set(known["run_id"].to_pylist())):
-        rows = read_table(folder, "runs", where={"run_id": new})
-        seen = [times[run] for run in rows["run_id"].to_pylist()]
+        rows = read_table(folder, "runs", where={"run_id": new} if len(known) else None)
+        seen = [times.get(run) for run in rows["run_id"].to_pylist()]  # None: ended just now
         known = pa.concat_tables([known, rows.append_column(SEEN, pa.array(seen, pa.int64()))])
         known = known.sort_by("run_id")
     if new or len(known) < len(index):
