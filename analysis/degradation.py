@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from analysis import style
 from analysis.study import Study, run_script
 from gradflow.errors import GradflowError
-from gradflow.statistics import intervals_by, t_interval
+from gradflow.statistics import Interval, intervals_by, t_interval
 
 WINDOW = 5  # steps of the running mean that the training curves are smoothed by
 LATE = 10  # steps at the end that a run's late training loss is the mean of
@@ -23,10 +23,7 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     """Both figures and the table of a study; prints the table."""
     table = error_table(study.runs)
     print(table)
-    tables = study.folder / "tables"
-    tables.mkdir(exist_ok=True)
-    path = tables / "degradation.md"
-    path.write_text(f"{table}\n\n{study.provenance}\n")
+    path = study.save_table("degradation", table)
     steps = study.records("steps", ["step", "loss"])
     return [path, *draw_degradation(study, steps, formats), *draw_curves(study, steps, formats)]
 
@@ -151,13 +148,19 @@ def error_table(runs: pd.DataFrame) -> str:
         plain, residual = (t_interval(group[twin].dropna()) for twin in style.COLORS)
         gap = t_interval((group.plain - group.residual).dropna())
         lines.append(
-            f"| {depth} | {_mean(plain.mean)} | {_mean(residual.mean)} "
-            f"| {_mean(gap.mean)} ({_mean(gap.low)} ... {_mean(gap.high)}) | {len(group)} |"
+            f"| {depth} | {one_decimal(plain.mean)} | {one_decimal(residual.mean)} "
+            f"| {with_interval(gap)} | {len(group)} |"
         )
     return "\n".join(lines)
 
 
-def _mean(value: float) -> str:
+def with_interval(found: Interval) -> str:
+    """A mean with its interval, for a table."""
+    return f"{one_decimal(found.mean)} ({one_decimal(found.low)} ... {one_decimal(found.high)})"
+
+
+def one_decimal(value: float) -> str:
+    """For a table; a dash where there is no number."""
     return "-" if np.isnan(value) else f"{value:.1f}"
 
 

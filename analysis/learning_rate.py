@@ -13,7 +13,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.patches import Rectangle
 
 from analysis import style
-from analysis.degradation import error_against_depth
+from analysis.degradation import error_against_depth, one_decimal, with_interval
 from analysis.study import Study, run_script
 from gradflow.errors import GradflowError
 from gradflow.statistics import t_interval
@@ -36,9 +36,7 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     best = at_own_best(runs)
     table = best_table(runs, best)
     print(table)
-    path = study.folder / "tables" / "learning_rate.md"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f"{table}\n\n{study.provenance}\n")
+    path = study.save_table("learning_rate", table)
     return [path, *draw_heatmaps(study, runs, formats), *draw_best(study, runs, best, formats)]
 
 
@@ -148,22 +146,15 @@ def best_table(runs: pd.DataFrame, best: pd.DataFrame) -> str:
             here = runs[(runs.depth == depth) & (runs.twin == twin)]
             means = here.groupby(RATE).error.agg(_mean_of_all).dropna()
             rate = f"{means.idxmin():g}" if len(means) else "-"
-            cells.append(f"{rate}, {_number(errors[twin].mean())}")
+            cells.append(f"{rate}, {one_decimal(errors[twin].mean())}")
         gap = t_interval((errors.plain - errors.residual).dropna())
-        lines.append(
-            f"| {depth} | {cells[0]} | {cells[1]} "
-            f"| {_number(gap.mean)} ({_number(gap.low)} ... {_number(gap.high)}) | {gap.n} |"
-        )
+        lines.append(f"| {depth} | {cells[0]} | {cells[1]} | {with_interval(gap)} | {gap.n} |")
     return "\n".join(lines)
 
 
 def _mean_of_all(errors: pd.Series) -> float:
     """NaN where one is NaN: a rate at which some seed diverges is not a good one."""
     return float(errors.mean(skipna=False))
-
-
-def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.1f}"
 
 
 if __name__ == "__main__":

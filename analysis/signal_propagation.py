@@ -35,9 +35,7 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     blocks = signals(study)
     table = factor_table(blocks)
     print(table)
-    path = study.folder / "tables" / "signal_propagation.md"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f"{table}\n\n{study.provenance}\n")
+    path = study.save_table("signal_propagation", table)
     return [path, *draw(study, blocks, formats)]
 
 

@@ -50,6 +50,13 @@ class Study:
         )
         return rows.merge(self.runs[["run_id", "depth", "twin", "seed"]], on="run_id")
 
+    def save_table(self, name: str, table: str) -> Path:
+        """Write a Markdown table, and below it where it came from."""
+        path = self.folder / "tables" / f"{name}.md"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{table}\n\n{self.provenance}\n")
+        return path
+
     @property
     def provenance(self) -> str:
         """One line: the study, how many runs, which code."""

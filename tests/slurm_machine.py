@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -50,6 +51,19 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+# Jobs run at once, in a process group of their own, and scancel ends the group.
+SBATCH = """#!/bin/bash
+cp "${@: -1}" "$SHIM/script"
+copy="$SHIM/script.$$"
+cp "$SHIM/script" "$copy"  # as the caller deletes its own
+setsid bash "$copy" > "$SHIM/log" 2>&1 &
+echo "Submitted batch job $!"
+"""
+SCANCEL = """#!/bin/bash
+for job in "$@"; do kill -TERM -- "-$job" 2> /dev/null; done; true
 """
 
 
@@ -98,6 +112,15 @@ def slurm(cpus: int = 2) -> Iterator[dict[str, str]]:
             deadline = time.monotonic() + 30
             while _ask(environment, "squeue", "-h") and time.monotonic() < deadline:
                 time.sleep(0.2)
+
+
+def shim(folder: Path) -> dict[str, str]:
+    """An environment in which sbatch and scancel are scripts in `folder`, without any SLURM."""
+    for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
+        (folder / name).write_text(text)
+        (folder / name).chmod(stat.S_IRWXU)
+    path = f"{folder}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "SHIM": str(folder)}
 
 
 def jobs(environment: dict[str, str], *states: str) -> list[str]:

@@ -10,19 +10,11 @@ import pytest
 
 from gradflow.errors import GradflowError
 from gradflow.progress import Progress, StudyBar
-from gradflow.records import read_records, read_runs
 from hydra_plugins.gradflow.launcher import _preparation, dashboard_address
+from tests.kill_study import assert_done_once
 from tests.test_interruptions import assert_equal_records, command, wait_for
 
 SWEEP = ["-m", "network.depth=8,14", "seed=0,1", "steps=12", "study.name=s"]
-
-
-def done_once(folder, runs):
-    """Each run has one attempt that ended it."""
-    attempts = read_records(folder, "attempts")
-    assert len(read_runs(folder)) == runs
-    assert attempts.error.isna().groupby(attempts.run_id).sum().eq(1).all()
-    return attempts
 
 
 @pytest.mark.slow
@@ -59,7 +51,7 @@ def test_two_processes_on_one_study_share_its_runs(tmp_path):
     assert both[1].returncode == 0, output
     assert "4 runs: 4 finished" in output
     both[0].communicate()
-    done_once(tmp_path / "two" / "s", 4)
+    assert_done_once(tmp_path / "two" / "s")
     assert_equal_records(tmp_path / "one" / "s", tmp_path / "two" / "s")
 
 

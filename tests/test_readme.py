@@ -1,9 +1,7 @@
 """README.md does not rot: its commands compose, its files exist, its Python runs."""
 
-import os
 import re
 import shlex
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from gradflow.config.door import register_schema, to_config
 from gradflow.config.schema import DescribeConfig, RunConfig
-from tests.test_slurm import SBATCH, SCANCEL
+from tests.slurm_machine import shim
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -57,11 +55,7 @@ SMALL = [
 )
 def test_the_commands_of_a_section_run(tmp_path, title):
     """Word for word but smaller: fewer steps, images and depths. sbatch is a shim."""
-    for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(stat.S_IRWXU)
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "SHIM": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environment = {**shim(tmp_path), "PYTHONPATH": str(ROOT)}
     section = README.split(f"\n## {title}\n")[1].split("\n## ")[0]
     commands = [
         shlex.split(line, comments=True)

@@ -1,14 +1,13 @@
 """hydra/launcher=slurm: against a real SLURM where there is one, else against a shim of sbatch."""
 
 import os
-import stat
 import subprocess
 
 import pytest
 
 from gradflow.checkpoint import CHECKPOINT
-from gradflow.records import read_records
-from tests.slurm_machine import jobs, slurm, why_not
+from tests.kill_study import assert_done_once
+from tests.slurm_machine import jobs, shim, slurm, why_not
 from tests.test_interruptions import assert_equal_records, command, wait_for
 
 LAUNCHER = [
@@ -17,18 +16,6 @@ LAUNCHER = [
     "hydra.launcher.interface=lo",
     'hydra.launcher.skip_directives=["--mem"]',  # the one node of the tests has no known memory
 ]
-
-# Jobs run at once, in a process group of their own, and scancel ends the group.
-SBATCH = """#!/bin/bash
-cp "${@: -1}" "$SHIM/script"
-copy="$SHIM/script.$$"
-cp "$SHIM/script" "$copy"  # as the caller deletes its own
-setsid bash "$copy" > "$SHIM/log" 2>&1 &
-echo "Submitted batch job $!"
-"""
-SCANCEL = """#!/bin/bash
-for job in "$@"; do kill -TERM -- "-$job" 2> /dev/null; done; true
-"""
 
 
 def study(root, *overrides):
@@ -60,20 +47,11 @@ def test_a_cancelled_job_and_one_at_its_time_limit_lose_nothing(tmp_path):
         assert jobs(environment, "TIMEOUT")
         wait_for(lambda: not jobs(environment, "RUNNING", "PENDING"))
     assert_equal_records(tmp_path / "local" / "s", tmp_path / "slurm" / "s")
-    attempts = read_records(tmp_path / "slurm" / "s", "attempts")
-    assert attempts.error.isna().groupby(attempts.run_id).sum().eq(1).all()  # each ended once
+    assert_done_once(tmp_path / "slurm" / "s")
 
 
 def test_a_study_through_a_shim_of_sbatch(tmp_path):
     """The job script is what a cluster would be given, and a study through it is complete."""
-    for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(stat.S_IRWXU)
-    environment = {
-        **os.environ,
-        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
-        "SHIM": str(tmp_path),
-    }
     done = subprocess.run(
         study(
             tmp_path / "out",
@@ -82,7 +60,7 @@ def test_a_study_through_a_shim_of_sbatch(tmp_path):
             "hydra.launcher.directives=['--gres=gpu:1']",
             "hydra.launcher.prologue=['echo prologue']",
         ),
-        env=environment,
+        env=shim(tmp_path),
         capture_output=True,
         text=True,
         timeout=120,

@@ -10,8 +10,8 @@ from gradflow.config import RunConfig
 from gradflow.config.door import save_run_config
 from gradflow.config.identity import flatten, run_id, run_name
 from gradflow.images import fingerprint
-from gradflow.records import ended_runs, read_records
-from gradflow.states import CONFIG, disk_use, state_of
+from gradflow.records import ended_runs
+from gradflow.states import CONFIG, spent, state_of
 
 ONLY = {
     "unfinished": ("missing", "interrupted", "pruned", "failed", "running"),
@@ -99,10 +99,7 @@ def _timed_runs(root: Path) -> pd.DataFrame:
     for study in sorted(root.glob("[!.]*/")):
         runs = ended_runs(study)
         if len(runs):
-            attempts = read_records(study, "attempts", columns=["run_id", "wall_seconds"])
-            seconds = attempts.groupby("run_id").wall_seconds.sum().rename("seconds")
-            sizes = [disk_use(study / run) for run in runs.run_id]
-            found.append(runs.assign(bytes=sizes).merge(seconds, on="run_id"))
+            found.append(runs.merge(spent(study, list(runs.run_id)), on="run_id"))
     return pd.concat(found) if found else pd.DataFrame()
 
 

@@ -4,13 +4,13 @@ Optuna proposes, remembers and judges. Its journal is a file beside the runs, so
 that was killed goes on, and a run on another machine can ask whether it is worth its while.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradflow.config import RunConfig
 from gradflow.errors import GradflowError
+from gradflow.runtime import derive_seed
 
 if TYPE_CHECKING:
     import optuna
@@ -33,10 +33,10 @@ class Pruned(Exception):  # noqa: N818, no error
     """The run was given up, as most others were better by then; it has left a checkpoint."""
 
 
-def open_search(config: RunConfig, name: str, trials_so_far: int = 0) -> "optuna.Study":
+def open_search(config: RunConfig, name: str) -> "optuna.Study":
     """The search of that name in the study's journal; a new one where there is none.
 
-    What the sampler draws next is a function of (search.seed, name, trials so far), so a
+    What the sampler draws next is a function of (search.seed, name, trials ended), so a
     search that was interrupted goes on as it would have done.
 
     Raises:
@@ -48,20 +48,20 @@ def open_search(config: RunConfig, name: str, trials_so_far: int = 0) -> "optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     path = Path(config.output_root) / config.study.name / JOURNAL
-    digest = hashlib.sha256(f"{config.search.seed}/{name}/{trials_so_far}".encode()).digest()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return optuna.create_study(
+        study = optuna.create_study(
             study_name=name,
             storage=JournalStorage(JournalFileBackend(str(path))),
-            sampler=optuna.samplers.TPESampler(
-                seed=int.from_bytes(digest[:4], "big"), constant_liar=True
-            ),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
             load_if_exists=True,
         )
     except OSError as error:
         raise GradflowError(f"{path}: cannot be used ({error})") from error
+    ended = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    seed = derive_seed(config.search.seed, name, ended) % 2**32
+    study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    return study
 
 
 def judge_of(config: RunConfig) -> Judge | None:

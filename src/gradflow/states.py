@@ -129,7 +129,7 @@ def study_states(folder: Path) -> pd.DataFrame:
             rows.append(_unfinished(path))
     if not rows:
         raise GradflowError(f"{folder}: holds no run; python experiments/train.py begins some")
-    found = pd.DataFrame(rows).merge(_spent(folder, [row["run_id"] for row in rows]), on="run_id")
+    found = pd.DataFrame(rows).merge(spent(folder, [row["run_id"] for row in rows]), on="run_id")
     return found.sort_values(["depth", "name"], ascending=[False, True], ignore_index=True)
 
 
@@ -181,8 +181,8 @@ def _rows(folder: Path, table: str, columns: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=list(columns))
 
 
-def _spent(folder: Path, runs: Sequence[str]) -> pd.DataFrame:
-    """Seconds and bytes of each run."""
+def spent(folder: Path, runs: Sequence[str]) -> pd.DataFrame:
+    """A row for each of a study's runs: run_id, seconds in all attempts, bytes on disk."""
     try:
         attempts = read_records(folder, "attempts", columns=["run_id", "wall_seconds"])
         seconds = attempts.groupby("run_id").wall_seconds.sum()

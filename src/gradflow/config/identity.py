@@ -37,7 +37,11 @@ def flatten(config: RunConfig) -> dict[str, Any]:
 
 def run_id(config: RunConfig, data_fingerprint: str) -> str:
     """Twelve hexadecimal digits: equal exactly where all that changes a number is equal."""
-    facts = flatten(config) | {"data_fingerprint": data_fingerprint}
+    return digest(flatten(config) | {"data_fingerprint": data_fingerprint})
+
+
+def digest(facts: dict[str, Any]) -> str:
+    """Twelve hexadecimal digits of facts by name, whatever their order."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 

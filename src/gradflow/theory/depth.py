@@ -11,7 +11,7 @@ from gradflow.theory.domain import require
 from gradflow.theory.mean_field import relu_correlation, relu_gate_correlation
 
 BN_VARIANCE = (np.pi - 1) / np.pi
-"""Variance over mean square of ReLU(z), z standard normal, times 2: what batch norm divides by."""
+"""Variance over mean square of ReLU(z), z standard normal, as batch norm sees it."""
 
 
 def residual_factor(
@@ -20,7 +20,7 @@ def residual_factor(
     """shortcut_scale^2 + branch_scale^2 branch_factor: of y = s x + b F(x), a block.
 
     Forward for |y|^2 / |x|^2 and backward for the gradients, as branch and shortcut are
-    uncorrelated for independent weights of mean 0 (Hanin and Rolnick 2018, section 4).
+    uncorrelated for independent weights of mean 0 (Hanin and Rolnick 2018).
 
     Args:
         branch_factor: of F alone: 1 for W ReLU(x), 2 for W2 ReLU(W1 x), with He weights.
@@ -75,7 +75,7 @@ def batch_norm_branch_share(block: int) -> float:
     """1 / (block + 1): second moment of the branch over that of the shortcut.
 
     Pre-activation batch-norm residual network, blocks counted from 0: every branch gives
-    second moment 1, so the shortcut carries block + 1 (De and Smith 2020, section 3).
+    second moment 1, so the shortcut carries block + 1 (De and Smith 2020).
     """
     require(block >= 0, "block", block, "at least 0")
     return 1 / (block + 1)
@@ -127,7 +127,7 @@ def gradient_correlation(
 def independent_gates(layers: int, *, skip: bool) -> float:
     """2^-L, or (3/4)^L with skips: gradient correlation if gates were independent.
 
-    Balduzzi et al. 2017, theorems 1 and 2. An assumption that real networks without batch
+    Balduzzi et al. 2017. An assumption that real networks without batch
     norm do not meet: compare `gradient_correlation`.
     """
     _check_count(layers, "layers")
@@ -138,7 +138,7 @@ def log_norm_variance(layers: int, width: int) -> float:
     """5 layers / width: variance of the log of squared norms, He ReLU network of finite width.
 
     Its mean is minus half of it, so that the mean of the squared norm itself stays 1. (Hanin
-    and Nica 2020, theorem 1, to first order.)
+    and Nica 2020, to first order; derived and simulated here.)
 
     Domain: layers below width, where the first order holds.
     """
@@ -150,7 +150,7 @@ def log_norm_variance(layers: int, width: int) -> float:
 def path_probability(blocks: int, low: int, high: int) -> float:
     """P(low <= length <= high) of a path drawn evenly from all 2^blocks: binomial(blocks, 1/2).
 
-    A path goes through a branch or round it at every block (Veit et al. 2016, section 3).
+    A path goes through a branch or round it at every block (Veit et al. 2016).
     """
     _check_count(blocks, "blocks")
     require(0 <= low <= high <= blocks, "low ... high", f"{low} ... {high}", f"in 0 ... {blocks}")
@@ -163,7 +163,7 @@ def path_gradient_shares(blocks: int, branch_factor: float) -> list[float]:
     binomial(blocks, branch_factor / (1 + branch_factor)): paths of length k carry
     branch_factor^k each, and different paths are uncorrelated (independent weights, so at
     initialisation). Long paths are many, and faint where branch_factor < 1: Veit et al.
-    2016, section 4.3.
+    2016.
     """
     _check_count(blocks, "blocks")
     require(branch_factor >= 0, "branch_factor", branch_factor, "at least 0")

@@ -62,7 +62,7 @@ def variance_map(
     """q -> weight_variance E[phi(sqrt(q) z)^2] + bias_variance, z standard normal.
 
     The variance of a layer's pre-activations, from that of the layer before (Poole et al.
-    2016, eq. 3).
+    2016).
 
     Raises:
         GradflowError: a negative q or variance, an unknown activation.
@@ -107,8 +107,8 @@ def fixed_point(
 def gradient_factor(q: float, activation: str | Activation, weight_variance: float) -> float:
     """chi_1 = weight_variance E[phi'(sqrt(q) z)^2]: the squared gradient's factor, a layer back.
 
-    Above 1 gradients explode toward the input, below 1 they vanish (Schoenholz et al. 2017,
-    eq. 5). For ReLU it is weight_variance / 2 at every q.
+    Above 1 gradients explode toward the input, below 1 they vanish (Schoenholz et al.
+    2017). For ReLU it is weight_variance / 2 at every q.
 
     Assumes: infinite width, and weights independent in the two directions.
     """
@@ -127,7 +127,7 @@ def correlation_map(
     """The correlation of two inputs' pre-activations a layer on, from theirs, c.
 
     (weight_variance E[phi(u) phi(v)] + bias_variance) / q*, u and v of variance q* and
-    correlation c (Poole et al. 2016, eq. 5). At c = 1 its slope is chi_1.
+    correlation c (Poole et al. 2016). At c = 1 its slope is chi_1.
 
     Args:
         q: the variance, where there is no fixed point (ReLU: any value gives the same).
@@ -167,7 +167,7 @@ def depth_scale(
 ) -> float:
     """-1 / ln chi_1, in layers: how deep gradients reach, or correlations, before they are lost.
 
-    Schoenholz et al. 2017, eq. 9. Domain: the ordered phase, chi_1 < 1; at the edge of chaos
+    Schoenholz et al. 2017. Domain: the ordered phase, chi_1 < 1; at the edge of chaos
     it is infinite.
 
     Raises:

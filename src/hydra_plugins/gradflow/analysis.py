@@ -16,10 +16,10 @@ class AnalyseStudy(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.output_root) / config.study.name
-        if config.dry_run or not config.study.analysis:
+        if config.dry_run:
             return
         print(f"records: {folder}")
-        if _is_up_to_date(folder):
+        if config.study.analysis and _is_up_to_date(folder):
             print(f"figures: {folder / 'figures'}, made of these records before")
             return
         scripts = [ANALYSIS / f"{name}.py" for name in config.study.analysis]

@@ -1,8 +1,6 @@
 """`experiments/tune.py`: Optuna's proposals as the jobs of a sweep, batch by batch."""
 
-import hashlib
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from omegaconf import DictConfig
 
 from gradflow.config import RunConfig
 from gradflow.config.door import to_config
-from gradflow.config.identity import flatten
+from gradflow.config.identity import digest, flatten
 from gradflow.errors import GradflowError
 from gradflow.planning import plan
 from gradflow.records import read_records
@@ -130,9 +128,8 @@ class SearchSweeper(Sweeper):
             facts = {k: v for k, v in flatten(config).items() if k not in flat}
             facts |= {k: str(v) for k, v in space.items()}
             facts["objective"] = config.search.objective
-            digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
             title = " ".join(values) or "all"
-            cells.append(Cell(overrides, title, f"{title} {digest}", config))
+            cells.append(Cell(overrides, title, f"{title} {digest(facts)}", config))
         return space, cells
 
     def _batch(self, cell: Cell, space: "Space") -> list[tuple[Cell, int, list[str]]]:
@@ -142,7 +139,6 @@ class SearchSweeper(Sweeper):
         study = open_search(cell.config, cell.name)
         left = study.get_trials(states=[optuna.trial.TrialState.RUNNING])
         told = len(study.trials) - len(left)
-        study = open_search(cell.config, cell.name, trials_so_far=told)
         wanted = min(cell.config.search.batch, cell.config.search.trials - told) - len(left)
         new = [study.ask(space) for _ in range(max(wanted, 0))]
         return [
