@@ -1,7 +1,7 @@
 """One look for every figure, and one way to save it."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from analysis.study import Study
 
@@ -98,3 +99,16 @@ def depth_colors(depths: Sequence[int]) -> dict[int, Any]:
     """A shade of one perceptually even map for each depth, darker for deeper."""
     shades = plt.get_cmap("viridis_r")(np.linspace(0.1, 0.95, max(len(depths), 2)))
     return dict(zip(depths, shades, strict=False))
+
+
+def depth_legend(ax: Axes, depths: Sequence[int], **options: Any) -> None:
+    """What the shades of `depth_colors` mean."""
+    shades = depth_colors(depths)
+    handles = [Line2D([], [], color=shades[depth], label=str(depth)) for depth in depths]
+    ax.legend(handles=handles, title="depth", **{"handlelength": 1.2} | options)
+
+
+def state_legend(ax: Axes, states: Mapping[str, Any], **options: Any) -> None:
+    """What line styles mean, in grey."""
+    handles = [Line2D([], [], color="0.3", ls=ls, label=name) for name, ls in states.items()]
+    ax.legend(handles=handles, **{"handlelength": 2.2} | options)
