@@ -16,7 +16,7 @@ from gradflow.errors import GradflowError
 from gradflow.statistics import Interval, intervals_by, t_interval
 
 PASSES = 3  # a step costs a forward pass and, to both the input and the weights, a backward one
-ALIKE = 1.02  # budgets that differ by less are one: steps are whole numbers
+ALIKE = 1.05  # budgets that differ by less are one: steps are whole numbers
 
 
 def analyse(study: Study, formats: Sequence[str]) -> list[Path]:

@@ -41,9 +41,7 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     runs = study.runs.assign(kind=kinds, error=100 * study.runs.final_train_error)
     table = error_table(runs)
     print(table)
-    name = study.runs.network_name.nunique() > 1
-    path = study.save_table("families" if name else "kinds", table)
-    return [path, *draw(study, runs, path.stem, formats)]
+    return [study.save_table("twins", table), *draw(study, runs, formats)]
 
 
 def kinds_of(runs: pd.DataFrame) -> pd.Series:
@@ -51,7 +49,9 @@ def kinds_of(runs: pd.DataFrame) -> pd.Series:
     several, and every option in which the networks of one family differ."""
     by_family = runs.groupby("network_name")
     differ = [c for c in SWEPT if by_family[c].nunique(dropna=False).max() > 1]
-    parts = [runs[c].astype(str) + f" {c.removeprefix('network_')}" for c in differ]
+    parts = [
+        runs[c].astype(str).replace("none", "no") + f" {c.removeprefix('network_')}" for c in differ
+    ]
     if runs.network_name.nunique() > 1 or not parts:
         parts.insert(0, runs.network_name.str.replace("_", " "))
     names = parts[0]
@@ -90,7 +90,7 @@ def _mean_or_divergence(errors: pd.Series) -> str:
     return one_decimal(errors.mean()) + (f" ({diverged} diverged)" if diverged else "")
 
 
-def draw(study: Study, runs: pd.DataFrame, name: str, formats: Sequence[str]) -> list[Path]:
+def draw(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
     blocks = study.records("blocks", ["step", "block_index", "input_grad_norm"], step=0)
     ratios = end_ratios(blocks.astype({"input_grad_norm": float}))
     ratios = ratios[np.isfinite(ratios.ratio) & (ratios.ratio > 0)].merge(
@@ -124,7 +124,7 @@ def draw(study: Study, runs: pd.DataFrame, name: str, formats: Sequence[str]) ->
             "crosses at the top: runs that diverged. The error of a family that predicts images "
             "is the mean squared error's share of its target's mean square."
         )
-        return style.save(made, study, name, caption, formats)
+        return style.save(made, study, "twins", caption, formats)
 
 
 def with_divergence(runs: pd.DataFrame, *, ax: Axes) -> Axes:

@@ -49,7 +49,8 @@ def jobs_of(study: str, *arguments: str, all_values: bool = False) -> list[RunCo
     given = [f"study={study}", *arguments]
     register_schema()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("run", overrides=given, return_hydra_config=True)
+        alone = [text for text in given if "," not in text]  # a sweep is for the jobs
+        config = compose("run", overrides=alone, return_hydra_config=True)
         context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks())
         parser = OverridesParser.create(context.config_loader)
         params = parser.parse_overrides(written(config.hydra.sweeper.params))
@@ -204,7 +205,7 @@ def test_kinds_are_named_by_what_differs():
     columns = dict.fromkeys(twins.SWEPT, None)
     one = {**columns, "network_name": "mlp", "network_norm": "none"}
     runs = pd.DataFrame([one, {**one, "network_norm": "batch"}])
-    assert twins.kinds_of(runs).tolist() == ["none norm", "batch norm"]
+    assert twins.kinds_of(runs).tolist() == ["no norm", "batch norm"]
     other = {**columns, "network_name": "diffusion_unet", "network_norm": "group"}
     assert twins.kinds_of(pd.DataFrame([one, other])).tolist() == ["mlp", "diffusion unet"]
 
