@@ -12,7 +12,9 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -69,6 +71,25 @@ def depth_axis(ax: Axes, depths: Sequence[int]) -> None:
     """Depths as ticks of a linear axis."""
     ax.set_xticks(list(depths), [str(depth) for depth in depths])
     ax.set_xlabel("depth (weighted layers)")
+
+
+def cells(
+    values: pd.DataFrame, texts: pd.DataFrame, *, ax: Axes, cmap: str, low: float, high: float
+) -> QuadMesh:
+    """A coloured cell for each value, first row on top, and its text in it; NaN stays white."""
+    grid = values.to_numpy(dtype=float)
+    mesh = ax.pcolormesh(grid, cmap=cmap, vmin=low, vmax=high, edgecolors="w", lw=0.5)
+    for row, column in np.ndindex(*grid.shape):
+        red, green, blue, _ = mesh.to_rgba(grid[row, column])
+        dark = not np.isnan(grid[row, column]) and 0.3 * red + 0.6 * green + 0.1 * blue < 0.45
+        place = {"ha": "center", "va": "center", "fontsize": 7}
+        text = texts.iloc[row, column]
+        ax.text(column + 0.5, row + 0.5, text, color="w" if dark else "k", **place)
+    ax.set_xticks(np.arange(grid.shape[1]) + 0.5, [str(name) for name in values.columns])
+    ax.set_yticks(np.arange(grid.shape[0]) + 0.5, [str(name) for name in values.index])
+    ax.tick_params(length=0)
+    ax.invert_yaxis()
+    return mesh
 
 
 def save(made: Figure, study: Study, name: str, caption: str, formats: Sequence[str]) -> list[Path]:
