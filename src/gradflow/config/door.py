@@ -15,13 +15,18 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.schema import GROUPS, DescribeConfig, RunConfig
 from gradflow.errors import GradflowError
 
 Root = TypeVar("Root")
 
 
-ROOTS = {"schema": RunConfig, "schema_describe": DescribeConfig}
+ROOTS = {
+    "schema": RunConfig,
+    "schema_describe": DescribeConfig,
+    "schema_acceptance": AcceptanceConfig,
+}
 """The schemas of whole configs, by the name that conf/*.yaml uses."""
 
 
