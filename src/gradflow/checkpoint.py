@@ -6,6 +6,7 @@ steps are done; records written after that are cut off again.
 """
 
 import os
+import pickle
 import time
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,22 @@ class Checkpoints:
 def save_final(folder: Path, network: nn.Module) -> None:
     """Keep the trained weights as a state_dict, `final.pt`."""
     _save(folder / FINAL, network.state_dict())
+
+
+def load_final(folder: Path) -> dict[str, Any]:
+    """The state_dict that `save_final` left.
+
+    Raises:
+        GradflowError: there is none, or it cannot be read.
+    """
+    try:
+        state: dict[str, Any] = torch.load(folder / FINAL, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise GradflowError(
+            f"{folder / FINAL}: no trained weights to be read there ({type(error).__name__}); "
+            "delete the run's folder and run it again, or use diagnostic.at=initialization"
+        ) from error
+    return state
 
 
 def discard_checkpoint(folder: Path) -> None:

@@ -10,11 +10,13 @@ from gradflow.config import RunConfig
 from gradflow.config.door import save_run_config
 from gradflow.config.identity import flatten, run_id, run_name
 from gradflow.images import fingerprint
-from gradflow.records import ended_runs
+from gradflow.records import ended_runs, pending
 from gradflow.states import CONFIG, spent, state_of
 
+UNDIAGNOSED = "undiagnosed"  # ended, and a diagnosis that the config names is not there yet
+
 ONLY = {
-    "unfinished": ("missing", "interrupted", "pruned", "failed", "running"),
+    "unfinished": ("missing", "interrupted", "pruned", "failed", "running", UNDIAGNOSED),
     "failed": ("failed",),
     "missing": ("missing",),
 }
@@ -47,7 +49,8 @@ def plan(config: RunConfig) -> PlannedRun:
     """
     folder = Path(config.output_root) / config.study.name
     folder /= run_id(config, fingerprint(config.data, cache_of(config)))
-    return PlannedRun(config, folder, state_of(folder))
+    state = UNDIAGNOSED if pending(folder, config.diagnostic) else state_of(folder)
+    return PlannedRun(config, folder, state)
 
 
 def cache_of(config: RunConfig) -> Path:

@@ -4,6 +4,7 @@ import time
 import traceback
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,13 +14,15 @@ from gradflow.checkpoint import discard_checkpoint, save_final
 from gradflow.config import RunConfig
 from gradflow.config.identity import flatten
 from gradflow.data import Dataset, load_dataset
+from gradflow.diagnostics import diagnose
 from gradflow.networks import count_macs, count_parameters, make_network
 from gradflow.planning import PlannedRun, announce, cache_of, plan
 from gradflow.progress import Reporter, RunResult, reporter
-from gradflow.records import SCHEMAS, RecordWriter, has_ended, read_records
+from gradflow.records import SCHEMAS, RecordWriter, has_ended, pending, read_records
 from gradflow.search import Pruned, judge_of
 from gradflow.states import ENDED, held, lock_of
 from gradflow.stopping import on_signals
+from gradflow.tasks import outputs_of
 from gradflow.training import train
 
 
@@ -29,6 +32,8 @@ def execute(config: RunConfig) -> RunResult:
     The folder is <output_root>/<study>/<run id>. A run that has ended already is not
     done again; one that was interrupted goes on from its checkpoint, at the very step; one
     that another process works on is waited for.
+
+    Then its diagnosis is made, where the config names one and it is not there yet.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM came; the same call goes on from there.
@@ -42,14 +47,31 @@ def execute(config: RunConfig) -> RunResult:
     with on_signals(), held(lock_of(run.folder)):
         if has_ended(run.folder):
             row = read_records(run.folder, "runs").iloc[0]
-            return RunResult(run.folder, row.status, True, row.final_train_error)
-        announce(run)
-        with reporter(run.name, config.steps) as report:
-            dataset = load_dataset(config.data, cache_of(config))
-            try:
-                return _attempt(run, dataset, report)
-            except Pruned:
-                return RunResult(run.folder, "pruned", False, None)
+            result = RunResult(run.folder, row.status, True, row.final_train_error)
+            if not pending(run.folder, config.diagnostic):
+                return result
+        dataset = load_dataset(config.data, cache_of(config))
+        if not has_ended(run.folder):
+            announce(run)
+            with reporter(run.name, config.steps) as report:
+                try:
+                    result = _attempt(run, dataset, report)
+                except Pruned:
+                    return RunResult(run.folder, "pruned", False, None)
+        diagnosed = diagnose(config, run.folder, dataset)
+        return result._replace(skipped=result.skipped and not diagnosed)
+
+
+def diagnose_ended(config: RunConfig, folder: Path) -> None:
+    """Make the diagnosis that `config` names of the ended run in `folder`, wherever it lies.
+
+    Raises:
+        GradflowError: as `execute`; or the diagnostic does not fit the network.
+    """
+    runtime.prepare_torch(config)
+    cache = folder.parents[1] / cache_of(config).name
+    with on_signals(), held(lock_of(folder)):
+        diagnose(config, folder, load_dataset(config.data, cache))
 
 
 def _attempt(run: PlannedRun, dataset: Dataset, report: Reporter) -> RunResult:
@@ -90,7 +112,8 @@ def _train_and_summarise(
 ) -> tuple[dict[str, Any], float]:
     """Train; the row of the runs table that says how it ended, and the share of recording."""
     config = run.config
-    network = make_network(config.network, dataset.image_shape, dataset.classes, config.seed)
+    outputs = outputs_of(config.task, dataset.image_shape, dataset.classes)
+    network = make_network(config.network, dataset.image_shape, outputs, config.seed)
     macs = count_macs(network, dataset.image_shape)
     network = network.to(config.device, getattr(torch, config.dtype))
     # On a CPU the 6n+2 networks step 1.1 to 1.3 times faster so; sums round in another order.

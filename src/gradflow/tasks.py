@@ -1,14 +1,16 @@
-"""What a network is trained to do, by family: its loss and its own error, both of a batch.
+"""What a network is trained to do, by family or as asked: its loss and error, of a batch.
 
     classification  cross-entropy in nats; share of wrong answers
     denoising       x + noise -> x (U-Net); mean squared error; its share of mean x^2
     noise           x_t, t -> the noise in it (diffusion U-Net); likewise, of mean noise^2
+    identity        x -> x (any MLP, task=identity); likewise, of mean x^2
 
 An error is 0 for a perfect network and, where a network predicts an image, 1 for one that
 predicts nothing.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -35,11 +37,18 @@ class Task(Protocol):
     ) -> tuple[Tensor, Tensor]: ...
 
 
-def task_of(config: NetworkConfig) -> Task:
-    """The task of a network's family."""
+def task_of(config: NetworkConfig, asked: str = "family") -> Task:
+    """The task of a network's family, unless another is asked for (`RunConfig.task`)."""
+    if asked == "identity":
+        return reconstruct
     if isinstance(config, DiffusionUNetConfig):
         return predict_noise
     return denoise if isinstance(config, UNetConfig) else classify
+
+
+def outputs_of(asked: str, image_shape: Sequence[int], classes: int) -> int:
+    """How many numbers a network is to put out: classes, or the numbers of an image."""
+    return math.prod(image_shape) if asked == "identity" else classes
 
 
 def classify(
@@ -54,6 +63,18 @@ def classify(
     logits = network(images)
     error = (logits.detach().argmax(dim=1) != labels).double().mean()
     return F.cross_entropy(logits, labels, reduction="none" if each else "mean"), error
+
+
+def reconstruct(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    *,
+    each: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Images -> the same images, flat: the best map is the identity."""
+    return _regress(network(images), images.flatten(start_dim=1), each)
 
 
 def denoise(

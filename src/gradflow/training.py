@@ -58,7 +58,7 @@ def train(
         Pruned: so did `judge`, who is shown each evaluation.
     """
     normalize = Normalizer(dataset.train_images, getattr(torch, config.dtype))
-    task = task_of(config.network)
+    task = task_of(config.network, config.task)
     optimizer = build_optimizer(config.optimizer, network)
     masked = any(isinstance(m, nn.Dropout | StochasticDepth) for m in network.modules())
     parameters = [p for p in network.parameters() if p.requires_grad]

@@ -4,6 +4,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import MISSING as REQUIRED
 from dataclasses import field, fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from gradflow.config.acceptance import AcceptanceConfig
-from gradflow.config.schema import GROUPS, DescribeConfig, RunConfig
+from gradflow.config.schema import GROUPS, DescribeConfig, DiagnoseConfig, RunConfig
 from gradflow.errors import GradflowError
 
 Root = TypeVar("Root")
@@ -25,6 +26,7 @@ Root = TypeVar("Root")
 ROOTS = {
     "schema": RunConfig,
     "schema_describe": DescribeConfig,
+    "schema_diagnose": DiagnoseConfig,
     "schema_acceptance": AcceptanceConfig,
 }
 """The schemas of whole configs, by the name that conf/*.yaml uses."""
@@ -56,7 +58,10 @@ def to_config(cfg: DictConfig, root: type[Root]) -> Root:
     assert isinstance(plain, dict)
     plain.pop("hydra", None)
     schema = _schema(root)
+    optional = {entry.name for entry in fields(root) if entry.default_factory is not REQUIRED}  # type: ignore[arg-type]
     for group in _groups(root):
+        if group in optional and group not in plain:
+            continue  # a config that was saved before there was such a group
         by_name = {name: cls for cls in GROUPS[group] for name in _names(cls)}
         name = (plain.get(group) or {}).get("name")
         if name not in by_name:

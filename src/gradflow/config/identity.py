@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, fields
 from typing import Any
 
+from gradflow.config.diagnostics import DIAGNOSTICS, DiagnosticConfig
 from gradflow.config.schema import RunConfig, SearchConfig
 
 NOT_IDENTITY = frozenset(
@@ -17,6 +18,8 @@ NOT_IDENTITY = frozenset(
         "only",
         "dry_run",
         *(f"search_{entry.name}" for entry in fields(SearchConfig)),
+        # A diagnosis is made of a run when it has ended, at any time, and has an id of its own.
+        *(f"diagnostic_{entry.name}" for cls in DIAGNOSTICS for entry in fields(cls)),
     }
 )
 """Keys that change where or when a run's records are written, but no number in them."""
@@ -38,6 +41,17 @@ def flatten(config: RunConfig) -> dict[str, Any]:
 def run_id(config: RunConfig, data_fingerprint: str) -> str:
     """Twelve hexadecimal digits: equal exactly where all that changes a number is equal."""
     return digest(flatten(config) | {"data_fingerprint": data_fingerprint})
+
+
+def diagnostic_id(config: DiagnosticConfig) -> str:
+    """Twelve hexadecimal digits: equal where all that changes a diagnosis of a run is equal."""
+    return digest(settings_of(config))
+
+
+def settings_of(config: DiagnosticConfig) -> dict[str, Any]:
+    """What says how a diagnosis is made: `name`, and all options as one JSON text."""
+    options = {k: v for k, v in asdict(config).items() if k not in ("name", "at")}
+    return {"name": config.name, "options": json.dumps(options, sort_keys=True)}
 
 
 def digest(facts: dict[str, Any]) -> str:

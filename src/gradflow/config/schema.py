@@ -9,8 +9,9 @@ from typing import ClassVar
 
 from omegaconf import MISSING
 
+from gradflow.config.diagnostics import DIAGNOSTICS, DiagnosticConfig, NoDiagnosticConfig
 from gradflow.config.fields import Checked, choice, number
-from gradflow.config.networks import FAMILIES, NetworkConfig
+from gradflow.config.networks import FAMILIES, MlpConfig, NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,7 @@ class RunConfig(Checked):
     schedule: ScheduleConfig = MISSING
     probe: ProbeConfig = MISSING
     details: ProbeConfig = MISSING
+    diagnostic: DiagnosticConfig = field(default_factory=NoDiagnosticConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     seed: int = number(0, at_least=0)
     steps: int = number(120, at_least=1)
@@ -233,6 +235,7 @@ class RunConfig(Checked):
     search: SearchConfig = field(default_factory=SearchConfig)
     output_root: str = "outputs"
     checkpoint_seconds: float = number(60.0, at_least=0)
+    task: str = choice("family", "identity")
     only: str = choice("unfinished", "failed", "missing")
     dry_run: bool = False
 
@@ -240,6 +243,16 @@ class RunConfig(Checked):
         super().__post_init__()
         if self.data.subset is not None and self.data.subset < self.data.batch_size:
             self.data.refuse("subset", f"must be >= data.batch_size={self.data.batch_size}")
+        if self.task == "identity" and not isinstance(self.network, MlpConfig):
+            self.refuse("task", f"needs network=mlp, not {self.network.name}")
+
+
+@dataclass(frozen=True)
+class DiagnoseConfig(Checked):
+    """What experiments/diagnose.py takes: the folder of a run or of a study, and what to do."""
+
+    run: str = MISSING
+    diagnostic: DiagnosticConfig = MISSING
 
 
 @dataclass(frozen=True)
@@ -264,5 +277,6 @@ GROUPS: dict[str, tuple[type[Checked], ...]] = {
     "probe": SCHEDULES,
     # The same schedules; the errors of their keys name the other group.
     "details": tuple(type(f"Details{c.__name__}", (c,), {"GROUP": "details"}) for c in SCHEDULES),
+    "diagnostic": DIAGNOSTICS,
 }
 """Config group -> the classes that `group=name` chooses from."""

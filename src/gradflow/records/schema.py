@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from gradflow.config.identity import NOT_IDENTITY
 from gradflow.config.schema import GROUPS, RunConfig
+from gradflow.records.diagnostic_schema import DIAGNOSTIC_SCHEMAS, KEY
 
-KEY = [("run_id", pa.string())]
 LAYER = [
     *KEY,
     ("step", pa.int32()),
@@ -148,6 +148,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         ]
     ),
 }
+
+SCHEMAS |= DIAGNOSTIC_SCHEMAS
 
 DERIVED: dict[str, dict[str, tuple[str, ...]]] = {
     "layers": {"relative_update": ("update_norm", "weight_norm"), "grad_state": ("grad_norm",)},

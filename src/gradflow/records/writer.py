@@ -1,8 +1,10 @@
 """Crash-safe writing: whole part files or nothing."""
 
+import functools
+import operator
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -139,13 +141,29 @@ def cut_back(folder: Path, steps_done: int) -> None:
             if "step" not in schema.names:
                 continue
             end = steps_done + (table == "evaluations")
-            for part in folder.glob(f"{table}/part-*.parquet"):
-                rows = pq.read_table(part, schema=schema, partitioning=None)
-                kept = rows.filter(pc.field("step") < end)
-                if not kept.num_rows:
-                    part.unlink()
-                elif kept.num_rows < rows.num_rows:
-                    _write(kept, part)
+            _keep(folder, table, pc.field("step") < end)
+
+
+def cut_rows(folder: Path, table: str, where: Mapping[str, Any]) -> None:
+    """Take away a run's rows of one table that have these values.
+
+    Raises:
+        GradflowError: as `RecordWriter.flush`.
+    """
+    matches = [pc.field(name) == value for name, value in where.items()]
+    with _told(folder):
+        recover(folder)
+        _keep(folder, table, ~functools.reduce(operator.and_, matches))
+
+
+def _keep(folder: Path, table: str, wanted: pc.Expression) -> None:
+    for part in folder.glob(f"{table}/part-*.parquet"):
+        rows = pq.read_table(part, schema=SCHEMAS[table], partitioning=None)
+        kept = rows.filter(wanted)
+        if not kept.num_rows:
+            part.unlink()
+        elif kept.num_rows < rows.num_rows:
+            _write(kept, part)
 
 
 def _next_name(folder: Path) -> str:

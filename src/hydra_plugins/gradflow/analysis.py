@@ -39,5 +39,5 @@ class AnalyseStudy(Callback):
 def _is_up_to_date(folder: Path) -> bool:
     """Whether every figure is younger than every run and than the analysis itself."""
     figures = [path.stat().st_mtime for path in (folder / "figures").glob("*")]
-    causes = [*folder.glob("*/runs"), *ANALYSIS.glob("*.py")]
+    causes = [*folder.glob("*/runs"), *folder.glob("*/diagnoses"), *ANALYSIS.glob("*.py")]
     return bool(figures) and min(figures) > max(path.stat().st_mtime for path in causes)
