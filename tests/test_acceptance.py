@@ -15,7 +15,6 @@ from experiments import acceptance
 from gradflow.acceptance import report, table
 from gradflow.acceptance.catalogue import TOPICS, claims_matching
 from gradflow.acceptance.claim import (
-    Band,
     Claim,
     NotRun,
     at_least,
@@ -122,7 +121,7 @@ def test_equal_results_give_equal_files_with_where_they_are_from(tmp_path):
     ("claims", "good"), [(FOUR[:1], True), (FOUR[:2], False), (FOUR[3:], True)]
 )
 def test_the_verdict(tmp_path, monkeypatch, capsys, claims, good):
-    monkeypatch.setattr(report, "claims_matching", lambda text: list(claims))
+    monkeypatch.setattr(report, "claims_matching", lambda text: {"few": list(claims)})
     assert report.accept(config(tmp_path)) is good
     told = capsys.readouterr()
     assert "| claim | source | expected | tolerance | measured | result |" in told.out
@@ -140,8 +139,9 @@ def test_what_a_claim_must_say():
 
 
 def test_claims_are_chosen_by_topic_and_name():
-    assert claims_matching("") == EVERY
-    assert set(TOPICS["cifar"]) <= set(claims_matching("cifar"))
+    assert [claim for claims in claims_matching("").values() for claim in claims] == EVERY
+    assert claims_matching("cifar")["cifar"] == list(TOPICS["cifar"])
+    assert list(claims_matching("<W, dL/dW>")) == ["plain", "normalised"]
     with pytest.raises(GradflowError, match="match=nothing: in no claim; topics: sizes, "):
         claims_matching("nothing")
 
@@ -157,7 +157,8 @@ CHEAP = (
 
 @pytest.mark.parametrize("text", CHEAP)
 def test_cheap_claims_hold(tmp_path, text):
-    results = table.check(claims_matching(text), config(tmp_path))
+    claims = [claim for found in claims_matching(text).values() for claim in found]
+    results = table.check(claims, config(tmp_path))
     assert {r.status for r in results} == {"pass"}, [table.row(r) for r in results]
 
 
@@ -202,19 +203,29 @@ def test_the_command(tmp_path):
 
 
 def test_a_failing_claim_ends_the_command_with_status_1(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "claims_matching", lambda text: list(FOUR))
+    monkeypatch.setattr(report, "claims_matching", lambda text: {"few": list(FOUR)})
     with pytest.raises(SystemExit) as ended:
         acceptance.table(config(tmp_path))
     assert ended.value.code == 1
-    monkeypatch.setattr(report, "claims_matching", lambda text: list(FOUR[:1]))
+    monkeypatch.setattr(report, "claims_matching", lambda text: {"few": list(FOUR[:1])})
     acceptance.table(config(tmp_path))
+
+
+@pytest.mark.slow
+def test_claims_shared_between_processes(tmp_path):
+    """In the order of the table, with the numbers of one process."""
+    both = [
+        report.check_all(claims_matching("<W, dL/dW>"), config(tmp_path, match="<W", workers=n))
+        for n in (1, 2)
+    ]
+    assert table.to_json(both[0], {}) == table.to_json(both[1], {})
+    assert [result.status for result in both[1]] == ["pass", "pass"]
 
 
 @pytest.mark.slow
 def test_every_claim_holds_without_cifar10(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    results = table.check(EVERY, config(tmp_path))
+    results = report.check_all(claims_matching(""), config(tmp_path))
     failed = [table.row(r) for r in results if r.status == "fail"]
     assert not failed
     assert sum(r.status == "pass" for r in results) >= 25
-    assert isinstance(results[0].claim.band, Band)

@@ -1,6 +1,15 @@
 """Every claim, by topic, in the order of the table."""
 
-from gradflow.acceptance import cifar, normalised, plain, residual, sizes, training
+from gradflow.acceptance import (
+    cifar,
+    normalised,
+    plain,
+    residual,
+    shattering,
+    sizes,
+    spectrum,
+    training,
+)
 from gradflow.acceptance.claim import Claim
 from gradflow.errors import GradflowError
 
@@ -9,18 +18,23 @@ TOPICS: dict[str, tuple[Claim, ...]] = {
     "plain": plain.CLAIMS,
     "residual": residual.CLAIMS,
     "normalised": normalised.CLAIMS,
+    "shattering": shattering.CLAIMS,
+    "spectrum": spectrum.CLAIMS,
     "cifar": cifar.CLAIMS,
     "training": training.CLAIMS,
 }
 
 
-def claims_matching(text: str) -> list[Claim]:
-    """The claims whose topic or name contains `text`; all of them where it is empty.
+def claims_matching(text: str) -> dict[str, list[Claim]]:
+    """By topic, the claims whose topic or name contains `text`; all of them where it is empty.
 
     Raises:
         GradflowError: there is none.
     """
-    found = [c for topic, claims in TOPICS.items() for c in claims if text in topic + "\n" + c.name]
-    if not found:
+    found = {
+        topic: [claim for claim in claims if text in topic or text in claim.name]
+        for topic, claims in TOPICS.items()
+    }
+    if not any(found.values()):
         raise GradflowError(f"match={text}: in no claim; topics: {', '.join(TOPICS)}")
-    return found
+    return {topic: claims for topic, claims in found.items() if claims}

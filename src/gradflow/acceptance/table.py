@@ -18,6 +18,10 @@ FULL = ("claim", "source", "how", "expected", "tolerance", "reason", "measured",
 SHORT = ("claim", "source", "expected", "tolerance", "measured", "result")
 
 
+Outcome = tuple[str, Interval | None, str]
+"""Of a claim: status, what was measured, note."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What became of a claim; `note` says why it was not run, or which error it raised."""

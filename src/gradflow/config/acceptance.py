@@ -14,11 +14,13 @@ class AcceptanceConfig(Checked):
 
     seed: 0, 1, ... each draws every random network and image anew.
     match: only the claims whose topic or name contains this.
+    workers: processes that share the topics; None: one a core.
     """
 
     data: DataConfig = MISSING
     seed: int = number(0, at_least=0)
     match: str = ""
+    workers: int | None = number(None, at_least=1)
     output_root: str = "outputs"
 
     def __post_init__(self) -> None:
