@@ -138,6 +138,16 @@ def test_what_a_claim_must_say():
         assert one.band.low > -math.inf or one.band.high < math.inf
 
 
+def test_the_readmes_table_is_of_these_claims():
+    """What was measured is a machine's own; the claims, expectations and tolerances are not."""
+    section = (ROOT / "README.md").read_text().split("\n## Acceptance\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")][2:]
+    shown = [line[2:-2].split(" | ") for line in lines]
+    told = [table.row(table.Result(claim, "pass")) for claim in EVERY]
+    columns = ("claim", "source", "expected", "tolerance")
+    assert [cells[:4] for cells in shown] == [[row[c] for c in columns] for row in told]
+
+
 def test_claims_are_chosen_by_topic_and_name():
     assert [claim for claims in claims_matching("").values() for claim in claims] == EVERY
     assert claims_matching("cifar")["cifar"] == list(TOPICS["cifar"])

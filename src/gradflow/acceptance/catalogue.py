@@ -8,6 +8,7 @@ from gradflow.acceptance import (
     shattering,
     sizes,
     spectrum,
+    theorem,
     training,
 )
 from gradflow.acceptance.claim import Claim
@@ -17,6 +18,7 @@ TOPICS: dict[str, tuple[Claim, ...]] = {
     "sizes": sizes.CLAIMS,
     "plain": plain.CLAIMS,
     "residual": residual.CLAIMS,
+    "theorem": theorem.CLAIMS,
     "normalised": normalised.CLAIMS,
     "shattering": shattering.CLAIMS,
     "spectrum": spectrum.CLAIMS,

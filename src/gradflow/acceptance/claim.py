@@ -57,8 +57,8 @@ class Claim:
         name: the claim, in words, with the quantity that is expected to have a value.
         source: the paper, or `derived` where nothing is published.
         how: which networks, from how many seeds, and what of their records is taken.
-        band: the value expected, and the tolerance, stated before measuring.
-        reason: why the tolerance is what it is.
+        band: the value expected, and the tolerance.
+        reason: why the tolerance is what it is, whatever was measured.
         measure: measures it, with its interval over seeds.
     """
 

@@ -1,6 +1,5 @@
 """Dynamical isometry, and the gradient by the length of its paths."""
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -23,11 +22,11 @@ DEPTHS = (12, 52, 202)
 BLOCKS = 54  # of a residual network of 110 layers
 
 
-def from_isometry(config: AcceptanceConfig, *depths: int, **options: Any) -> Interval:
+def from_isometry(config: AcceptanceConfig, **options: Any) -> Interval:
     """The largest |singular value - 1| of whole networks, 64 pixels to 64 outputs, float64."""
     [seed] = seeds_of(config, 1)
     worst = []
-    for size in depths:
+    for size in DEPTHS:
         network = build_network(
             "mlp", image_shape=DIGIT, outputs=64, depth=size, layers=1, skip=False,
             placement="full_preactivation", seed=seed, **options,
@@ -64,8 +63,6 @@ def mean_length(config: AcceptanceConfig) -> Interval:
 
 
 def _isometry(name: str, source: str, width: int, **options: Any) -> Claim:
-    measure: Callable[[AcceptanceConfig], Interval]
-    measure = lambda config: from_isometry(config, *DEPTHS, width=width, **options)  # noqa: E731
     return Claim(
         f"{name}: all singular values are 1 (largest difference)",
         source,
@@ -73,7 +70,7 @@ def _isometry(name: str, source: str, width: int, **options: Any) -> Claim:
         "outputs, float64; diagnostic jacobian's spectrum of the whole network",
         at_most(1e-4),
         "weights are drawn in float32, orthogonal to 1e-6 each; 200 of them",
-        measure,
+        lambda config: from_isometry(config, width=width, **options),
     )
 
 
