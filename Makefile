@@ -1,4 +1,5 @@
 # make reproduce: the degradation study, its figures and its table. make test: all tests.
+# make acceptance: every claim about the networks, tested; a table.
 # Both set up .venv by themselves. Plain POSIX make; PYTHON=python3.12 chooses another one.
 
 PYTHON = python3
@@ -20,6 +21,9 @@ test-slow: .venv/.dev
 benchmark: .venv/.runtime
 	$(BIN)/python benchmarks/probe_cost.py
 
+acceptance: .venv/.runtime
+	$(BIN)/python experiments/acceptance.py
+
 clean:
 	rm -rf .venv
 
@@ -35,4 +39,4 @@ clean:
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch .venv/.dev
 
-.PHONY: reproduce test test-slow benchmark clean
+.PHONY: reproduce test test-slow benchmark acceptance clean

@@ -125,6 +125,9 @@ def test_the_batch_norm_factor_for_large_batches_and_its_domain():
 @pytest.mark.parametrize(("layers", "expected"), [(1, 112), (2, 727)])
 def test_batch_norm_residual_networks(layers, expected):
     assert depth.batch_norm_residual_ratio(40, layers) == pytest.approx(expected, rel=5e-3)
+    later = depth.batch_norm_residual_ratio(39, layers, 1 + depth.BN_VARIANCE)  # from block 1 on
+    first = depth.batch_norm_residual_ratio(1, layers)
+    assert first * later == pytest.approx(depth.batch_norm_residual_ratio(40, layers))
     draw = np.random.default_rng(4)
     ratios, shares = [], []
     for _ in range(3):
@@ -210,6 +213,7 @@ def test_path_gradient_shares_by_enumeration():
         (depth.plain_ratio, (3, -1.0), "factor=-1.0"),
         (depth.batch_norm_branch_share, (-1,), "block=-1"),
         (depth.batch_norm_residual_ratio, (4, 3), "branch_layers=3: must be 1 or 2"),
+        (depth.batch_norm_residual_ratio, (4, 1, 0.0), "start_variance=0.0: must be above 0"),
         (depth.gradient_correlation, (0,), "layers=0"),
         (depth.log_norm_variance, (200, 100), "width=100: must be above layers=200"),
         (depth.path_probability, (5, 3, 9), "low ... high=3 ... 9"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.door import register_schema, to_config
 from gradflow.config.schema import DescribeConfig, RunConfig
 from tests.slurm_machine import shim
@@ -18,7 +19,8 @@ README = (ROOT / "README.md").read_text()
 COMMANDS = sorted(
     set(
         re.findall(
-            r"python experiments/(train|tune|describe)\.py ([^`\n#]+)", README.replace("\\\n", " ")
+            r"python experiments/(train|tune|describe|acceptance)\.py ([^`\n#]+)",
+            README.replace("\\\n", " "),
         )
     )
 )
@@ -35,7 +37,8 @@ def test_commands_compose(script, arguments):
     register_schema()
     words = [w for w in shlex.split(arguments) if "=" in w and "interval(" not in w]
     overrides = [first_value(word) for word in words]
-    name, root = ("describe", DescribeConfig) if script == "describe" else ("run", RunConfig)
+    roots = {"describe": DescribeConfig, "acceptance": AcceptanceConfig}
+    name, root = (script, roots[script]) if script in roots else ("run", RunConfig)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         composed = compose(name, overrides=overrides)
     if "network.depth=57" in arguments or "exclusive_gate" in arguments:

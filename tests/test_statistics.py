@@ -7,7 +7,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradflow.statistics import intervals_by, t_interval
+from gradflow.statistics import geometric_interval, intervals_by, t_interval
 
 values = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12)
 
@@ -19,6 +19,13 @@ def test_t_interval_agrees_with_scipy(sample):
     low, high = np.mean(sample) + scipy.stats.t.ppf([0.025, 0.975], len(sample) - 1) * spread
     assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9, abs=1e-9)
     assert found.n == len(sample)
+
+
+def test_a_geometric_interval_is_that_of_the_logarithms():
+    found = geometric_interval([1e-3, 1.0, 1e6])
+    told = t_interval([-3, 0, 6])
+    assert np.log10(found[:3]) == pytest.approx(told[:3])
+    assert found.n == 3
 
 
 def test_one_value_has_no_interval():

@@ -37,6 +37,12 @@ def t_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interva
     return Interval(mean, mean - reach, mean + reach, n)
 
 
+def geometric_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
+    """`t_interval` of the logarithms, in the values' own unit: for norms that span decades."""
+    mean, low, high, n = t_interval(np.log(np.asarray(values, dtype=float)), confidence)
+    return Interval(float(np.exp(mean)), float(np.exp(low)), float(np.exp(high)), n)
+
+
 def intervals_by(
     frame: pd.DataFrame, keys: Sequence[str], value: str, *, log: bool = False
 ) -> pd.DataFrame:

@@ -16,13 +16,19 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.schema import GROUPS, DescribeConfig, DiagnoseConfig, RunConfig
 from gradflow.errors import GradflowError
 
 Root = TypeVar("Root")
 
 
-ROOTS = {"schema": RunConfig, "schema_describe": DescribeConfig, "schema_diagnose": DiagnoseConfig}
+ROOTS = {
+    "schema": RunConfig,
+    "schema_describe": DescribeConfig,
+    "schema_diagnose": DiagnoseConfig,
+    "schema_acceptance": AcceptanceConfig,
+}
 """The schemas of whole configs, by the name that conf/*.yaml uses."""
 
 

@@ -81,8 +81,10 @@ def batch_norm_branch_share(block: int) -> float:
     return 1 / (block + 1)
 
 
-def batch_norm_residual_ratio(blocks: int, branch_layers: int = 1) -> float:
-    """prod_l 1 + k / (1 + l c), l = 0 ... blocks-1: squared gradient, first block over last.
+def batch_norm_residual_ratio(
+    blocks: int, branch_layers: int = 1, start_variance: float = 1.0
+) -> float:
+    """prod_l 1 + k / (v + l c), l = 0 ... blocks-1: squared gradient, first block over last.
 
     Pre-activation batch-norm residual network with large batches; c = (pi - 1) / pi is the
     growth of the shortcut's variance by a block, k = c^-(layers - 1) the branch's factor.
@@ -90,11 +92,13 @@ def batch_norm_residual_ratio(blocks: int, branch_layers: int = 1) -> float:
 
     Args:
         branch_layers: weighted layers of a branch, each behind a batch norm and a ReLU: 1 or 2.
+        start_variance: v, of the first block's input, where a branch adds c.
     """
     _check_count(blocks, "blocks")
+    require(start_variance > 0, "start_variance", start_variance, "above 0")
     require(branch_layers in (1, 2), "branch_layers", branch_layers, "1 or 2")
     k = 1 / BN_VARIANCE ** (branch_layers - 1)
-    return float(np.prod(1 + k / (1 + np.arange(blocks) * BN_VARIANCE)))
+    return float(np.prod(1 + k / (start_variance + np.arange(blocks) * BN_VARIANCE)))
 
 
 def gradient_correlation(

@@ -1,0 +1,32 @@
+"""Test what is published and derived by what this suite measures; a table of claims.
+
+    python experiments/acceptance.py
+    python experiments/acceptance.py data.folder=data/cifar10
+    python experiments/acceptance.py match=residual seed=1
+
+The exit status is 1 where a claim fails.
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from gradflow.config.acceptance import AcceptanceConfig
+from gradflow.config.door import call, main, register_schema
+
+register_schema()
+
+
+def table(config: AcceptanceConfig) -> None:
+    from gradflow.acceptance.report import accept  # torch is imported where the work is done
+
+    if not accept(config):
+        raise SystemExit(1)
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="acceptance")
+def run(cfg: DictConfig) -> None:
+    call(table, cfg, AcceptanceConfig)
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,1 @@
+"""Acceptance: published numbers and closed forms, each tested by what this suite measures."""

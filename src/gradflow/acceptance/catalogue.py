@@ -1,0 +1,42 @@
+"""Every claim, by topic, in the order of the table."""
+
+from gradflow.acceptance import (
+    cifar,
+    normalised,
+    plain,
+    residual,
+    shattering,
+    sizes,
+    spectrum,
+    theorem,
+    training,
+)
+from gradflow.acceptance.claim import Claim
+from gradflow.errors import GradflowError
+
+TOPICS: dict[str, tuple[Claim, ...]] = {
+    "sizes": sizes.CLAIMS,
+    "plain": plain.CLAIMS,
+    "residual": residual.CLAIMS,
+    "theorem": theorem.CLAIMS,
+    "normalised": normalised.CLAIMS,
+    "shattering": shattering.CLAIMS,
+    "spectrum": spectrum.CLAIMS,
+    "cifar": cifar.CLAIMS,
+    "training": training.CLAIMS,
+}
+
+
+def claims_matching(text: str) -> dict[str, list[Claim]]:
+    """By topic, the claims whose topic or name contains `text`; all of them where it is empty.
+
+    Raises:
+        GradflowError: there is none.
+    """
+    found = {
+        topic: [claim for claim in claims if text in topic or text in claim.name]
+        for topic, claims in TOPICS.items()
+    }
+    if not any(found.values()):
+        raise GradflowError(f"match={text}: in no claim; topics: {', '.join(TOPICS)}")
+    return {topic: claims for topic, claims in found.items() if claims}

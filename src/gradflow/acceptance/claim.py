@@ -1,0 +1,70 @@
+"""A claim: what is published or derived, how it is tested, and how near is near enough."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gradflow.config.acceptance import AcceptanceConfig
+from gradflow.statistics import Interval
+
+
+class NotRun(Exception):  # noqa: N818
+    """A claim cannot be tested here, and why: it then counts neither way."""
+
+
+class Band(NamedTuple):
+    """What is expected, and the values from `low` to `high` that agree with it."""
+
+    expected: float
+    low: float
+    high: float
+    tolerance: str
+
+    def holds(self, measured: Interval) -> bool:
+        """Whether all of the interval is in the band; of a single value, whether that is."""
+        single = math.isnan(measured.low) and measured.n <= 1
+        ends = (measured.mean,) if single else (measured.low, measured.mean, measured.high)
+        return all(self.low <= end <= self.high for end in ends)  # NaN is in no band
+
+
+def within_share(expected: float, share: float) -> Band:
+    reach = abs(expected) * share
+    return Band(expected, expected - reach, expected + reach, f"± {100 * share:g} %")
+
+
+def within(expected: float, distance: float) -> Band:
+    return Band(expected, expected - distance, expected + distance, f"± {distance:g}")
+
+
+def within_factor(expected: float, factor: float) -> Band:
+    return Band(expected, expected / factor, expected * factor, f"factor {factor:g}")
+
+
+def at_most(bound: float) -> Band:
+    return Band(bound, -math.inf, bound, "or less")
+
+
+def at_least(bound: float) -> Band:
+    return Band(bound, bound, math.inf, "or more")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of the table.
+
+    Attributes:
+        name: the claim, in words, with the quantity that is expected to have a value.
+        source: the paper, or `derived` where nothing is published.
+        how: which networks, from how many seeds, and what of their records is taken.
+        band: the value expected, and the tolerance.
+        reason: why the tolerance is what it is, whatever was measured.
+        measure: measures it, with its interval over seeds.
+    """
+
+    name: str
+    source: str
+    how: str
+    band: Band
+    reason: str
+    measure: Callable[[AcceptanceConfig], Interval]

@@ -1,0 +1,119 @@
+"""Trained networks: the degradation problem on the digits."""
+
+from functools import cache
+
+import pandas as pd
+
+from gradflow.acceptance.claim import Claim, NotRun, at_least, at_most
+from gradflow.config import RunConfig
+from gradflow.config.acceptance import AcceptanceConfig
+from gradflow.config.networks import CifarResNetConfig
+from gradflow.config.schema import (
+    DigitsConfig,
+    EveryConfig,
+    InitializationConfig,
+    OneCycleConfig,
+    SGDConfig,
+    StudyConfig,
+)
+from gradflow.records import read_records
+from gradflow.run import execute
+from gradflow.statistics import Interval, t_interval
+
+SHALLOW, DEEP, SEEDS = 8, 56, (0, 1, 2)
+STUDY = "degradation"
+
+
+def run_config(depth: int, skip: bool, seed: int, output_root: str) -> RunConfig:
+    """A run of `study=degradation`."""
+    return RunConfig(
+        network=CifarResNetConfig(depth=depth, width=8, skip=skip),
+        data=DigitsConfig(),
+        optimizer=SGDConfig(),
+        schedule=OneCycleConfig(),
+        probe=EveryConfig(),
+        details=InitializationConfig(),
+        seed=seed,
+        study=StudyConfig(name=STUDY),
+        output_root=output_root,
+    )
+
+
+@cache
+def runs(config: AcceptanceConfig) -> pd.DataFrame:
+    """depth, skip, seed, error (training, percent), response (mean branch_rms after training).
+
+    Runs that `make reproduce` left are taken as they are; what is missing is trained.
+    """
+    rows = []
+    for depth in (SHALLOW, DEEP):
+        for skip in (False, True):
+            for seed in SEEDS:
+                run = execute(run_config(depth, skip, seed + 3 * config.seed, config.output_root))
+                if run.final_train_error is None:
+                    raise NotRun(f"{run.folder}: {run.status}, without a training error")
+                blocks = read_records(run.folder, "blocks", columns=["step", "branch_rms"])
+                response = blocks[blocks.step == blocks.step.max()].branch_rms.mean()
+                error = 100 * run.final_train_error
+                rows.append((depth, skip, seed, error, float(response)))
+    return pd.DataFrame(rows, columns=["depth", "skip", "seed", "error", "response"])
+
+
+def difference(
+    config: AcceptanceConfig, column: str, one: tuple[int, bool], other: tuple[int, bool]
+) -> Interval:
+    """`column` of one (depth, skip) minus that of another, seed by seed."""
+    values = runs(config).set_index(["depth", "skip", "seed"])[column]
+    return t_interval((values.loc[one] - values.loc[other]).to_numpy())
+
+
+HOW = (
+    f"study=degradation at depths {SHALLOW} and {DEEP}: digits, 120 steps, 3 seeds (runs that are "
+    "in outputs/degradation are taken, others trained)"
+)
+RESPONSE = f"{HOW}; branch_rms at the last step, mean over blocks"
+
+CLAIMS = (
+    Claim(
+        f"degradation: training error of plain {DEEP} minus plain {SHALLOW}, points",
+        "He et al. 2015, figure 1 and section 1",
+        HOW + "; final_train_error, paired",
+        at_least(10.0),
+        "all of the interval far above what seeds of one depth differ by (1 point at depth 8)",
+        lambda config: difference(config, "error", (DEEP, False), (SHALLOW, False)),
+    ),
+    Claim(
+        f"residual {DEEP} does not share it: training error of plain {DEEP} minus residual {DEEP}, "
+        "points",
+        "He et al. 2015, section 4.2",
+        HOW + "; final_train_error, paired",
+        at_least(10.0),
+        "as above",
+        lambda config: difference(config, "error", (DEEP, False), (DEEP, True)),
+    ),
+    Claim(
+        f"no harm from surplus depth: training error of residual {DEEP} minus residual {SHALLOW}, "
+        "points",
+        "He et al. 2015, section 4.2",
+        HOW + "; final_train_error, paired",
+        at_most(2.0),
+        "29 of 1,437 images: training is 120 steps short, and three seeds make a wide interval",
+        lambda config: difference(config, "error", (DEEP, True), (SHALLOW, True)),
+    ),
+    Claim(
+        f"responses of residual branches are smaller the deeper: residual {DEEP} minus {SHALLOW}",
+        "He et al. 2015, figure 7",
+        RESPONSE,
+        at_most(0.0),
+        "a direction is claimed, no size",
+        lambda config: difference(config, "response", (DEEP, True), (SHALLOW, True)),
+    ),
+    Claim(
+        f"and smaller than plain ones: residual {DEEP} minus plain {DEEP}",
+        "He et al. 2015, figure 7",
+        RESPONSE,
+        at_most(0.0),
+        "a direction is claimed, no size",
+        lambda config: difference(config, "response", (DEEP, True), (DEEP, False)),
+    ),
+)

@@ -1,0 +1,29 @@
+"""What experiments/acceptance.py takes."""
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from gradflow.config.fields import Checked, number
+from gradflow.config.schema import Cifar10Config, DataConfig
+
+
+@dataclass(frozen=True)
+class AcceptanceConfig(Checked):
+    """Where real images are, which random networks are drawn, which claims are tested.
+
+    seed: 0, 1, ... each draws every random network and image anew.
+    match: only the claims whose topic or name contains this.
+    workers: processes that share the topics; None: one a core.
+    """
+
+    data: DataConfig = MISSING
+    seed: int = number(0, at_least=0)
+    match: str = ""
+    workers: int | None = number(None, at_least=1)
+    output_root: str = "outputs"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.data, Cifar10Config):
+            self.data.refuse("name", "the claims about real images are about data=cifar10")
