@@ -50,6 +50,27 @@ class Study:
         )
         return rows.merge(self.runs[["run_id", "depth", "twin", "seed"]], on="run_id")
 
+    def diagnosis(self, name: str, table: str, columns: Sequence[str]) -> pd.DataFrame:
+        """As `records`, of what `diagnostic=<name>` measured, and `at`: initialization or trained.
+
+        Where it was measured with several options, those of most runs.
+
+        Raises:
+            GradflowError: it was not measured.
+        """
+        missing = GradflowError(
+            f"{self.folder}: no {name} was measured; "
+            f"python experiments/diagnose.py run={self.folder} diagnostic={name}"
+        )
+        if not any(self.folder.glob("*/diagnoses")):
+            raise missing
+        done = self.records("diagnoses", ["diagnostic_id"], name=name)
+        if done.empty:
+            raise missing
+        chosen = done.groupby("diagnostic_id").run_id.nunique().idxmax()
+        rows = self.records(table, ["step", *columns], diagnostic_id=chosen)
+        return rows.assign(at=rows.step.map(lambda step: "trained" if step else "initialization"))
+
     def save_table(self, name: str, table: str) -> Path:
         """Write a Markdown table, and below it where it came from."""
         path = self.folder / "tables" / f"{name}.md"

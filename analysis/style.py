@@ -1,7 +1,7 @@
 """One look for every figure, and one way to save it."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,11 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from analysis.study import Study
 
@@ -70,6 +73,25 @@ def depth_axis(ax: Axes, depths: Sequence[int]) -> None:
     ax.set_xlabel("depth (weighted layers)")
 
 
+def cells(
+    values: pd.DataFrame, texts: pd.DataFrame, *, ax: Axes, cmap: str, low: float, high: float
+) -> QuadMesh:
+    """A coloured cell for each value, first row on top, and its text in it; NaN stays white."""
+    grid = values.to_numpy(dtype=float)
+    mesh = ax.pcolormesh(grid, cmap=cmap, vmin=low, vmax=high, edgecolors="w", lw=0.5)
+    for row, column in np.ndindex(*grid.shape):
+        red, green, blue, _ = mesh.to_rgba(grid[row, column])
+        dark = not np.isnan(grid[row, column]) and 0.3 * red + 0.6 * green + 0.1 * blue < 0.45
+        place = {"ha": "center", "va": "center", "fontsize": 7}
+        text = texts.iloc[row, column]
+        ax.text(column + 0.5, row + 0.5, text, color="w" if dark else "k", **place)
+    ax.set_xticks(np.arange(grid.shape[1]) + 0.5, [str(name) for name in values.columns])
+    ax.set_yticks(np.arange(grid.shape[0]) + 0.5, [str(name) for name in values.index])
+    ax.tick_params(length=0)
+    ax.invert_yaxis()
+    return mesh
+
+
 def save(made: Figure, study: Study, name: str, caption: str, formats: Sequence[str]) -> list[Path]:
     """Write a figure and, beside it, its caption, runs and code version as JSON.
 
@@ -98,3 +120,16 @@ def depth_colors(depths: Sequence[int]) -> dict[int, Any]:
     """A shade of one perceptually even map for each depth, darker for deeper."""
     shades = plt.get_cmap("viridis_r")(np.linspace(0.1, 0.95, max(len(depths), 2)))
     return dict(zip(depths, shades, strict=False))
+
+
+def depth_legend(ax: Axes, depths: Sequence[int], **options: Any) -> None:
+    """What the shades of `depth_colors` mean."""
+    shades = depth_colors(depths)
+    handles = [Line2D([], [], color=shades[depth], label=str(depth)) for depth in depths]
+    ax.legend(handles=handles, title="depth", **{"handlelength": 1.2} | options)
+
+
+def state_legend(ax: Axes, states: Mapping[str, Any], **options: Any) -> None:
+    """What line styles mean, in grey."""
+    handles = [Line2D([], [], color="0.3", ls=ls, label=name) for name, ls in states.items()]
+    ax.legend(handles=handles, **{"handlelength": 2.2} | options)

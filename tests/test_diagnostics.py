@@ -338,23 +338,30 @@ def test_signals_and_gradients_of_a_linear_network_by_hand():
     signal = found.images.flatten(1) @ weights[0].T
     torch.testing.assert_close(places[1][0], signal, rtol=0, atol=1e-12)
     for _, gradient in places:  # a linear map has one gradient for all inputs
-        assert shattering.mean_cosine(gradient) == pytest.approx(1, abs=1e-12)
+        np.testing.assert_allclose(shattering.cosines(gradient), 1, atol=1e-12)
     back = places[-1][1]
     for weight in reversed(weights[:-1]):
         back = back @ weight
     torch.testing.assert_close(places[0][1], back, rtol=0, atol=1e-12)
-    rows = shattering.diagnose_shattering(found, ShatteringConfig(points=16))["shattering"]
-    assert rows["block_index"] == [None, 0, 1, 2]
-    assert rows["whiteness"] == [0.0] * 4
+    tables = shattering.diagnose_shattering(found, ShatteringConfig(points=16))
+    assert tables["shattering"]["block_index"] == [None, 0, 1, 2]
+    assert tables["shattering"]["whiteness"] == [0.0] * 4
+    pairs = tables["pairs"]
+    assert len(pairs["one"]) == 4 * 15
+    at = next(i for i, pair in enumerate(zip(pairs["one"], pairs["other"], strict=True))
+              if pair == (2, 5))  # fmt: skip
+    x, y = found.images[2].flatten(), found.images[5].flatten()
+    expected = float(x @ y / x.norm() / y.norm())
+    assert pairs["signal_cosine"][at] == pytest.approx(expected, rel=1e-12)
 
 
-def test_mean_cosine_and_autocorrelation_by_hand():
+def test_cosines_and_autocorrelation_by_hand():
     rows = np.random.default_rng(0).normal(size=(7, 4)) + 0.5
-    pairs = [
-        rows[i] @ rows[j] / np.linalg.norm(rows[i]) / np.linalg.norm(rows[j])
-        for i, j in itertools.combinations(range(7), 2)
+    expected = [
+        [one @ other / np.linalg.norm(one) / np.linalg.norm(other) for other in rows]
+        for one in rows
     ]
-    assert shattering.mean_cosine(torch.tensor(rows)) == pytest.approx(np.mean(pairs), rel=1e-12)
+    np.testing.assert_allclose(shattering.cosines(torch.tensor(rows)), expected, rtol=1e-12)
     lagged = sum(rows[t] @ rows[t + 2] for t in range(5))
     scale = np.sqrt((rows[:5] ** 2).sum() * (rows[2:] ** 2).sum())
     found = shattering.autocorrelation(torch.tensor(rows), 2)

@@ -10,14 +10,16 @@ predicts nothing.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gradflow.config import RunConfig
 from gradflow.config.networks import DiffusionUNetConfig, NetworkConfig, UNetConfig
+from gradflow.networks import Network, make_network
+from gradflow.runtime import seeded
 
 
 class Task(Protocol):
@@ -46,9 +48,35 @@ def task_of(config: NetworkConfig, asked: str = "family") -> Task:
     return denoise if isinstance(config, UNetConfig) else classify
 
 
-def outputs_of(asked: str, image_shape: Sequence[int], classes: int) -> int:
-    """How many numbers a network is to put out: classes, or the numbers of an image."""
-    return math.prod(image_shape) if asked == "identity" else classes
+def network_of(config: RunConfig, image_shape: tuple[int, int, int], classes: int) -> Network:
+    """The network of a run, as it is drawn from the run's seed.
+
+    With task=identity its stem and head are fixed: x -> ReLU([Wx, -Wx]) and back, W orthogonal,
+    which together are the identity. So the best that the blocks can do is to hand on what
+    they are given: F(x) = 0 in a residual block.
+
+    Raises:
+        GradflowError: task=identity, and the width has no room for the image twice.
+    """
+    if config.task != "identity":
+        return make_network(config.network, image_shape, classes, config.seed)
+    features = math.prod(image_shape)
+    if config.network.width < 2 * features:
+        config.network.refuse("width", f"task=identity needs at least {2 * features}")
+    network = make_network(config.network, image_shape, features, config.seed)
+    generator = seeded(config.seed, "identity")
+    frame = nn.init.orthogonal_(torch.empty(features, features), generator=generator)
+    first, last = network.stem.get_submodule("linear1"), network.head[-1]  # type: ignore[index]
+    with torch.no_grad():
+        for weight, mirrored in (
+            (first.get_parameter("weight"), torch.cat([frame, -frame])),
+            (last.get_parameter("weight").T, torch.cat([frame, -frame])),
+        ):
+            weight.zero_()
+            weight[: 2 * features] = mirrored
+    network.stem.requires_grad_(False)
+    network.head.requires_grad_(False)
+    return network
 
 
 def classify(
@@ -73,7 +101,7 @@ def reconstruct(
     *,
     each: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Images -> the same images, flat: the best map is the identity."""
+    """Images -> the same images, flat: the best map is the identity, see `network_of`."""
     return _regress(network(images), images.flatten(start_dim=1), each)
 
 

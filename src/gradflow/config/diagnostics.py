@@ -35,6 +35,7 @@ class ShatteringConfig(DiagnosticConfig):
 
     name: str = choice("shattering")
     at: str = choice("both", "initialization", "final")
+    images: int = number(16, at_least=2)
     points: int = number(256, at_least=8)  # on the line
 
 

@@ -243,8 +243,11 @@ class RunConfig(Checked):
         super().__post_init__()
         if self.data.subset is not None and self.data.subset < self.data.batch_size:
             self.data.refuse("subset", f"must be >= data.batch_size={self.data.batch_size}")
-        if self.task == "identity" and not isinstance(self.network, MlpConfig):
-            self.refuse("task", f"needs network=mlp, not {self.network.name}")
+        if self.task == "identity":
+            if not isinstance(self.network, MlpConfig):
+                self.refuse("task", f"needs network=mlp, not {self.network.name}")
+            if self.network.norm != "none" or self.network.activation != "relu":
+                self.refuse("task", "needs network.norm=none and network.activation=relu")
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from gradflow.config import RunConfig
 from gradflow.config.diagnostics import DiagnosticConfig
 from gradflow.data import Dataset, Normalizer
 from gradflow.errors import GradflowError
-from gradflow.networks import Network, make_network
+from gradflow.networks import Network
 from gradflow.runtime import seeded
-from gradflow.tasks import Task, outputs_of, task_of
+from gradflow.tasks import Task, network_of, task_of
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -62,8 +62,7 @@ def freeze(
         GradflowError: it is to be the trained one, and its weights are not in `folder`; the
             split has fewer images than asked for.
     """
-    outputs = outputs_of(config.task, dataset.image_shape, dataset.classes)
-    network = make_network(config.network, dataset.image_shape, outputs, config.seed)
+    network = network_of(config, dataset.image_shape, dataset.classes)
     if trained:
         network.load_state_dict(load_final(folder))
     network = network.to(config.device, dtype).eval()

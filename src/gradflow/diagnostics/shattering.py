@@ -19,7 +19,8 @@ Rows = dict[str, list[Any]]
 
 
 def diagnose_shattering(frozen: Frozen, config: ShatteringConfig) -> dict[str, Rows]:
-    """Tables `shattering` (a row a place) and `autocorrelations` (a row a place and lag)."""
+    """Tables `shattering` (a row a place), `pairs` (a row a place and pair of images) and
+    `autocorrelations` (a row a place and lag)."""
     readout_seed = frozen.seed
     examples = signals_and_gradients(frozen.network, frozen.images, readout_seed)
     first, last = frozen.images[0], frozen.images[1]
@@ -28,12 +29,21 @@ def diagnose_shattering(frozen: Frozen, config: ShatteringConfig) -> dict[str, R
     along = signals_and_gradients(frozen.network, line, readout_seed)
     places: list[int | None] = [None, *range(len(examples) - 1)]
     lags = [2**k for k in range(config.points.bit_length()) if 2**k <= config.points // 2]
+    one, other = torch.triu_indices(len(frozen.images), len(frozen.images), offset=1)
+    pairs = [[cosines(rows)[one, other] for rows in place] for place in examples]
     return {
         "shattering": {
             "block_index": places,
             "signal_cosine": [mean_cosine(signal) for signal, _ in examples],
             "grad_cosine": [mean_cosine(gradient) for _, gradient in examples],
             "whiteness": [whiteness(gradient) for _, gradient in along],
+        },
+        "pairs": {
+            "block_index": [place for place in places for _ in one],
+            "one": one.tolist() * len(places),
+            "other": other.tolist() * len(places),
+            "signal_cosine": torch.cat([signal for signal, _ in pairs]).tolist(),
+            "grad_cosine": torch.cat([gradient for _, gradient in pairs]).tolist(),
         },
         "autocorrelations": {
             "block_index": [place for place in places for _ in lags],
@@ -65,11 +75,16 @@ def signals_and_gradients(
     return [(s.detach().flatten(1), g.flatten(1)) for s, g in zip(signals, gradients, strict=True)]
 
 
+def cosines(rows: Tensor) -> Tensor:
+    """[N, N]: the cosine of every two of N rows [N, D]; NaN where one is 0."""
+    unit: Tensor = rows / rows.norm(dim=1, keepdim=True)
+    return torch.matmul(unit, unit.T)
+
+
 def mean_cosine(rows: Tensor) -> float:
-    """The mean of cos(r_i, r_j) over i != j; rows [N, D], NaN where one is 0."""
-    unit = rows / rows.norm(dim=1, keepdim=True)
+    """The mean over every two different rows."""
     count = len(rows)
-    return float((unit.sum(dim=0).square().sum() - count) / (count * (count - 1)))
+    return float(cosines(rows).sum() - count) / (count * (count - 1))
 
 
 def autocorrelation(rows: Tensor, lag: int) -> float:

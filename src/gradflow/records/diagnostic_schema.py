@@ -28,6 +28,17 @@ DIAGNOSTIC_SCHEMAS: dict[str, pa.Schema] = {
             ("whiteness", pa.float64()),  # of the gradient along a line, 0 ... 1
         ]
     ),
+    # One row a place and pair of images.
+    "pairs": pa.schema(
+        [
+            *DIAGNOSED,
+            ("block_index", pa.int32()),
+            ("one", pa.int32()),
+            ("other", pa.int32()),
+            ("signal_cosine", pa.float64()),
+            ("grad_cosine", pa.float64()),
+        ]
+    ),
     # One row a place and lag, a share of the line between two images.
     "autocorrelations": pa.schema(
         [

@@ -16,7 +16,7 @@ SCALARS = {entry.name for entry in fields(RunConfig)} - {*GROUPS, "evaluation", 
 
 
 class JobComposer:
-    """Composing takes 0.2 s, so it is done once for each set of groups and keys."""
+    """Composing takes 0.2 s, so it is done once for each choice of groups."""
 
     def __init__(self, context: HydraContext, config: DictConfig):
         self._context = context
@@ -30,14 +30,11 @@ class JobComposer:
         )
         values = [o for o in parsed if o.type == OverrideType.CHANGE and "." in o.key_or_group]
         values += [o for o in parsed if o.key_or_group in SCALARS and o.type == OverrideType.CHANGE]
-        # The same groups, and the same keys set: then every value is set again below.
-        alike = (
-            *(o.input_line or "" for o in parsed if o not in values),
-            *(o.key_or_group for o in values),
-        )
+        # What is chosen, added or removed decides which keys there are; values are set below.
+        alike = tuple(o.input_line or "" for o in parsed if o not in values)
         if alike not in self._composed:
             load = self._context.config_loader.load_sweep_config
-            self._composed[alike] = load(self._config, list(overrides))
+            self._composed[alike] = load(self._config, list(alike))
         config = copy.deepcopy(self._composed[alike])
         for override in values:
             OmegaConf.update(config, override.key_or_group, override.value())

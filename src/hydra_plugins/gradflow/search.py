@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from gradflow.records import read_records
 from gradflow.search import JOURNAL, open_search
 from gradflow.states import ENDED
 from hydra_plugins.gradflow.composing import JobComposer
+from hydra_plugins.gradflow.sweeper import Values, written
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -48,10 +49,12 @@ class SearchSweeper(Sweeper):
 
     Args:
         params: key -> values, as a study's file gives them; the command line replaces them.
+        variants: the keys that differ together, a mapping for each; each has its own cells.
     """
 
-    def __init__(self, params: Mapping[str, Any] | None):
+    def __init__(self, params: Values | None, variants: Sequence[Values] | None = None):
         self.params = params or {}
+        self.variants = variants or [{}]
 
     launcher: Launcher
 
@@ -99,15 +102,28 @@ class SearchSweeper(Sweeper):
             )
 
     def _parse(self, arguments: list[str]) -> tuple["Space", list[Cell]]:
-        given = [f"{key}={value}" for key, value in self.params.items()]
-        parsed = OverridesParser.create(self.loader).parse_overrides([*given, *arguments])
+        space: Space = {}
+        cells: dict[str, Cell] = {}
+        for variant in self.variants:
+            own, found = self._cells(variant, arguments)
+            if cells and own != space:
+                raise GradflowError("every variant must search the same keys, in the same ranges")
+            space = own
+            cells |= {cell.name: cell for cell in found}
+        return space, list(cells.values())
+
+    def _cells(self, variant: Values, arguments: list[str]) -> tuple["Space", list[Cell]]:
+        given = [*written(self.params), *written(variant), *arguments]
+        parsed = OverridesParser.create(self.loader).parse_overrides(given)
         parsed = list({override.key_or_group: override for override in parsed}.values())
         space: Space = {}
         fixed: list[str] = []
+        named: list[str] = []
         listed: list[list[str]] = []
         for override in parsed:
             if not override.is_sweep_override():
-                fixed.append(str(override.input_line))
+                own = override.key_or_group in variant
+                (named if own else fixed).append(str(override.input_line))
             elif _is_list(override):
                 key = override.get_key_element()
                 texts = [str(value) for value in override.sweep_string_iterator()]
@@ -122,13 +138,13 @@ class SearchSweeper(Sweeper):
             )
         cells = []
         for values in itertools.product(*listed):
-            overrides = (*fixed, *values)
+            overrides = (*fixed, *named, *values)
             config = to_config(self.composer.compose(overrides, 0), RunConfig)
             flat = {k.replace(".", "_") for k in space}
             facts = {k: v for k, v in flatten(config).items() if k not in flat}
             facts |= {k: str(v) for k, v in space.items()}
             facts["objective"] = config.search.objective
-            title = " ".join(values) or "all"
+            title = " ".join([*named, *values]) or "all"
             cells.append(Cell(overrides, title, f"{title} {digest(facts)}", config))
         return space, cells
 

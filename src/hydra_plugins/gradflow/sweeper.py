@@ -1,13 +1,71 @@
-"""Hydra's own sweeper, without its second composition of every job's config."""
+"""The jobs of a sweep: a grid of values, or a union of variants that set several keys at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+Values = Mapping[str, Any]  # key -> a value, or several as in a=1,2
 
 
 class GridSweeper(BasicSweeper):
-    """The grid of all overrides. The launcher checks each config before the first run, so
-    Hydra need not compose them all once more to see whether they are legal."""
+    """Hydra's own, with variants.
+
+    The launcher checks each config before the first run, so Hydra need not compose them all
+    once more to see whether they are legal.
+
+    Args:
+        params: key -> values, as a study's file gives them.
+        variants: the keys that differ together, a mapping for each; null: none do.
+    """
+
+    def __init__(
+        self,
+        max_batch_size: int | None,
+        params: Values | None = None,
+        variants: Sequence[Values] | None = None,
+    ):
+        super().__init__(max_batch_size, dict(params or {}))
+        self.variants = variants
+
+    def split_arguments(  # type: ignore[override]  # there it is static and knows no variants
+        self, overrides: list[Override], max_batch_size: int | None
+    ) -> list[list[list[str]]]:
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(self.hydra_context.config_loader)
+        count = len(self.params)
+        jobs = jobs_of(parser, overrides[:count], self.variants, overrides[count:])
+        return list(BasicSweeper.split_overrides_to_chunks(jobs, max_batch_size))
+
+    def _parse_config(self) -> list[str]:
+        return written(self.params)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         return
+
+
+def jobs_of(
+    parser: OverridesParser,
+    params: Sequence[Override],
+    variants: Sequence[Values] | None,
+    given: Sequence[Override],
+) -> list[list[str]]:
+    """Every combination of `params` and what is `given`, within each of the variants.
+
+    Of a key that is set twice the variant beats `params`, and what is given beats both.
+    """
+    jobs: dict[frozenset[str], list[str]] = {}
+    for variant in variants or [{}]:
+        own = parser.parse_overrides(written(variant))
+        [product] = BasicSweeper.split_arguments([*params, *own, *given], None)
+        # Where the command line sets all that told two variants apart, they are one.
+        for job in product:
+            jobs.setdefault(frozenset(job), job)
+    return list(jobs.values())
+
+
+def written(values: Values) -> list[str]:
+    """Keys and values as they would be typed on the command line."""
+    return [f"{key}={'null' if value is None else value}" for key, value in values.items()]

@@ -1,0 +1,99 @@
+"""Do a thousand layers train? Loss by step and gradient by block, plain and residual.
+
+python analysis/depth_1000.py outputs/depth_1000
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis import style
+from analysis.gradient_highway import end_ratios, profile
+from analysis.study import Study, run_script
+from gradflow.statistics import Interval, t_interval
+
+SWEPT = ("network_block", "network_placement", "network_shortcut")
+
+
+def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
+    """The figure, a column a depth, and the table; prints the table."""
+    steps = study.records("steps", ["step", "loss"]).astype({"loss": float})
+    blocks = study.records("blocks", ["step", "block_index", "input_grad_norm"], step=0)
+    blocks = blocks.astype({"input_grad_norm": float})
+    table = outcome_table(study.runs, steps, blocks)
+    print(table)
+    return [study.save_table("depth_1000", table), *draw(study, steps, blocks, formats)]
+
+
+def outcome_table(runs: pd.DataFrame, steps: pd.DataFrame, blocks: pd.DataFrame) -> str:
+    """A Markdown table by depth and twin: the gradient's ratio between the ends at
+    initialisation, the loss at the first and last step, and how many runs diverged."""
+    ends = steps.sort_values("step").groupby("run_id").loss
+    losses = pd.DataFrame({"first": ends.first(), "last": ends.last()})
+    ratios = end_ratios(blocks).set_index("run_id").ratio
+    lines = [
+        "| network | gradient, first / last block (95 % t interval) | loss at the first step "
+        "| at the last (95 % t interval) | diverged |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for (depth, twin), group in runs.groupby(["depth", "twin"]):
+        ratio = ratios.reindex(group.run_id)
+        found = losses.reindex(group.run_id)
+        diverged = group.diverged_at.dropna()
+        when = f" (step {', '.join(f'{step:g}' for step in sorted(set(diverged)))})"
+        lines.append(
+            f"| {twin}-{depth} | {_ratio(ratio)} | {found['first'].mean():.3g} "
+            f"| {_short(t_interval(found['last']))} "
+            f"| {len(diverged)} of {len(group)}{when if len(diverged) else ''} |"
+        )
+    return "\n".join(lines)
+
+
+def _ratio(ratios: pd.Series) -> str:
+    """A geometric mean; a float32 may not hold the gradient of a thousand layers."""
+    if not np.isfinite(ratios).all():
+        return "beyond float32"
+    return _short(Interval(*(10.0**v for v in t_interval(np.log10(ratios))[:3]), len(ratios)))
+
+
+def _short(found: Interval) -> str:
+    return f"{found.mean:.3g} ({found.low:.3g} ... {found.high:.3g})"
+
+
+def draw(
+    study: Study, steps: pd.DataFrame, blocks: pd.DataFrame, formats: Sequence[str]
+) -> list[Path]:
+    depths = sorted(study.runs.depth.unique())
+    options = {"sharey": "row", "sharex": False}
+    with style.figure(2, len(depths), height=4.2, **options) as (made, axes):
+        for column, depth in enumerate(depths):
+            top, bottom = axes[:, column]
+            profile(steps[steps.depth == depth], "step", "loss", ax=top)
+            finite = blocks[(blocks.depth == depth) & np.isfinite(blocks.input_grad_norm)]
+            profile(finite, "block_index", "input_grad_norm", ax=bottom)
+            top.set_title(_title(study.runs[study.runs.depth == depth]))
+            top.set_xlabel("step")
+            bottom.set_xlabel("block (0: first; the last is the head's input)")
+        axes[0, 0].set_ylabel("training loss (nats)")
+        axes[1, 0].set_ylabel(r"$\|\partial L/\partial x\|$ at initialisation")
+        axes[0, 0].legend()
+        style.letter_panels(axes.flat)
+        caption = (
+            "Mini-batch training loss by step (top) and the norm of the loss gradient at each "
+            "block's input at initialisation (bottom). Thin lines: single seeds; thick: their "
+            "geometric mean. A line that ends early is of a run that diverged; norms that a "
+            "float32 cannot hold are not drawn."
+        )
+        return style.save(made, study, "depth_1000", caption, formats)
+
+
+def _title(runs: pd.DataFrame) -> str:
+    first = runs.iloc[0]
+    placement = first.network_placement.replace("_", " ").replace("preactivation", "pre-activation")
+    return f"{first.depth} layers, {first.network_block} blocks, {placement}"
+
+
+if __name__ == "__main__":
+    run_script(analyse, __doc__, swept=SWEPT)
