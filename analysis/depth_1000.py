@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from analysis import style
 from analysis.gradient_highway import end_ratios, profile
@@ -84,7 +85,10 @@ def draw(
             profile(finite, "block_index", "input_grad_norm", ax=bottom)
             top.set_title(network)
             top.set_xlabel("step")
+            top.xaxis.set_major_locator(MaxNLocator(integer=True))
             bottom.set_xlabel("block (0: first; the last is the head's input)")
+        if steps.loss.max() < 10 * steps.loss.min():
+            axes[0, 0].set_yscale("linear")
         axes[0, 0].set_ylabel("training loss (nats)")
         axes[1, 0].set_ylabel(r"$\|\partial L/\partial x\|$ at initialisation")
         axes[0, 0].legend()
