@@ -18,7 +18,7 @@ from gradflow.theory.mean_field import relu_correlation, relu_gate_correlation
 SWEPT = ("network_norm", "network_scaling")
 KEYS = ["norm", "network"]
 LINES = {"plain": "-", "residual": "-", "residual, branches / √L": (0, (4, 1.5))}
-NORMS = {"none": "no norm", "batch": "batch norm"}
+NORMS = {"none": "no norm", "batch": "batch norm", "layer": "layer norm"}
 
 
 def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
@@ -92,61 +92,56 @@ def pair_theory(network: str, cosine: float, blocks: int) -> list[float]:
 def draw(
     study: Study, places: pd.DataFrame, told: pd.DataFrame, formats: Sequence[str]
 ) -> list[Path]:
-    with style.figure(1, 3, height=2.5) as (made, axes):
-        for ax, (norm, title) in zip(axes[0], NORMS.items(), strict=False):
+    norms = [norm for norm in NORMS if norm in set(places.norm)]
+    with style.figure(2, len(norms), height=4.2, sharex=True, sharey=True) as (made, axes):
+        for column, norm in zip(axes.T, norms, strict=True):
             measured, lines = (frame[frame.norm == norm] for frame in (places, told))
-            cosine_against_depth(measured, lines, ax=ax).set_title(title)
-        whiteness_against_depth(places, ax=axes[0, 2]).set_title("along a line of inputs")
+            cosine_against_depth(measured, "grad_cosine", ax=column[0]).set_title(NORMS[norm])
+            cosine_against_depth(measured, "signal_cosine", ax=column[1])
+            theory_lines(lines, ax=column[0])
+            column[1].set_xlabel("blocks above")
+        axes[0, 0].set_ylabel("cosine of gradients")
+        axes[1, 0].set_ylabel("cosine of signals")
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        axes[0, 1].legend(handles, labels, loc="upper right", handlelength=2.6)
-        style.letter_panels(axes[0])
+        axes[0, -1 if len(norms) < 3 else 1].legend(handles, labels, loc="upper right")
+        style.letter_panels(axes.flat)
         seeds = study.runs.seed.nunique()
         caption = (
-            "Random ReLU networks before training. a, b: mean cosine between two images' "
-            "gradients at a block's input, against the number of blocks above it. c: spectral "
-            "flatness of the gradient along the line between two images (1: white noise); thick: "
-            f"no norm, thin: batch norm. Bands: 95 % t intervals over {seeds} seeds. Black: "
+            "Random ReLU networks before training: mean cosine between two images' gradients (top) "
+            "and signals (bottom) at a block's input, against the number of blocks above it; the "
+            f"network's input is on the right. Bands: 95 % t intervals over {seeds} seeds. Black: "
             "theory; a: arc-cosine kernels, from the cosines of the signals at the lowest block; "
             "b: one half a layer, for plain networks."
         )
         return style.save(made, study, "shattered_gradients", caption, formats)
 
 
-def cosine_against_depth(places: pd.DataFrame, told: pd.DataFrame, *, ax: Axes) -> Axes:
-    """Mean cosine of gradients against blocks above, by network, and theory; of one norm."""
-    summary = intervals_by(places, ["network", "above"], "grad_cosine")
+def cosine_against_depth(places: pd.DataFrame, value: str, *, ax: Axes) -> Axes:
+    """Mean cosine of gradients, or of signals, against blocks above, by network; of one norm."""
+    summary = intervals_by(places, ["network", "above"], value)
     for network, group in summary.groupby("network"):
         color = style.COLORS[network.split(",")[0]]
         ax.plot(group.above, group["mean"], color=color, ls=LINES[network], label=network)
         ax.fill_between(group.above, group.low, group.high, color=color, alpha=0.2, lw=0)
-    for network, line in told.groupby("network"):
-        ax.plot(line.above, line.grad_cosine, color="k", lw=0.7, ls=LINES[network], zorder=3)
-    ax.set_ylim(-0.05, 1)
-    ax.set_xlabel("blocks above")
-    ax.set_ylabel("cosine of gradients")
+    ax.set_ylim(-0.05, 1.03)
     return ax
 
 
-def whiteness_against_depth(places: pd.DataFrame, *, ax: Axes) -> Axes:
-    """Spectral flatness against blocks above, by norm and network."""
-    summary = intervals_by(places, [*KEYS, "above"], "whiteness")
-    for (norm, network), group in summary.groupby(KEYS):
-        color = style.COLORS[network.split(",")[0]]
-        width = 1.6 if norm == "none" else 0.8
-        ax.plot(group.above, group["mean"], color=color, ls=LINES[network], lw=width)
-    ax.set_ylim(0, 1)
-    ax.set_xlabel("blocks above")
-    ax.set_ylabel("whiteness of the gradient")
+def theory_lines(told: pd.DataFrame, *, ax: Axes) -> Axes:
+    """Cosine of gradients in theory, a thin black line a network."""
+    for network, line in told.groupby("network"):
+        ax.plot(line.above, line.grad_cosine, color="k", lw=0.7, ls=LINES[network], zorder=3)
     return ax
 
 
 def bottom_table(places: pd.DataFrame, told: pd.DataFrame) -> str:
     """A Markdown table: what is left at the lowest block that is measured."""
     lowest = places[places.above == places.above.max()]
+    top = places[places.above == 0].groupby(KEYS).signal_cosine.mean()
     lines = [
         f"| norm | network | cosine of gradients under {int(places.above.max())} blocks "
-        "(95 % t interval) | theory | whiteness |",
-        "| --- | --- | ---: | ---: | ---: |",
+        "(95 % t interval) | theory | whiteness there | cosine of signals at the top |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     for norm in (n for n in NORMS if n in set(lowest.norm)):
         for network, group in lowest[lowest.norm == norm].groupby("network"):
@@ -155,7 +150,7 @@ def bottom_table(places: pd.DataFrame, told: pd.DataFrame) -> str:
             expected = f"{line.grad_cosine.iloc[-1]:.3f}" if len(line) else "-"
             lines.append(
                 f"| {norm} | {network} | {found.mean:.3f} ({found.low:.3f} ... {found.high:.3f}) "
-                f"| {expected} | {group.whiteness.mean():.2f} |"
+                f"| {expected} | {group.whiteness.mean():.2f} | {top[norm, network]:.2f} |"
             )
     return "\n".join(lines)
 

@@ -37,6 +37,16 @@ DEPTHS = {  # a depth that each of its networks can have; 8 for all others
     "degradation": "8,14",
     "equal_compute": None,  # swept together with its steps
     "learning_rate": "8,14",
+    "lesion": "20,26",  # blocks that may change places are two of a stage
+}
+SMALLER = {
+    "identity": ("network.width=128",),  # room for the image twice
+    "landscape": ("diagnostic.line=5", "diagnostic.plane=5", "diagnostic.images=16"),
+    "lesion": ("diagnostic.images=32", "diagnostic.samples=2"),
+    "paths": ("diagnostic.samples=2",),
+    "isometry": ("network.width=8",),
+    "signal_propagation": ("data.batch_size=8,32",),
+    "shattered_gradients": ("network.width=32", "diagnostic.points=16"),
 }
 
 
@@ -85,7 +95,10 @@ def test_every_study_runs_in_small_to_its_figures(study, tmp_path):
     """All of its runs in this process, fewer layers, channels, images and steps; then every
     script that it names."""
     depth = DEPTHS.get(study, "8")
-    smaller = [*SMALL, *(() if depth is None else (f"network.depth={depth}",))]
+    own = SMALLER.get(study, ())
+    set_here = {text.partition("=")[0] for text in own}
+    smaller = [text for text in SMALL if text.partition("=")[0] not in set_here]
+    smaller += [*own, *(() if depth is None else (f"network.depth={depth}",))]
     for config in jobs_of(study, *smaller):
         few = {"steps": min(config.steps, 4), "output_root": str(tmp_path)}
         if study == "equal_compute":
