@@ -61,7 +61,7 @@ def draw_curves(study: Study, steps: pd.DataFrame, formats: Sequence[str]) -> li
 def error_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
     """Training error in percent (column `error`) against `depth`, by `twin`."""
     _against_depth(runs, "error", ax=ax, log=False)
-    ax.set_ylim(-3, 103)
+    ax.set_ylim(-3, max(103, 1.03 * runs.error.max()))
     ax.set_ylabel("training error (%)")
     return ax
 
@@ -91,7 +91,9 @@ def _against_depth(runs: pd.DataFrame, value: str, *, ax: Axes, log: bool) -> No
         line = summary[summary.twin == twin]
         low, high = line.low.fillna(line["mean"]), line.high.fillna(line["mean"])
         if not log:
-            low, high = low.clip(0, 100), high.clip(0, 100)
+            # A regression's error may be above 100 %: no bar ends short of its mean.
+            low, high = low.clip(lower=0), high.clip(upper=100)
+            low, high = low.clip(upper=line["mean"]), high.clip(lower=line["mean"])
         ax.errorbar(
             line.depth,
             line["mean"],

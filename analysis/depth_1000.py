@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from analysis import style
 from analysis.gradient_highway import end_ratios, profile
@@ -18,13 +19,22 @@ SWEPT = ("network_block", "network_placement", "network_shortcut")
 
 
 def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The figure, a column a depth, and the table; prints the table."""
+    """The figure, a column a network, and the table; prints the table."""
+    runs = study.runs.assign(network=study.runs.apply(network_of, axis=1))
     steps = study.records("steps", ["step", "loss"]).astype({"loss": float})
     blocks = study.records("blocks", ["step", "block_index", "input_grad_norm"], step=0)
     blocks = blocks.astype({"input_grad_norm": float})
-    table = outcome_table(study.runs, steps, blocks)
+    table = outcome_table(runs, steps, blocks)
     print(table)
-    return [study.save_table("depth_1000", table), *draw(study, steps, blocks, formats)]
+    networks = runs[["run_id", "network"]]
+    figures = draw(study, steps.merge(networks), blocks.merge(networks), formats)
+    return [study.save_table("depth_1000", table), *figures]
+
+
+def network_of(run: pd.Series) -> str:
+    """What a run's network is, but for its skips."""
+    placement = run.network_placement.replace("_", " ").replace("preactivation", "pre-activation")
+    return f"{run.depth} layers, {run.network_block}, {placement}"
 
 
 def outcome_table(runs: pd.DataFrame, steps: pd.DataFrame, blocks: pd.DataFrame) -> str:
@@ -38,13 +48,13 @@ def outcome_table(runs: pd.DataFrame, steps: pd.DataFrame, blocks: pd.DataFrame)
         "| at the last (95 % t interval) | diverged |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
-    for (depth, twin), group in runs.groupby(["depth", "twin"]):
+    for (network, twin), group in runs.groupby(["network", "twin"]):
         ratio = ratios.reindex(group.run_id)
         found = losses.reindex(group.run_id)
         diverged = group.diverged_at.dropna()
         when = f" (step {', '.join(f'{step:g}' for step in sorted(set(diverged)))})"
         lines.append(
-            f"| {twin}-{depth} | {_ratio(ratio)} | {found['first'].mean():.3g} "
+            f"| {network}, {twin} | {_ratio(ratio)} | {found['first'].mean():.3g} "
             f"| {_short(t_interval(found['last']))} "
             f"| {len(diverged)} of {len(group)}{when if len(diverged) else ''} |"
         )
@@ -65,17 +75,20 @@ def _short(found: Interval) -> str:
 def draw(
     study: Study, steps: pd.DataFrame, blocks: pd.DataFrame, formats: Sequence[str]
 ) -> list[Path]:
-    depths = sorted(study.runs.depth.unique())
+    networks = sorted(steps.network.unique())
     options = {"sharey": "row", "sharex": False}
-    with style.figure(2, len(depths), height=4.2, **options) as (made, axes):
-        for column, depth in enumerate(depths):
+    with style.figure(2, len(networks), height=4.2, **options) as (made, axes):
+        for column, network in enumerate(networks):
             top, bottom = axes[:, column]
-            profile(steps[steps.depth == depth], "step", "loss", ax=top)
-            finite = blocks[(blocks.depth == depth) & np.isfinite(blocks.input_grad_norm)]
+            profile(steps[steps.network == network], "step", "loss", ax=top)
+            finite = blocks[(blocks.network == network) & np.isfinite(blocks.input_grad_norm)]
             profile(finite, "block_index", "input_grad_norm", ax=bottom)
-            top.set_title(_title(study.runs[study.runs.depth == depth]))
+            top.set_title(network)
             top.set_xlabel("step")
+            top.xaxis.set_major_locator(MaxNLocator(integer=True))
             bottom.set_xlabel("block (0: first; the last is the head's input)")
+        if steps.loss.max() < 10 * steps.loss.min():
+            axes[0, 0].set_yscale("linear")
         axes[0, 0].set_ylabel("training loss (nats)")
         axes[1, 0].set_ylabel(r"$\|\partial L/\partial x\|$ at initialisation")
         axes[0, 0].legend()
@@ -87,12 +100,6 @@ def draw(
             "float32 cannot hold are not drawn."
         )
         return style.save(made, study, "depth_1000", caption, formats)
-
-
-def _title(runs: pd.DataFrame) -> str:
-    first = runs.iloc[0]
-    placement = first.network_placement.replace("_", " ").replace("preactivation", "pre-activation")
-    return f"{first.depth} layers, {first.network_block} blocks, {placement}"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from analysis.study import Study, run_script
 from gradflow.errors import GradflowError
 from gradflow.statistics import Interval, intervals_by, t_interval
 
+SWEPT = ("steps",)
 PASSES = 3  # a step costs a forward pass and, to both the input and the weights, a backward one
 ALIKE = 1.05  # budgets that differ by less are one: steps are whole numbers
 
@@ -126,4 +127,4 @@ def error_against_cost(runs: pd.DataFrame, *, ax: Axes) -> Axes:
 
 
 if __name__ == "__main__":
-    run_script(analyse, __doc__, swept=("steps",))
+    run_script(analyse, __doc__, swept=SWEPT)

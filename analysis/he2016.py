@@ -19,7 +19,10 @@ from analysis.study import Study, run_script
 from gradflow.errors import GradflowError
 from gradflow.statistics import intervals_by, t_interval
 
-SWEPT = ("shortcut", "shortcut_scale", "branch_scale", "gate_bias", "placement")
+SWEPT = tuple(
+    f"network_{key}"
+    for key in ("shortcut", "shortcut_scale", "branch_scale", "gate_bias", "placement")
+)
 FAIL = np.inf  # the paper's word for a test error above 20 %
 SHOWN = 20.0
 SPLITS = {"training error": "0.6", "test error": "k"}  # the colours of twins mean twins
@@ -213,4 +216,4 @@ def papers_by_row(rows: Sequence[Row], *, ax: Axes) -> Axes:
 
 
 if __name__ == "__main__":
-    run_script(analyse, __doc__, swept=tuple(f"network_{key}" for key in SWEPT))
+    run_script(analyse, __doc__, swept=SWEPT)

@@ -19,6 +19,7 @@ from gradflow.errors import GradflowError
 from gradflow.statistics import t_interval
 
 RATE = "optimizer_learning_rate"
+SWEPT = (RATE,)
 
 
 def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
@@ -158,4 +159,4 @@ def _mean_of_all(errors: pd.Series) -> float:
 
 
 if __name__ == "__main__":
-    run_script(analyse, __doc__, swept=(RATE,))
+    run_script(analyse, __doc__, swept=SWEPT)

@@ -115,7 +115,7 @@ def gradient_cells(runs: pd.DataFrame, *, ax: Axes) -> QuadMesh:
     """Mean log10 of the gradient's ratio by remedy (rows) and depth (columns)."""
     usable = runs.ratio.where(np.isfinite(runs.ratio) & (runs.ratio > 0))
     values = _grid(runs.assign(decades=np.log10(usable)), "decades")
-    texts = values.map(lambda v: "-" if np.isnan(v) else f"{v:+.1f}")
+    texts = values.map(lambda v: "-" if np.isnan(v) else f"{round(v, 1) + 0:+.1f}")
     return style.cells(values, texts, ax=ax, cmap="PuOr", low=-DECADES, high=DECADES)
 
 

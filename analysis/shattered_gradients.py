@@ -97,7 +97,8 @@ def draw(
             measured, lines = (frame[frame.norm == norm] for frame in (places, told))
             cosine_against_depth(measured, lines, ax=ax).set_title(title)
         whiteness_against_depth(places, ax=axes[0, 2]).set_title("along a line of inputs")
-        axes[0, 0].legend(loc="upper right", handlelength=2.6)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        axes[0, 1].legend(handles, labels, loc="upper right", handlelength=2.6)
         style.letter_panels(axes[0])
         seeds = study.runs.seed.nunique()
         caption = (

@@ -17,26 +17,38 @@ from analysis.study import Study, run_script
 from gradflow.errors import GradflowError
 from gradflow.statistics import intervals_by, t_interval
 from gradflow.theory import mean_field
-from gradflow.theory.depth import residual_factor
+from gradflow.theory.depth import batch_norm_factor, residual_factor
 
-SWEPT = ("network_activation", "network_weight_variance")
+SWEPT = (
+    "network_activation",
+    "network_weight_variance",
+    "network_branch_scale",
+    "network_norm",
+    "data_batch_size",
+)
 KEYS = ["activation", "variance", "twin"]
 EVERY = 5  # blocks between the marks of a line
 
 
 def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The figure, and the table of the gradient's factor a block; prints the table.
+    """The figures, and the table of the gradient's factor a block; prints the table.
 
     Raises:
         GradflowError: the networks are not those that the theory is of: fully connected,
             one layer a block, full pre-activation without norm, Gaussian weights.
     """
     _check(study)
-    blocks = signals(study)
+    every = signals(study)
+    usual = (every.norm == "none") & (every.scale == 1) & (every.batch == every.batch.max())
+    blocks = every[usual]
     table = factor_table(blocks)
     print(table)
     path = study.save_table("signal_propagation", table)
-    return [path, *draw(study, blocks, formats)]
+    paths = [path, *draw(study, blocks, formats)]
+    normed, scaled = every[every.norm == "batch"], every[(every.norm == "none") & ~usual]
+    if len(normed) and len(scaled):
+        paths += draw_factors(study, normed, scaled, formats)
+    return paths
 
 
 def signals(study: Study) -> pd.DataFrame:
@@ -46,8 +58,8 @@ def signals(study: Study) -> pd.DataFrame:
     Block 0 is left out: its input is already behind the stem's activation.
     """
     rows = study.records("blocks", ["step", "block_index", "input_rms", "input_grad_norm"], step=0)
-    settings = study.runs[["run_id", *SWEPT, "network_branch_scale"]]
-    settings.columns = ["run_id", "activation", "variance", "scale"]
+    settings = study.runs[["run_id", *SWEPT]]
+    settings.columns = ["run_id", "activation", "variance", "scale", "norm", "batch"]
     rows = rows.merge(settings, on="run_id").astype({"input_rms": float, "input_grad_norm": float})
     last = rows.block_index.max()
     ends = rows[rows.block_index == last].set_index("run_id").input_grad_norm
@@ -118,6 +130,66 @@ def draw(study: Study, blocks: pd.DataFrame, formats: Sequence[str]) -> list[Pat
             "measured at block 1."
         )
         return style.save(made, study, "signal_propagation", caption, formats)
+
+
+def draw_factors(
+    study: Study, normed: pd.DataFrame, scaled: pd.DataFrame, formats: Sequence[str]
+) -> list[Path]:
+    with style.figure(1, 2, height=2.3) as (made, axes):
+        batches = np.geomspace(normed.batch.min(), normed.batch.max(), 40)
+        told = [batch_norm_factor(batch) for batch in batches]
+        factor_against(factors(normed, "batch"), "batch", batches, told, ax=axes[0, 0])
+        axes[0, 0].axhline(np.pi / (np.pi - 1), color="k", lw=0.6, ls=":")
+        axes[0, 0].set_xscale("log", base=2)
+        axes[0, 0].set_xlabel("batch size")
+        axes[0, 0].set_title("plain, batch norm")
+        scales = np.linspace(0, scaled.scale.max(), 40)
+        told = [residual_factor(1.0, scale) for scale in scales]
+        factor_against(factors(scaled, "scale"), "scale", scales, told, ax=axes[0, 1])
+        axes[0, 1].set_xlabel("branch scale b")
+        axes[0, 1].set_title("residual, no norm")
+        style.letter_panels(axes[0])
+        caption = (
+            "The squared gradient's factor a block toward the input, before training. a: plain "
+            "ReLU networks with batch norm, by batch size; line: Yang et al. 2019, theorem 8; "
+            "dotted: its limit pi/(pi - 1). b: x + b W ReLU(x), by the branch's scale b; line: "
+            f"1 + b^2. Marks: geometric mean over {study.runs.seed.nunique()} seeds, bars: 95 % t "
+            "intervals of the logarithm."
+        )
+        return style.save(made, study, "signal_propagation_factors", caption, formats)
+
+
+def factors(blocks: pd.DataFrame, by: str) -> pd.DataFrame:
+    """A row a run: `factor`, the squared gradient's a block, from the first to the last row."""
+    steps = blocks.block_index.max() - 1
+    first = blocks[blocks.block_index == 1]
+    return first.assign(factor=first.backward ** (1 / steps))[["twin", by, "factor"]]
+
+
+def factor_against(
+    found: pd.DataFrame,
+    by: str,
+    places: Sequence[float] | np.ndarray,
+    told: Sequence[float],
+    *,
+    ax: Axes,
+) -> Axes:
+    """Marks with intervals by twin, and theory as a line."""
+    summary = intervals_by(found, ["twin", by], "factor", log=True)
+    for twin, line in summary.groupby("twin"):
+        ax.errorbar(
+            line[by],
+            line["mean"],
+            yerr=[line["mean"] - line.low, line.high - line["mean"]],
+            color=style.COLORS[str(twin)],
+            marker=style.MARKERS[str(twin)],
+            lw=0,
+            elinewidth=0.8,
+            capsize=2,
+        )
+    ax.plot(places, told, color="k", lw=0.8, zorder=0)
+    ax.set_ylabel("squared gradient, factor a block")
+    return ax
 
 
 def against_block(blocks: pd.DataFrame, lines: pd.DataFrame, value: str, *, ax: Axes) -> Axes:
@@ -191,7 +263,6 @@ def _check(study: Study) -> None:
         "network_name": "mlp",
         "network_layers": 1,
         "network_placement": "full_preactivation",
-        "network_norm": "none",
         "network_initialization": "gaussian",
     }
     for column, value in wanted.items():

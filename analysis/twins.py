@@ -107,6 +107,7 @@ def draw(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> list[Path]
             axes[1, column].set_xlabel("depth")
             if column:
                 axes[0, column].set_ylabel("")
+        axes[0, 0].set_ylim(-3, max(103, 1.03 * runs.error.max()))
         seen = ratios.ratio
         axes[1, 0].set_ylim(seen.min() / 10, seen.max() * 10)
         axes[1, 0].set_ylabel("gradient, first / last block")

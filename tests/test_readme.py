@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.door import register_schema, to_config
-from gradflow.config.schema import DescribeConfig, RunConfig
+from gradflow.config.schema import DescribeConfig, DiagnoseConfig, RunConfig
 from tests.slurm_machine import shim
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +24,9 @@ COMMANDS = sorted(
         )
     )
 )
+
+
+ROOTS = {"describe": ("describe", DescribeConfig), "diagnose": ("diagnose", DiagnoseConfig)}
 
 
 def first_value(override):

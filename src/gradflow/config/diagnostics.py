@@ -56,8 +56,8 @@ class PathsConfig(DiagnosticConfig):
 
     name: str = choice("paths")
     at: str = choice("both", "initialization", "final")
-    images: int = number(8, at_least=2)
-    samples: int = number(16, at_least=1)  # single paths of each length
+    images: int = number(4, at_least=2)
+    samples: int = number(8, at_least=1)  # single paths of each length
 
 
 @dataclass(frozen=True)
