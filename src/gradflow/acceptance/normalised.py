@@ -187,8 +187,8 @@ CLAIMS = (
         "De and Smith 2020",
         f"{PRE}, branch_rms and input_rms, mean over blocks 1 ... {BLOCKS + 1}",
         within_share(1.0, 0.03),
-        "a network differs by 3 %, as what its first blocks add stays in every later skip; the mean "
-        "of 24 by 0.6 %",
+        "a network differs by 3 %, as what its first blocks add stays in every later skip; the "
+        "mean of 24 by 0.6 %",
         branch_share,
     ),
     _residual(1),
