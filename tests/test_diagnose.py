@@ -164,6 +164,11 @@ def test_without_its_final_weights_a_run_is_not_diagnosed(ended):
     assert not (folder / "lesions").exists()
 
 
+def test_a_diagnosis_of_more_images_than_there_are_is_refused_before_the_training(tmp_path):
+    with pytest.raises(GradflowError, match="diagnostic.images=200: must be <= data.subset=128"):
+        small_config(tmp_path, diagnostic=PathsConfig(images=200))
+
+
 def command(*arguments, cwd=None):
     script = ROOT / "experiments" / "diagnose.py"
     return subprocess.run(

@@ -40,7 +40,7 @@ DEPTHS = {  # a depth that each of its networks can have; 8 for all others
     "lesion": "20,26",  # blocks that may change places are two of a stage
 }
 SMALLER = {
-    "identity": ("network.width=128",),  # room for the image twice
+    "identity": ("network.width=128", "diagnostic.images=32"),  # room for the image twice
     "landscape": ("diagnostic.line=5", "diagnostic.plane=5", "diagnostic.images=16"),
     "lesion": ("diagnostic.images=32", "diagnostic.samples=2"),
     "paths": ("diagnostic.samples=2",),
