@@ -46,7 +46,7 @@ def draw(study: Study, blocks: pd.DataFrame, formats: Sequence[str]) -> list[Pat
         high = max(ax.get_ylim()[1] for ax in axes[0, 1:])
         for ax in axes[0, 1:]:
             ax.set_ylim(low, high)
-        style.depth_legend(axes[0, 1], sorted(blocks.depth.unique()), loc="lower right", ncols=2)
+        style.depth_legend(axes[0, 1], sorted(blocks.depth.unique()), loc="upper right", ncols=2)
         style.state_legend(axes[0, 2], STATES, loc="lower right")
         style.letter_panels(axes[0])
         seeds = study.runs.seed.nunique()
@@ -87,8 +87,8 @@ def distance_by_block(blocks: pd.DataFrame, *, ax: Axes) -> Axes:
     summary = intervals_by(blocks, ["depth", "at", "block_index"], "distance", log=True)
     for (depth, state), line in summary.groupby(["depth", "at"]):
         place = (line.block_index + 0.5) / (line.block_index.max() + 1)
-        marker = "." if len(line) == 1 else ""
-        ax.plot(place, line["mean"], marker, ls=STATES[state], color=shades[depth], lw=1)
+        look = {"ls": STATES[state], "lw": 1, "marker": "." if len(line) == 1 else None}
+        ax.plot(place, line["mean"], color=shades[depth], **look)
         ax.fill_between(place, line.low, line.high, color=shades[depth], alpha=0.15, lw=0)
     ax.set_yscale("log")
     ax.set_xlim(0, 1)

@@ -40,8 +40,7 @@ class Table:
 
     def __str__(self) -> str:
         """Markdown."""
-        lines = [self.titles, [":" if t in self._left else "" for t in self.titles]]
-        lines[1] = ["---" if t in self._left else "---:" for t in self.titles]
+        lines = [self.titles, ["---" if t in self._left else "---:" for t in self.titles]]
         for index, row in enumerate(self.rows):
             lines.append([self._marked(index, t, "**", "**", " *") for t in row])
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -61,10 +60,8 @@ class Table:
             ]
             lines.append(" & ".join(cells))
         head, *body = (line + r" \\" for line in lines)
-        return "\n".join(
-            [rf"\begin{{tabular}}{{{align}}}", r"\toprule", head, r"\midrule", *body]
-            + [r"\bottomrule", r"\end{tabular}"]
-        )
+        top = [rf"\begin{{tabular}}{{{align}}}", r"\toprule", head, r"\midrule"]
+        return "\n".join([*top, *body, r"\bottomrule", r"\end{tabular}"])
 
     @property
     def csv(self) -> str:

@@ -243,10 +243,10 @@ class RunConfig(Checked):
         super().__post_init__()
         if self.data.subset is not None and self.data.subset < self.data.batch_size:
             self.data.refuse("subset", f"must be >= data.batch_size={self.data.batch_size}")
-        looked_at = self.diagnostic
-        if looked_at.name != "off" and looked_at.split == "train" and self.data.subset is not None:
-            if looked_at.images > self.data.subset:
-                looked_at.refuse("images", f"must be <= data.subset={self.data.subset}")
+        asked, subset = self.diagnostic, self.data.subset
+        looks = asked.name != "off" and asked.split == "train"
+        if looks and subset is not None and asked.images > subset:
+            asked.refuse("images", f"must be <= data.subset={subset}")
         if self.task == "identity":
             if not isinstance(self.network, MlpConfig):
                 self.refuse("task", f"needs network=mlp, not {self.network.name}")
