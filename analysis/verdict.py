@@ -3,12 +3,13 @@
 python analysis/verdict.py outputs/degradation
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from analysis.degradation import one_decimal
 from analysis.study import Study, run_script
 from gradflow.errors import GradflowError
 from gradflow.statistics import interval_method
@@ -51,7 +52,7 @@ def end_blocks(study: Study) -> pd.DataFrame | None:
 def words_table(verdict: pd.DataFrame) -> str:
     """A Markdown table of the words, a row a depth."""
     lines = [
-        "| depth | outcome | gradient, plain: first step, last step | residual | tuning |",
+        "| depth | outcome | gradient, plain: first step, last | gradient, residual | tuning |",
         "| ---: | --- | --- | --- | --- |",
     ]
     for _, row in verdict.iterrows():
@@ -69,7 +70,7 @@ def numbers_table(verdict: pd.DataFrame) -> str:
     lines = [
         "| depth | training error, plain - best shallower plain | plain - residual | p | g "
         "| plain at its best rate - residual | p at every rate | pairs "
-        "| gradient ratio, plain: first step | last step | residual: first step | last step |",
+        "| gradient, plain: first step | last step | residual: first step | last step |",
         "| ---: | --- | --- | ---: | ---: | --- | ---: | ---: | --- | --- | --- | --- |",
     ]
     for _, row in verdict.iterrows():
@@ -78,18 +79,18 @@ def numbers_table(verdict: pd.DataFrame) -> str:
             _difference(row, "from_shallower") + _bracket(row.shallower_depth),
             _difference(row, "from_twin"),
             _p_value(row.p),
-            _number(row.from_twin_g, ".1f"),
+            one_decimal(row.from_twin_g),
             _difference(row, "best_from_twin") + _bracket(row.best_rate),
             _p_value(row.tuning_p),
             f"{row.from_twin_n:.0f}",
-            *(_interval(row, f"{twin}_ratio_{at}", ".2g") for twin in TWINS for at in MOMENTS),
+            *(_interval(row, f"{twin}_ratio_{at}", _ratio) for twin in TWINS for at in MOMENTS),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     notes = (
         f"Differences in points, with 95 % {' and '.join(methods)} intervals; in brackets the "
         "shallower depth, or the rate. p: one-sided, of both comparisons, after Holm's "
-        "correction over depths. g: Hedges', of plain - residual. Gradient ratio: first block's "
-        "input over last block's output, geometric mean and interval over seeds."
+        "correction over depths. g: Hedges', of plain - residual. Gradient: its norm at the first "
+        "block's input over that at the last block's output, geometric mean and interval."
     )
     return "\n".join([*lines, "", notes])
 
@@ -127,11 +128,11 @@ def sentence(row: pd.Series) -> str:
 
 
 def _difference(row: pd.Series, name: str) -> str:
-    return _interval(row, name, ".1f")
+    return _interval(row, name, one_decimal)
 
 
-def _interval(row: pd.Series, name: str, form: str) -> str:
-    mean, low, high = (_number(row[name + end], form) for end in ("", "_low", "_high"))
+def _interval(row: pd.Series, name: str, form: Callable[[float], str]) -> str:
+    mean, low, high = (form(row[name + end]) for end in ("", "_low", "_high"))
     return mean if mean == "-" else f"{mean} ({low} ... {high})"
 
 
@@ -140,11 +141,19 @@ def _bracket(value: float) -> str:
 
 
 def _p_value(p: float) -> str:
-    return "<.001" if p < 0.001 else _number(p, ".3f").lstrip("0")
+    if np.isnan(p):
+        return "-"
+    return "<.001" if p < 0.001 else f"{p:.3f}".lstrip("0")
 
 
-def _number(value: float, form: str) -> str:
-    return "-" if np.isnan(value) else f"{value:{form}}"
+def _ratio(value: float) -> str:
+    """Two digits: 0.26, 95, 120, 2.7e3."""
+    if np.isnan(value):
+        return "-"
+    if 0.01 <= value < 1000:
+        return f"{value:.1f}" if 1 <= value < 10 else f"{float(f'{value:.2g}'):g}"
+    digits, power = f"{value:.1e}".split("e")
+    return f"{digits}e{int(power)}"
 
 
 if __name__ == "__main__":

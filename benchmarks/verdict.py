@@ -116,6 +116,15 @@ def false_rate(noise: str, null: str, seeds: int, studies: int) -> float:
     return float((judge(errors, errors).word == DEGRADATION).any(axis=-1).mean())
 
 
+def missed_rate(seeds: int, studies: int) -> float:
+    """The share of depths called "no difference" whose plain networks are just a point worse."""
+    rng = np.random.default_rng(seeds)
+    shape = (studies, DEPTHS, seeds)
+    plain, residual = (0.2 + POINT / 10 * rng.standard_normal(shape) for _ in range(2))
+    errors = Errors(plain + POINT, residual)
+    return float((judge(errors, errors).word == NO_DIFFERENCE).mean())
+
+
 def right_rate(truth: str, size: float, seeds: int, studies: int) -> float:
     """The share of planted studies in which every depth with an effect is named right."""
     rng = np.random.default_rng([seeds, *truth.encode(), round(100 * size)])
@@ -176,6 +185,8 @@ def tables(studies: int) -> str:
         rates = (100 * tuning_rate(truth, word, seeds, studies) for seeds in SEEDS)
         cells = " | ".join(f"{rate:.1f}" for rate in rates)
         lines.append(f"| {truth}, but tuning says: {word} | {cells} |")
+    cells = " | ".join(f"{100 * missed_rate(seeds, studies):.1f}" for seeds in SEEDS)
+    lines.append(f"| truly a point worse, but no difference (% of depths) | {cells} |")
     lines += ["", f"| named right, % of {studies} studies | {head} |", "| --- |" + " ---: |" * 3]
     for truth, sizes in PLANTED.items():
         pairs = zip(SEEDS, sizes, strict=True)
