@@ -31,7 +31,8 @@ GRADIENT_VERBS = {
 def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     """The verdict as a table and a sentence a depth; prints both."""
     verdict = judge_study(study.runs, end_blocks(study))
-    rate = f"Learning rate {verdict.rate[0]:g}, of {study.runs[RATE].nunique()}."
+    rates = study.runs[RATE].nunique()
+    rate = f"Judged at learning rate {verdict.rate[0]:g}; rates in the study: {rates}."
     parts = [words_table(verdict), sentences(verdict), rate, numbers_table(verdict)]
     text = "\n\n".join(parts)
     print(text)
