@@ -7,7 +7,18 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradflow.statistics import geometric_interval, intervals_by, t_interval
+from gradflow.statistics import (
+    effect_size,
+    geometric_interval,
+    holm,
+    interval,
+    interval_ends,
+    intervals_by,
+    p_values,
+    paired_test,
+    simes,
+    t_interval,
+)
 
 values = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12)
 
@@ -58,3 +69,111 @@ def test_log_interval_leaves_out_what_has_no_logarithm():
     frame = pd.DataFrame({"k": ["a", "a", "a"], "x": [0.0, 10.0, np.nan]})
     [row] = intervals_by(frame, ["k"], "x", log=True).itertuples()
     assert (row.mean, row.n) == (10, 1)
+
+
+def test_the_interval_suits_the_number_of_values():
+    seven, eight = np.arange(7.0), np.arange(8.0)
+    assert interval(seven) == t_interval(seven)
+    assert (interval(seven).method, interval(eight).method) == ("t", "BCa bootstrap")
+    assert np.isnan(interval([*eight, np.nan]).low)
+    assert interval(np.full(9, 0.5))[:4] == (0.5, 0.5, 0.5, 9)
+
+
+@pytest.mark.parametrize("n", [8, 12, 30])
+def test_bca_agrees_with_scipy(n):
+    """Two bootstraps of 2,000 and 20,000 resamples: their ends differ by their own noise."""
+    sample = np.random.default_rng(n).exponential(size=n)
+    expected = scipy.stats.bootstrap(
+        (sample,), np.mean, n_resamples=20_000, method="BCa", rng=0
+    ).confidence_interval
+    found = interval(sample)
+    width = expected.high - expected.low
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.05 * width)
+
+
+def test_many_samples_at_once_are_each_their_own():
+    samples = np.random.default_rng(0).normal(size=(3, 2, 9))
+    low, high = interval_ends(samples)
+    p = p_values(samples)
+    for index in np.ndindex(3, 2):
+        assert (low[index], high[index]) == pytest.approx(interval(samples[index])[1:3])
+        assert p[index] == paired_test(samples[index]).p
+
+
+@given(st.lists(st.floats(-100, 100).map(lambda x: round(x, 3)), min_size=3, max_size=7))
+def test_paired_t_agrees_with_scipy(differences):
+    plain = np.asarray(differences)
+    found = paired_test(plain)
+    assert found.method == "paired t"
+    if plain.std() > 1e-9:
+        expected = scipy.stats.ttest_rel(plain, np.zeros(len(plain)), alternative="greater").pvalue
+        assert found.p == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def test_differences_without_spread():
+    assert paired_test([0.0, 0.0, 0.0]).p == 1
+    assert paired_test(np.zeros(9)).p == 1
+    assert paired_test([-1.0, -1.0, -1.0]).p == 1
+    assert paired_test([0.5, 0.5, 0.5]).p == 0
+    assert np.isnan(effect_size([0.0, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize("n", [8, 11])
+def test_sign_flips_agree_with_scipy(n):
+    differences = np.random.default_rng(n).normal(0.4, 1, size=n).round(1)  # with ties
+    expected = scipy.stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", alternative="greater",
+        n_resamples=np.inf,
+    )  # fmt: skip
+    found = paired_test(differences)
+    assert found.method == "sign flips"
+    assert found.p == expected.pvalue
+
+
+def test_many_seeds_draw_their_sign_flips():
+    differences = np.random.default_rng(3).normal(0.3, 1, size=16)
+    expected = scipy.stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", alternative="greater",
+        n_resamples=np.inf,
+    ).pvalue  # fmt: skip
+    found = paired_test(differences).p
+    assert found == paired_test(differences).p
+    assert found == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / 9_999))
+
+
+def test_the_smallest_p_is_that_of_one_flip_in_all():
+    assert paired_test(np.arange(1.0, 9)).p == 2**-8
+    # 2^-8 could not be significant among 20: then the t test stays.
+    assert paired_test(np.arange(1.0, 9), among=20).method == "paired t"
+    assert paired_test(np.arange(1.0, 11), among=20).method == "sign flips"
+
+
+def test_below_three_seeds_there_is_no_claim():
+    found = paired_test([1.0, 2.0])
+    assert (found.method, found.n) == ("none", 2)
+    assert np.isnan(found.p)
+    assert np.isnan(paired_test([1.0, np.nan, 2.0]).p)
+    assert np.isnan(effect_size([1.0, 2.0]))
+
+
+def test_holm_by_hand():
+    # Sorted .01, .02, .03: times 3, 2, 1 is .03, .04, .03, and no smaller than the one before.
+    assert holm([0.03, 0.01, np.nan, 0.02]) == pytest.approx(
+        [0.04, 0.03, np.nan, 0.04], nan_ok=True
+    )
+    assert holm([0.5, 0.9]).tolist() == [1, 1]
+    assert holm([[0.01, 0.04], [0.04, 0.04]]) == pytest.approx(np.array([[0.02, 0.04], [0.08] * 2]))
+
+
+def test_simes_by_hand():
+    assert simes([0.04, 0.01, np.nan, 0.03]) == pytest.approx(0.03)  # min of .03, .045, .04
+    assert simes([0.04, 0.04]) == pytest.approx(0.04)
+    assert np.isnan(simes([np.nan]))
+
+
+def test_effect_size_in_closed_form():
+    # m = 2: J = G(1) / (1 G(1/2)) = 1 / sqrt(pi); m = 3: G(3/2) / (sqrt(3/2) G(1)).
+    assert effect_size([1.0, 2.0, 3.0]) == pytest.approx(2 / np.sqrt(np.pi))
+    four = np.array([1.0, 1.0, 3.0, 3.0])
+    correction = np.sqrt(np.pi) / 2 / np.sqrt(1.5)
+    assert effect_size(four) == pytest.approx(correction * 2 / np.sqrt(4 / 3))

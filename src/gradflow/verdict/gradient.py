@@ -1,0 +1,76 @@
+"""Does the gradient vanish or explode on its way back through the blocks? One word a depth."""
+
+import numpy as np
+import pandas as pd
+
+from gradflow.config.identity import TWINS
+from gradflow.statistics import CLAIM_FROM, interval
+
+FACTOR = 10.0
+"""Over the whole network, either way: what a change of the learning rate could not make good."""
+
+VANISHING, EXPLODING, NEITHER = "vanishing", "exploding", "neither"
+UNCLEAR, UNKNOWN = "unclear", "unknown"
+MOMENTS = ("initial", "trained")
+
+# A gradient that float32 rounds to 0 has vanished, one that it makes Inf of has exploded.
+SMALLEST, LARGEST = float(np.finfo(np.float32).smallest_subnormal), float(np.finfo(np.float32).max)
+
+
+def end_to_end(blocks: pd.DataFrame) -> pd.DataFrame:
+    """A row a run and step: `ratio` of the gradient norm at the first block's input to that at
+    the last block's output, which is the head's input. NaN where there was no gradient."""
+    keys = ["run_id", "depth", "twin", "seed", "step"]
+    last = blocks.groupby(["run_id", "step"]).block_index.transform("max")
+    norms = blocks.assign(input_grad_norm=blocks.input_grad_norm.astype(float))
+    first, final = (
+        norms[norms.block_index == index].set_index(keys).input_grad_norm for index in (0, last)
+    )
+    final = final.where(final > 0)
+    return (first.clip(SMALLEST, LARGEST) / final).rename("ratio").reset_index()
+
+
+def gradients(blocks: pd.DataFrame, depths: pd.Index) -> pd.DataFrame:
+    """A row a depth; for each twin and moment a word, a ratio and its interval over seeds.
+
+    Moments: `initial` is step 0, `trained` the last measured step of each run after it.
+    Columns such as plain_gradient_initial, plain_ratio_initial, plain_ratio_initial_low.
+    The ratio is a geometric mean; fewer than three runs, or none, is `unknown`.
+
+    Args:
+        blocks: run_id, depth, twin, seed, step, block_index, input_grad_norm.
+    """
+    ratios = end_to_end(blocks)
+    end = ratios.groupby("run_id").step.transform("max")
+    moments = {
+        "initial": ratios[ratios.step == 0],
+        "trained": ratios[(ratios.step == end) & (ratios.step > 0)],
+    }
+    rows = []
+    for depth in depths:
+        row: dict[str, object] = {"depth": depth}
+        for twin in reversed(TWINS.values()):
+            for moment in MOMENTS:
+                at = moments[moment]
+                found = interval(
+                    np.log10(at[(at.depth == depth) & (at.twin == twin)].ratio.dropna())
+                )
+                mean, low, high = (10.0**end for end in found[:3])
+                row[f"{twin}_gradient_{moment}"] = word(low, high, found.n)
+                row[f"{twin}_ratio_{moment}"] = mean
+                row[f"{twin}_ratio_{moment}_low"] = low
+                row[f"{twin}_ratio_{moment}_high"] = high
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def word(low: float, high: float, n: int) -> str:
+    """What the interval of the ratio, over n runs, says: all of it beyond a factor of ten, all
+    of it within, or neither of the two."""
+    if n < CLAIM_FROM:
+        return UNKNOWN
+    if high < 1 / FACTOR:
+        return VANISHING
+    if low > FACTOR:
+        return EXPLODING
+    return NEITHER if low >= 1 / FACTOR and high <= FACTOR else UNCLEAR
