@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 
 from analysis import style
 from analysis.study import Study, run_script
-from gradflow.statistics import intervals_by
+from analysis.tables import Table
+from gradflow.statistics import geometric_interval, intervals_by
 
 GROUPS = ("stem", "first blocks", "middle blocks", "last blocks", "head", "all")
 TITLES = {"initialization": "as drawn", "trained": "trained"}
@@ -24,8 +25,8 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     groups = study.diagnosis("curvature", "curvature", columns)
     table = curvature_table(groups)
     print(table)
-    path = study.save_table("curvature", table)
-    return [path, *draw(study, groups, formats)]
+    paths = study.save_table("curvature", table)
+    return [*paths, *draw(study, groups, formats)]
 
 
 def draw(study: Study, groups: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
@@ -69,23 +70,22 @@ def eigenvalue_by_group(groups: pd.DataFrame, *, ax: Axes) -> Axes:
     return ax
 
 
-def curvature_table(groups: pd.DataFrame) -> str:
-    """A Markdown table: largest eigenvalue and trace over all parameters."""
-    whole = groups[groups.layers == "all"]
-    keys = ["depth", "twin", "at"]
-    lines = [
-        "| depth | network | weights | largest eigenvalue (95 % t interval of the logarithm) | "
-        "trace |",
-        "| ---: | --- | --- | ---: | ---: |",
-    ]
-    traces = whole.groupby(keys).trace.mean()
-    for _, row in intervals_by(whole, keys, "largest", log=True).iterrows():
-        key = tuple(row[keys])
-        lines.append(
-            f"| {row.depth} | {row.twin} | {TITLES[row['at']]} "
-            f"| {row['mean']:.3g} ({row.low:.3g} ... {row.high:.3g}) | {traces[key]:.3g} |"
+def curvature_table(groups: pd.DataFrame) -> Table:
+    """Largest eigenvalue and trace over all parameters."""
+    largest = "largest eigenvalue (95 % t interval of the logarithm)"
+    rows = [
+        {
+            "depth": int(depth),
+            "network": twin,
+            "weights": TITLES[state],
+            largest: geometric_interval(group.largest),
+            "trace": group.trace.mean(),
+        }
+        for (depth, twin, state), group in groups[groups.layers == "all"].groupby(
+            ["depth", "twin", "at"]
         )
-    return "\n".join(lines)
+    ]
+    return Table(rows, {largest: ".3g", "trace": ".3g"})
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ python analysis/degradation.py outputs/degradation
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import style
 from analysis.study import Study, run_script
+from analysis.tables import Table
 from gradflow.errors import GradflowError
-from gradflow.statistics import Interval, intervals_by, t_interval
+from gradflow.statistics import intervals_by, t_interval
 
 WINDOW = 5  # steps of the running mean that the training curves are smoothed by
 LATE = 10  # steps at the end that a run's late training loss is the mean of
@@ -23,9 +23,9 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     """Both figures and the table of a study; prints the table."""
     table = error_table(study.runs)
     print(table)
-    path = study.save_table("degradation", table)
+    paths = study.save_table("degradation", table)
     steps = study.records("steps", ["step", "loss"])
-    return [path, *draw_degradation(study, steps, formats), *draw_curves(study, steps, formats)]
+    return [*paths, *draw_degradation(study, steps, formats), *draw_curves(study, steps, formats)]
 
 
 def draw_degradation(study: Study, steps: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
@@ -128,8 +128,8 @@ def training_curves(steps: pd.DataFrame, *, ax: Axes) -> Axes:
     return ax
 
 
-def error_table(runs: pd.DataFrame) -> str:
-    """A Markdown table: training error by depth, and the paired difference of the twins.
+def error_table(runs: pd.DataFrame) -> Table:
+    """Training error by depth, and the paired difference of the twins.
 
     Raises:
         GradflowError: there is no run that ended with an error.
@@ -141,29 +141,19 @@ def error_table(runs: pd.DataFrame) -> str:
         index=["depth", "seed"], columns="twin", values="final_train_error"
     ).reindex(columns=list(style.COLORS))
     errors *= 100
-    lines = [
-        "| depth | plain, training error % | residual, training error % "
-        "| plain - residual, points (95 % t interval) | seeds |",
-        "| ---: | ---: | ---: | ---: | ---: |",
+    rows = [
+        {
+            "depth": int(depth),
+            "plain, training error %": group.plain.mean(),
+            "residual, training error %": group.residual.mean(),
+            "plain - residual, points (95 % t interval)": t_interval(
+                (group.plain - group.residual).dropna()
+            ),
+            "seeds": len(group),
+        }
+        for depth, group in errors.groupby("depth")
     ]
-    for depth, group in errors.groupby("depth"):
-        plain, residual = (t_interval(group[twin].dropna()) for twin in style.COLORS)
-        gap = t_interval((group.plain - group.residual).dropna())
-        lines.append(
-            f"| {depth} | {one_decimal(plain.mean)} | {one_decimal(residual.mean)} "
-            f"| {with_interval(gap)} | {len(group)} |"
-        )
-    return "\n".join(lines)
-
-
-def with_interval(found: Interval) -> str:
-    """A mean with its interval, for a table."""
-    return f"{one_decimal(found.mean)} ({one_decimal(found.low)} ... {one_decimal(found.high)})"
-
-
-def one_decimal(value: float) -> str:
-    """For a table; a dash where there is no number."""
-    return "-" if np.isnan(value) else f"{value:.1f}"
+    return Table(rows)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from analysis import style
 from analysis.gradient_highway import end_ratios, profile
 from analysis.study import Study, run_script
-from gradflow.statistics import Interval, t_interval
+from analysis.tables import Table
+from gradflow.statistics import geometric_interval, t_interval
 
 SWEPT = ("network_block", "network_placement", "network_shortcut")
 
@@ -28,7 +29,7 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     print(table)
     networks = runs[["run_id", "network"]]
     figures = draw(study, steps.merge(networks), blocks.merge(networks), formats)
-    return [study.save_table("depth_1000", table), *figures]
+    return [*study.save_table("depth_1000", table), *figures]
 
 
 def network_of(run: pd.Series) -> str:
@@ -37,39 +38,34 @@ def network_of(run: pd.Series) -> str:
     return f"{run.depth} layers, {run.network_block}, {placement}"
 
 
-def outcome_table(runs: pd.DataFrame, steps: pd.DataFrame, blocks: pd.DataFrame) -> str:
-    """A Markdown table by depth and twin: the gradient's ratio between the ends at
-    initialisation, the loss at the first and last step, and how many runs diverged."""
+def outcome_table(runs: pd.DataFrame, steps: pd.DataFrame, blocks: pd.DataFrame) -> Table:
+    """By depth and twin: the gradient's ratio between the ends at initialisation, the loss at
+    the first and last step, and how many runs diverged."""
     ends = steps.sort_values("step").groupby("run_id").loss
     losses = pd.DataFrame({"first": ends.first(), "last": ends.last()})
     ratios = end_ratios(blocks).set_index("run_id").ratio
-    lines = [
-        "| network | gradient, first / last block (95 % t interval) | loss at the first step "
-        "| at the last (95 % t interval) | diverged |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
+    titles = (
+        "gradient, first / last block (95 % t interval of the logarithm)",
+        "loss at the first step",
+        "loss at the last (95 % t interval)",
+    )
+    rows = []
     for (network, twin), group in runs.groupby(["network", "twin"]):
-        ratio = ratios.reindex(group.run_id)
-        found = losses.reindex(group.run_id)
-        diverged = group.diverged_at.dropna()
-        when = f" (step {', '.join(f'{step:g}' for step in sorted(set(diverged)))})"
-        lines.append(
-            f"| {network}, {twin} | {_ratio(ratio)} | {found['first'].mean():.3g} "
-            f"| {_short(t_interval(found['last']))} "
-            f"| {len(diverged)} of {len(group)}{when if len(diverged) else ''} |"
+        ratio, found = ratios.reindex(group.run_id), losses.reindex(group.run_id)
+        rows.append(
+            {
+                "network": f"{network}, {twin}",
+                # A float32 may not hold the gradient of a thousand layers.
+                titles[0]: geometric_interval(ratio)
+                if np.isfinite(ratio).all()
+                else "beyond float32",
+                titles[1]: found["first"].mean(),
+                titles[2]: t_interval(found["last"]),
+                "runs": len(group),
+                "diverged": int(group.diverged_at.notna().sum()),
+            }
         )
-    return "\n".join(lines)
-
-
-def _ratio(ratios: pd.Series) -> str:
-    """A geometric mean; a float32 may not hold the gradient of a thousand layers."""
-    if not np.isfinite(ratios).all():
-        return "beyond float32"
-    return _short(Interval(*(10.0**v for v in t_interval(np.log10(ratios))[:3]), len(ratios)))
-
-
-def _short(found: Interval) -> str:
-    return f"{found.mean:.3g} ({found.low:.3g} ... {found.high:.3g})"
+    return Table(rows, dict.fromkeys(titles, ".3g"))
 
 
 def draw(

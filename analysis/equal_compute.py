@@ -4,14 +4,15 @@ python analysis/equal_compute.py outputs/equal_compute
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import style
-from analysis.degradation import with_interval
 from analysis.study import Study, run_script
+from analysis.tables import Cell, Table, shown
 from gradflow.errors import GradflowError
 from gradflow.statistics import Interval, intervals_by, t_interval
 
@@ -27,9 +28,9 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
         GradflowError: no two depths have had an equal budget of multiply-accumulates.
     """
     runs = with_cost(study.runs)
-    told = f"{error_table(runs)}\n\n{answer(runs)}"
-    print(told)
-    return [study.save_table("equal_compute", told), *draw(study, runs, formats)]
+    table = replace(error_table(runs), note=answer(runs))
+    print(table)
+    return [*study.save_table("equal_compute", table), *draw(study, runs, formats)]
 
 
 def with_cost(runs: pd.DataFrame) -> pd.DataFrame:
@@ -41,24 +42,21 @@ def with_cost(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(cost=cost, budget=cost / unit, error=error)
 
 
-def error_table(runs: pd.DataFrame) -> str:
-    """A Markdown table: training error by depth and steps, cheapest first, with intervals."""
-    lines = [
-        "| depth | steps | budget | plain, training error % (95 % t interval) "
-        "| residual, training error % (95 % t interval) | seeds |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+def error_table(runs: pd.DataFrame) -> Table:
+    """Training error by depth and steps, cheapest first, with intervals."""
+    rows = []
     for (depth, _), group in runs.groupby(["depth", "steps"]):
-        cells = []
+        row: dict[str, Cell] = {
+            "depth": int(depth),
+            "steps": int(group.steps.iloc[0]),
+            "budget": group.budget.iloc[0],
+        }
         for twin in style.COLORS:
             errors = group[group.twin == twin].error
-            cells.append(with_interval(t_interval(errors)) if len(errors) else "")
-        first = group.iloc[0]
-        lines.append(
-            f"| {depth} | {first.steps} | {first.budget:.2f} | {cells[0]} | {cells[1]} "
-            f"| {group.seed.nunique()} |"
-        )
-    return "\n".join(lines)
+            title = f"{twin}, training error % (95 % t interval)"
+            row[title] = t_interval(errors) if len(errors) else None
+        rows.append(row | {"seeds": group.seed.nunique()})
+    return Table(rows, {"budget": ".2f"})
 
 
 def answer(runs: pd.DataFrame) -> str:
@@ -71,7 +69,7 @@ def answer(runs: pd.DataFrame) -> str:
             "no two depths have had an equal budget of multiply-accumulates; "
             "python experiments/train.py study=equal_compute makes such runs"
         )
-    told = [f"{twin} {with_interval(gap)}" for twin, gap in gaps.items()]
+    told = [f"{twin} {shown(gap, '.1f')}" for twin, gap in gaps.items()]
     return (
         f"At equal multiply-accumulates the training error of depth {depths[-1]} is above that of "
         f"depth {depths[0]} by so many points (95 % t interval): {'; '.join(told)}."

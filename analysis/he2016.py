@@ -5,7 +5,7 @@ python analysis/he2016.py outputs/he2016_activations
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -14,8 +14,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import style
-from analysis.degradation import one_decimal, with_interval
 from analysis.study import Study, run_script
+from analysis.tables import Cell, Table
 from gradflow.errors import GradflowError
 from gradflow.statistics import intervals_by, t_interval
 
@@ -84,10 +84,10 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
             f"{study.folder}: has fewer than two rows of a table of He et al. 2016; "
             "python experiments/train.py study=he2016_shortcuts makes them"
         )
-    table = f"{error_table(runs, rows)}\n\n{agreement(runs, rows)}"
+    table = replace(error_table(runs, rows), note=agreement(runs, rows))
     print(table)
     name = "he2016_activations" if rows is not SHORTCUTS else "he2016_shortcuts"
-    return [study.save_table(name, table), *draw(study, runs, rows, name, formats)]
+    return [*study.save_table(name, table), *draw(study, runs, rows, name, formats)]
 
 
 def table_of(runs: pd.DataFrame) -> tuple[Row, ...]:
@@ -114,23 +114,24 @@ def named(runs: pd.DataFrame, rows: Sequence[Row]) -> pd.DataFrame:
     return runs.assign(row=names, **errors).dropna(subset="row")
 
 
-def error_table(runs: pd.DataFrame, rows: Sequence[Row]) -> str:
-    """A Markdown table: both errors here, with 95 % t intervals, and the paper's."""
-    lines = [
-        "| | training error % | test error % (95 % t interval) | seeds | He et al. 2016, test % |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
+def error_table(runs: pd.DataFrame, rows: Sequence[Row]) -> Table:
+    """Both errors here, with 95 % t intervals, and the paper's."""
+    paper = "He et al. 2016, test %"
+    found: list[dict[str, Cell]] = []
     for row in rows:
         group = runs[runs.row == row.name]
         if len(group):
-            told = "fail" if row.paper == FAIL else f"{row.paper:.2f}"
-            diverged = int(group.diverged_at.notna().sum())
-            seeds = f"{len(group)}" + (f" ({diverged} diverged)" if diverged else "")
-            lines.append(
-                f"| {row.name} | {one_decimal(group['training error'].mean())} "
-                f"| {with_interval(t_interval(group['test error']))} | {seeds} | {told} |"
+            found.append(
+                {
+                    "": row.name,
+                    "training error %": group["training error"].mean(),
+                    "test error % (95 % t interval)": t_interval(group["test error"]),
+                    "seeds": len(group),
+                    "diverged": int(group.diverged_at.notna().sum()),
+                    paper: "fail" if row.paper == FAIL else row.paper,
+                }
             )
-    return "\n".join(lines)
+    return Table(found, {paper: ".2f"})
 
 
 def agreement(runs: pd.DataFrame, rows: Sequence[Row]) -> str:

@@ -11,10 +11,12 @@ from matplotlib.axes import Axes
 
 from analysis import style
 from analysis.study import Study, run_script
+from analysis.tables import Cell, Table
 from gradflow.errors import GradflowError
-from gradflow.statistics import Interval, intervals_by, t_interval
+from gradflow.statistics import intervals_by, t_interval
 
 STATES = {"initialization": (0, (4, 1.5)), "trained": "-"}
+TITLES = {"initialization": "as drawn", "trained": "trained"}
 
 
 def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
@@ -31,8 +33,8 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     blocks = study.diagnosis("identity", "identity", ["block_index", "branch_share", "distance"])
     table = identity_table(study.runs, blocks)
     print(table)
-    path = study.save_table("identity", table)
-    return [path, *draw(study, blocks, formats)]
+    paths = study.save_table("identity", table)
+    return [*paths, *draw(study, blocks, formats)]
 
 
 def draw(study: Study, blocks: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
@@ -97,30 +99,23 @@ def distance_by_block(blocks: pd.DataFrame, *, ax: Axes) -> Axes:
     return ax
 
 
-def identity_table(runs: pd.DataFrame, blocks: pd.DataFrame) -> str:
-    """A Markdown table: error after training, and the median block's distance before and after."""
-    lines = [
-        "| depth | network | relative squared error (95 % t interval) | distance from the "
-        "identity, median block: as drawn | trained | seeds |",
-        "| ---: | --- | ---: | ---: | ---: | ---: |",
-    ]
+def identity_table(runs: pd.DataFrame, blocks: pd.DataFrame) -> Table:
+    """Error after training, and the median block's distance before and after."""
     medians = blocks.groupby(["depth", "twin", "at", "run_id"]).distance.median()
+    error = "relative squared error (95 % t interval)"
+    names = {state: f"distance of the median block, {TITLES[state]}" for state in STATES}
+    rows = []
     for (depth, twin), group in runs.groupby(["depth", "twin"]):
-        error = t_interval(group.final_train_error)
-        before, after = (medians[depth, twin].get(state) for state in STATES)
-        lines.append(
-            f"| {depth} | {twin} | {_three(error)} | {_mean(before)} | {_mean(after)} "
-            f"| {len(group)} |"
-        )
-    return "\n".join(lines)
-
-
-def _three(found: Interval) -> str:
-    return f"{found.mean:.3f} ({found.low:.3f} ... {found.high:.3f})"
-
-
-def _mean(values: pd.Series | None) -> str:
-    return "-" if values is None else f"{values.mean():.3f}"
+        row: dict[str, Cell] = {
+            "depth": int(depth),
+            "network": twin,
+            error: t_interval(group.final_train_error),
+        }
+        for state, name in names.items():
+            of_run = medians[depth, twin].get(state)
+            row[name] = None if of_run is None else of_run.mean()
+        rows.append(row | {"seeds": len(group)})
+    return Table(rows, dict.fromkeys((error, *names.values()), ".3f"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from analysis import style
 from analysis.study import Study, run_script
-from gradflow.statistics import t_interval
+from analysis.tables import Table, error_cell
 from gradflow.theory.depth import (
     BN_VARIANCE,
     batch_norm_residual_ratio,
@@ -35,10 +35,10 @@ NAMES = {
 def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     """The figure, and the table of conditions and errors; prints the table."""
     values = spectra(study)
-    table = condition_table(study, values)
+    table = condition_table(values)
     print(table)
-    path = study.save_table("isometry", table)
-    return [path, *draw(study, values, formats)]
+    paths = study.save_table("isometry", table)
+    return [*paths, *draw(study, values, formats)]
 
 
 def spectra(study: Study) -> pd.DataFrame:
@@ -91,7 +91,7 @@ def draw(study: Study, values: pd.DataFrame, formats: Sequence[str]) -> list[Pat
         1, len(states), height=0.7 + 0.24 * values.network.nunique(), sharey=True, sharex=True
     ) as (made, axes):
         for ax, state in zip(axes[0], states, strict=True):
-            spread_by_network(values[values["at"] == state], ax=ax)
+            spread_by_network(values[values["at"] == state], _names(values), ax=ax)
             ax.set_title("as drawn" if state == "initialization" else "trained")
         style.letter_panels(axes[0])
         seeds, steps = study.runs.seed.nunique(), int(study.runs.steps.iloc[0])
@@ -106,20 +106,21 @@ def draw(study: Study, values: pd.DataFrame, formats: Sequence[str]) -> list[Pat
         return style.save(made, study, "isometry", caption, formats)
 
 
-def spread_by_network(values: pd.DataFrame, *, ax: Axes) -> Axes:
-    """A row a network: range, middle 80 %, median and root mean square of its singular values."""
-    for row, (network, group) in enumerate(_ordered(values)):
-        color = style.COLORS[network.split(",")[0]]
+def spread_by_network(values: pd.DataFrame, names: Sequence[str], *, ax: Axes) -> Axes:
+    """Range, middle 80 %, median and root mean square of each network's singular values, in
+    rows named from the bottom up."""
+    for network, group in values.groupby("network"):
+        row = names.index(str(network))
+        color = style.COLORS[str(network).split(",")[0]]
         low, tenth, median, ninetieth, high = group.value.quantile([0, 0.1, 0.5, 0.9, 1])
         ax.plot([low, high], [row, row], color=color, lw=0.8)
         ax.plot([tenth, ninetieth], [row, row], color=color, lw=4, alpha=0.5, solid_capstyle="butt")
         ax.plot(median, row, "o", color="w", markeredgecolor=color, markersize=4)
         ax.plot(np.sqrt((group.value**2).mean()), row, "D", color=color, markersize=3.5)
         if (group["at"] == "initialization").all():
-            expected = told(network, int(group.blocks.iloc[0]))
+            expected = told(str(network), int(group.blocks.iloc[0]))
             if expected is not None:
                 ax.plot(expected, row, "|", color="k", markersize=9, markeredgewidth=1.2)
-    names = [network for network, _ in _ordered(values)]
     ax.set_yticks(range(len(names)), names)
     ax.set_xscale("log")
     ax.set_xlim(left=1e-6)
@@ -128,32 +129,31 @@ def spread_by_network(values: pd.DataFrame, *, ax: Axes) -> Axes:
     return ax
 
 
-def condition_table(study: Study, values: pd.DataFrame) -> str:
-    """A Markdown table: condition number at initialisation, and the error after training."""
-    lines = [
-        "| network | condition number as drawn (median) | largest value | root mean square | "
-        "its theory | training error after it, % (95 % t interval) |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    first = values[values["at"] == "initialization"]
-    for network, group in reversed(_ordered(first)):
+def condition_table(values: pd.DataFrame) -> Table:
+    """Condition number at initialisation, and the error after training."""
+    rows = []
+    for network, group in values[values["at"] == "initialization"].groupby("network"):
         ends = group.groupby(["run_id", "example"]).value.agg(["min", "max"])
         ratio = float((ends["max"] / ends["min"]).median())
-        condition = "above 1e12" if ratio > 0.99e12 else f"{ratio:.3g}"
-        error = t_interval(100 * group.groupby("run_id").final_train_error.first())
-        rms = float(np.sqrt((group.value**2).mean()))
-        expected = told(network, int(group.blocks.iloc[0]))
-        lines.append(
-            f"| {network} | {condition} | {ends['max'].median():.3g} | {rms:.3g} "
-            f"| {'-' if expected is None else f'{expected:.3g}'} "
-            f"| {error.mean:.1f} ({error.low:.1f} ... {error.high:.1f}) |"
+        errors = 100 * group.groupby("run_id").final_train_error.first()
+        rows.append(
+            {
+                "network": network,
+                "condition number as drawn (median)": "above 1e12"
+                if ratio > 0.99e12
+                else f"{ratio:.3g}",
+                "largest value": ends["max"].median(),
+                "root mean square": float(np.sqrt((group.value**2).mean())),
+                "its theory": told(str(network), int(group.blocks.iloc[0])),
+                "training error after it, % (95 % t interval)": error_cell(errors),
+            }
         )
-    return "\n".join(lines)
+    return Table(rows, dict.fromkeys(("largest value", "root mean square", "its theory"), ".3g"))
 
 
-def _ordered(values: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Networks by name, plain ones on top."""
-    return sorted(((str(n), g) for n, g in values.groupby("network")), reverse=True)
+def _names(values: pd.DataFrame) -> list[str]:
+    """Networks from the bottom of the figure up: residual ones, then plain ones."""
+    return sorted(values.network.unique(), reverse=True)
 
 
 if __name__ == "__main__":

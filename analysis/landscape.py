@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 
 from analysis import style
 from analysis.study import Study, run_script
-from gradflow.statistics import intervals_by, t_interval
+from analysis.tables import Table
+from gradflow.statistics import geometric_interval, intervals_by
 
 NEAR = 0.25  # of the weights' length: how far "near the centre" reaches, in the table
 
@@ -24,8 +25,8 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     points = points[points["at"] == "trained"]
     table = table_of(points)
     print(table)
-    path = study.save_table("landscape", table)
-    return [path, *draw(study, points, formats)]
+    paths = study.save_table("landscape", table)
+    return [*paths, *draw(study, points, formats)]
 
 
 def draw(study: Study, points: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
@@ -88,27 +89,27 @@ def line_by_twin(points: pd.DataFrame, *, ax: Axes) -> Axes:
     return ax
 
 
-def table_of(points: pd.DataFrame) -> str:
-    """A Markdown table: loss and error at the centre, and the loss a quarter of a length away."""
-    lines = [
-        f"| network | loss at the centre | error there, % | mean loss {NEAR:g} away (95 % t "
-        "interval of the logarithm) | error there, % | seeds |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
+def table_of(points: pd.DataFrame) -> Table:
+    """Loss and error at the centre, and a quarter of a length away."""
     line = points[points.surface == "line"]
     ticks = line.x.unique()
     near = float(ticks[np.abs(ticks - NEAR).argmin()])
+    away = f"loss {near:g} away (95 % t interval of the logarithm)"
+    rows = []
     for (depth, twin), group in line.groupby(["depth", "twin"]):
         centre = group[group.x == 0]
         around = group[group.x.abs() == near].groupby("run_id")[["loss", "error"]].mean()
-        away = t_interval(np.log10(around.loss))
-        mean, low, high = (10.0**end for end in (away.mean, away.low, away.high))
-        lines.append(
-            f"| {twin} {depth} | {10 ** np.log10(centre.loss).mean():.3g} "
-            f"| {100 * centre.error.mean():.1f} | {mean:.3g} ({low:.3g} ... {high:.3g}) "
-            f"| {100 * around.error.mean():.1f} | {len(around)} |"
+        rows.append(
+            {
+                "network": f"{twin} {depth}",
+                "loss at the centre": geometric_interval(centre.loss).mean,
+                "error there, %": 100 * centre.error.mean(),
+                away: geometric_interval(around.loss),
+                "error away, %": 100 * around.error.mean(),
+                "seeds": len(around),
+            }
         )
-    return "\n".join(lines)
+    return Table(rows, {"loss at the centre": ".3g", away: ".3g"})
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from matplotlib.collections import QuadMesh
 from matplotlib.patches import Rectangle
 
 from analysis import style
-from analysis.degradation import error_against_depth, one_decimal, with_interval
+from analysis.degradation import error_against_depth
 from analysis.study import Study, run_script
+from analysis.tables import Cell, Table
 from gradflow.errors import GradflowError
 from gradflow.statistics import t_interval
 
@@ -37,8 +38,8 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     best = at_own_best(runs)
     table = best_table(runs, best)
     print(table)
-    path = study.save_table("learning_rate", table)
-    return [path, *draw_heatmaps(study, runs, formats), *draw_best(study, runs, best, formats)]
+    paths = study.save_table("learning_rate", table)
+    return [*paths, *draw_heatmaps(study, runs, formats), *draw_best(study, runs, best, formats)]
 
 
 def at_own_best(runs: pd.DataFrame) -> pd.DataFrame:
@@ -132,25 +133,21 @@ def rate_against_depth(best: pd.DataFrame, rates: Sequence[float], *, ax: Axes) 
     return ax
 
 
-def best_table(runs: pd.DataFrame, best: pd.DataFrame) -> str:
-    """A Markdown table: best rate and error by depth, and the paired difference of the twins."""
-    lines = [
-        "| depth | plain: best rate, training error % | residual: best rate, training error % "
-        "| plain - residual, points (95 % t interval) | seeds |",
-        "| ---: | --- | --- | ---: | ---: |",
-    ]
+def best_table(runs: pd.DataFrame, best: pd.DataFrame) -> Table:
+    """Best rate and error by depth, and the paired difference of the twins."""
+    rows = []
     for depth, group in best.groupby("depth"):
         errors = group.pivot_table(index="seed", columns="twin", values="error", dropna=False)
         errors = errors.reindex(columns=list(style.COLORS))
-        cells = []
+        row: dict[str, Cell] = {"depth": int(depth)}
         for twin in style.COLORS:
             here = runs[(runs.depth == depth) & (runs.twin == twin)]
             means = here.groupby(RATE).error.agg(_mean_of_all).dropna()
-            rate = f"{means.idxmin():g}" if len(means) else "-"
-            cells.append(f"{rate}, {one_decimal(errors[twin].mean())}")
+            row[f"{twin}, best rate"] = float(means.idxmin()) if len(means) else None
+            row[f"{twin}, training error %"] = errors[twin].mean()
         gap = t_interval((errors.plain - errors.residual).dropna())
-        lines.append(f"| {depth} | {cells[0]} | {cells[1]} | {with_interval(gap)} | {gap.n} |")
-    return "\n".join(lines)
+        rows.append(row | {"plain - residual, points (95 % t interval)": gap, "seeds": gap.n})
+    return Table(rows, {f"{twin}, best rate": "g" for twin in style.COLORS})
 
 
 def _mean_of_all(errors: pd.Series) -> float:

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import style
-from analysis.degradation import one_decimal, with_interval
 from analysis.study import Study, run_script
+from analysis.tables import Table
 from gradflow.statistics import intervals_by, t_interval
 
 
@@ -20,8 +20,8 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     lesions = measured(study)
     table = deletion_table(lesions)
     print(table)
-    path = study.save_table("lesion", table)
-    return [path, *draw(study, lesions, formats)]
+    paths = study.save_table("lesion", table)
+    return [*paths, *draw(study, lesions, formats)]
 
 
 def measured(study: Study) -> pd.DataFrame:
@@ -94,28 +94,29 @@ def error_by_order(lesions: pd.DataFrame, *, ax: Axes) -> Axes:
     return ax
 
 
-def deletion_table(lesions: pd.DataFrame) -> str:
-    """A Markdown table: error of the whole network and after lesions, over seeds."""
-    lines = [
-        "| network | test error, % | one block deleted: mean over blocks (95 % t interval) "
-        "| worst block | a quarter of the blocks deleted | seeds |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
+def deletion_table(lesions: pd.DataFrame) -> Table:
+    """Error of the whole network and after lesions, over seeds."""
+    rows = []
     for network, group in lesions.groupby("network"):
         whole = group[group.lesion == "none"].error
         deleted = group[group.lesion == "delete"]
         blocks = int((deleted["count"] == 1).sum() / group.run_id.nunique())
-        counts = deleted["count"].unique()
-        quarter = min(counts, key=lambda n: abs(n - blocks / 4))
-        of_run = [deleted[deleted["count"] == n].groupby("run_id").error for n in (1, quarter)]
-        lines.append(
-            f"| {network} | {one_decimal(whole.mean())} "
-            f"| {with_interval(t_interval(of_run[0].mean()))} "
-            f"| {one_decimal(of_run[0].max().mean())} "
-            f"| {with_interval(t_interval(of_run[1].mean()))} ({quarter} of {blocks}) "
-            f"| {len(whole)} |"
+        quarter = int(min(deleted["count"].unique(), key=lambda n: abs(n - blocks / 4)))
+        one, several = (
+            deleted[deleted["count"] == n].groupby("run_id").error for n in (1, quarter)
         )
-    return "\n".join(lines)
+        rows.append(
+            {
+                "network": network,
+                "test error %": whole.mean(),
+                "one block deleted, mean over blocks (95 % t interval)": t_interval(one.mean()),
+                "worst block": one.max().mean(),
+                "several deleted (95 % t interval)": t_interval(several.mean()),
+                "so many": f"{quarter} of {blocks}",
+                "seeds": len(whole),
+            }
+        )
+    return Table(rows)
 
 
 def _line(summary: pd.DataFrame, x: pd.Series, network: str, ax: Axes) -> None:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 
 from analysis import style
 from analysis.study import Study, run_script
+from analysis.tables import Table
 from gradflow.errors import GradflowError
 from gradflow.statistics import intervals_by, t_interval
 from gradflow.theory.depth import path_gradient_shares
@@ -29,8 +30,8 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     lengths = by_length(study)
     table = length_table(lengths)
     print(table)
-    path = study.save_table("paths", table)
-    return [path, *draw(study, lengths, formats)]
+    paths = study.save_table("paths", table)
+    return [*paths, *draw(study, lengths, formats)]
 
 
 def by_length(study: Study) -> pd.DataFrame:
@@ -105,23 +106,26 @@ def branch_factor(lengths: pd.DataFrame) -> float:
     return float(np.exp(2 * slope))
 
 
-def length_table(lengths: pd.DataFrame) -> str:
-    """A Markdown table: the lengths that carry the middle of the squared gradient."""
-    lines = [
-        f"| depth | blocks | weights | mean path length (95 % t interval) | {BODY:.0%} of the "
-        "squared gradient | mean length of all paths |",
-        "| ---: | ---: | --- | ---: | ---: | ---: |",
-    ]
+def length_table(lengths: pd.DataFrame) -> Table:
+    """The lengths that carry the middle of the squared gradient."""
+    rows = []
     for (depth, state), group in lengths.groupby(["depth", "at"]):
         blocks = int(group.length.max())
-        mean = t_interval((group.length * group.share).groupby(group.run_id).sum())
         total = group.groupby("length").share.mean().cumsum()
         low, high = ((total > edge).idxmax() for edge in ((1 - BODY) / 2, (1 + BODY) / 2))
-        lines.append(
-            f"| {depth} | {blocks} | {state} | {mean.mean:.1f} ({mean.low:.1f} ... {mean.high:.1f})"
-            f" | {low} ... {high} | {blocks / 2:g} |"
+        rows.append(
+            {
+                "depth": int(depth),
+                "blocks": blocks,
+                "weights": state,
+                "mean path length (95 % t interval)": t_interval(
+                    (group.length * group.share).groupby(group.run_id).sum()
+                ),
+                f"{BODY:.0%} of the squared gradient": f"{low} ... {high}",
+                "mean length of all paths": blocks / 2,
+            }
         )
-    return "\n".join(lines)
+    return Table(rows)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 
 from analysis import style
-from analysis.degradation import with_interval
 from analysis.gradient_highway import end_ratios
 from analysis.study import Study, run_script
-from gradflow.statistics import t_interval
+from analysis.tables import Cell, Table, error_cell
 
 SWEPT = ("network_norm", "network_initialization", "network_scaling", "network_zero_last")
 # Config values by the names that papers use.
@@ -40,7 +39,7 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     runs = runs.merge(ratios[["run_id", "ratio"]], on="run_id", how="left")
     table = error_table(runs)
     print(table)
-    return [study.save_table("remedies", table), *draw(study, runs, formats)]
+    return [*study.save_table("remedies", table), *draw(study, runs, formats)]
 
 
 def remedy_of(run: pd.Series) -> str:
@@ -55,25 +54,17 @@ def remedy_of(run: pd.Series) -> str:
     return INITIALIZATIONS.get(kind, kind)
 
 
-def error_table(runs: pd.DataFrame) -> str:
-    """A Markdown table: training error by network, remedy and depth, with 95 % t intervals."""
-    depths = sorted(runs.depth.unique())
-    lines = [
-        f"| network | remedy | {' | '.join(f'depth {d}, training error %' for d in depths)} |",
-        f"| --- | --- |{' ---: |' * len(depths)}",
-    ]
+def error_table(runs: pd.DataFrame) -> Table:
+    """Training error by network, remedy and depth, with 95 % t intervals."""
+    rows = []
     for (twin, remedy), group in runs.groupby(["twin", "remedy"]):
-        cells = [_outcome(group[group.depth == depth].error) for depth in depths]
-        lines.append(f"| {twin} | {remedy} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _outcome(errors: pd.Series) -> str:
-    diverged = int(errors.isna().sum())
-    if len(errors) == diverged:
-        return "diverged" if diverged else ""
-    told = with_interval(t_interval(errors.dropna()))
-    return f"{told}, {diverged} of {len(errors)} diverged" if diverged else told
+        row: dict[str, Cell] = {"network": twin, "remedy": remedy}
+        for depth in sorted(runs.depth.unique()):
+            errors = group[group.depth == depth].error
+            row[f"depth {depth}, training error % (95 % t interval)"] = error_cell(errors)
+            row[f"diverged at {depth}"] = int(errors.isna().sum())
+        rows.append(row)
+    return Table(rows)
 
 
 def draw(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> list[Path]:

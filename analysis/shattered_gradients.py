@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 
 from analysis import style
 from analysis.study import Study, run_script
+from analysis.tables import Table
 from gradflow.statistics import intervals_by, t_interval
 from gradflow.theory.mean_field import relu_correlation, relu_gate_correlation
 
@@ -27,8 +28,8 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     told = predicted(study, places)
     table = bottom_table(places, told)
     print(table)
-    path = study.save_table("shattered_gradients", table)
-    return [path, *draw(study, places, told, formats)]
+    paths = study.save_table("shattered_gradients", table)
+    return [*paths, *draw(study, places, told, formats)]
 
 
 def shattering(study: Study) -> pd.DataFrame:
@@ -134,25 +135,28 @@ def theory_lines(told: pd.DataFrame, *, ax: Axes) -> Axes:
     return ax
 
 
-def bottom_table(places: pd.DataFrame, told: pd.DataFrame) -> str:
-    """A Markdown table: what is left at the lowest block that is measured."""
-    lowest = places[places.above == places.above.max()]
+def bottom_table(places: pd.DataFrame, told: pd.DataFrame) -> Table:
+    """What is left at the lowest block that is measured."""
+    blocks = int(places.above.max())
+    lowest = places[places.above == blocks]
     top = places[places.above == 0].groupby(KEYS).signal_cosine.mean()
-    lines = [
-        f"| norm | network | cosine of gradients under {int(places.above.max())} blocks "
-        "(95 % t interval) | theory | whiteness there | cosine of signals at the top |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ends = told[told.above == blocks].set_index(KEYS).grad_cosine
+    cosine = f"cosine of gradients under {blocks} blocks (95 % t interval)"
+    formats = {cosine: ".3f", "theory": ".3f"}
+    formats |= {"whiteness there": ".2f", "cosine of signals at the top": ".2f"}
+    rows = [
+        {
+            "norm": norm,
+            "network": network,
+            cosine: t_interval(group.grad_cosine),
+            "theory": ends.get((norm, network)),
+            "whiteness there": group.whiteness.mean(),
+            "cosine of signals at the top": top[norm, network],
+        }
+        for norm in NORMS
+        for network, group in lowest[lowest.norm == norm].groupby("network")
     ]
-    for norm in (n for n in NORMS if n in set(lowest.norm)):
-        for network, group in lowest[lowest.norm == norm].groupby("network"):
-            found = t_interval(group.grad_cosine)
-            line = told[(told.norm == norm) & (told.network == network)].sort_values("above")
-            expected = f"{line.grad_cosine.iloc[-1]:.3f}" if len(line) else "-"
-            lines.append(
-                f"| {norm} | {network} | {found.mean:.3f} ({found.low:.3f} ... {found.high:.3f}) "
-                f"| {expected} | {group.whiteness.mean():.2f} | {top[norm, network]:.2f} |"
-            )
-    return "\n".join(lines)
+    return Table(rows, formats)
 
 
 if __name__ == "__main__":

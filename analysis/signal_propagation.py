@@ -14,8 +14,9 @@ from matplotlib.lines import Line2D
 
 from analysis import style
 from analysis.study import Study, run_script
+from analysis.tables import Table
 from gradflow.errors import GradflowError
-from gradflow.statistics import intervals_by, t_interval
+from gradflow.statistics import geometric_interval, intervals_by
 from gradflow.theory import mean_field
 from gradflow.theory.depth import batch_norm_factor, residual_factor
 
@@ -43,8 +44,8 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     blocks = every[usual]
     table = factor_table(blocks)
     print(table)
-    path = study.save_table("signal_propagation", table)
-    paths = [path, *draw(study, blocks, formats)]
+    paths = study.save_table("signal_propagation", table)
+    paths += draw(study, blocks, formats)
     normed, scaled = every[every.norm == "batch"], every[(every.norm == "none") & ~usual]
     if len(normed) and len(scaled):
         paths += draw_factors(study, normed, scaled, formats)
@@ -217,25 +218,22 @@ def against_block(blocks: pd.DataFrame, lines: pd.DataFrame, value: str, *, ax: 
     return ax
 
 
-def factor_table(blocks: pd.DataFrame) -> str:
-    """A Markdown table: the squared gradient's factor a block, measured and told."""
-    lines = [
-        "| activation | weight variance | network | gradient's factor a block (95 % t interval) "
-        "| theory |",
-        "| --- | ---: | --- | ---: | ---: |",
-    ]
+def factor_table(blocks: pd.DataFrame) -> Table:
+    """The squared gradient's factor a block, measured and told."""
     told = predicted(blocks).groupby(KEYS)
     steps = int(blocks.block_index.max()) - 1
-    for key, group in blocks.groupby(KEYS):
-        ends = group[group.block_index == 1].backward
-        rates = t_interval(np.log(ends) / steps)
-        mean, low, high = np.exp([rates.mean, rates.low, rates.high])
-        expected = told.get_group(key).backward.iloc[0] ** (1 / steps)
-        lines.append(
-            f"| {key[0]} | {key[1]:g} | {key[2]} | {mean:.3f} ({low:.3f} ... {high:.3f}) "
-            f"| {expected:.3f} |"
-        )
-    return "\n".join(lines)
+    measured = "gradient's factor a block (95 % t interval)"
+    rows = [
+        {
+            "activation": key[0],
+            "weight variance": float(key[1]),
+            "network": key[2],
+            measured: geometric_interval(group[group.block_index == 1].backward ** (1 / steps)),
+            "theory": float(told.get_group(key).backward.iloc[0] ** (1 / steps)),
+        }
+        for key, group in blocks.groupby(KEYS)
+    ]
+    return Table(rows, {"weight variance": "g", measured: ".3f", "theory": ".3f"})
 
 
 def _fillings(variances: Sequence[float]) -> dict[float, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.tables import Table
 from gradflow.config.identity import NOT_IDENTITY, TWINS
 from gradflow.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records, read_runs
@@ -71,12 +72,9 @@ class Study:
         rows = self.records(table, ["step", *columns], diagnostic_id=chosen)
         return rows.assign(at=rows.step.map(lambda step: "trained" if step else "initialization"))
 
-    def save_table(self, name: str, table: str) -> Path:
-        """Write a Markdown table, and below it where it came from."""
-        path = self.folder / "tables" / f"{name}.md"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"{table}\n\n{self.provenance}\n")
-        return path
+    def save_table(self, name: str, table: Table) -> list[Path]:
+        """Write a table as Markdown, LaTeX and CSV, with where it came from."""
+        return table.save(self.folder / "tables", name, self.provenance)
 
     @property
     def provenance(self) -> str:

@@ -3,12 +3,13 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from gradflow.statistics import Interval
+from gradflow.statistics import Interval, t_interval
 
 Cell = str | int | float | Interval | None
 
@@ -27,12 +28,14 @@ class Table:
         formats: title -> how its numbers show; ".1f" where none is given.
         best: (row, title) of the cells that are marked as the best of their column.
         significant: (row, title) of the cells that are marked as significant.
+        note: what stands below the table in Markdown.
     """
 
     rows: Sequence[Mapping[str, Cell]]
-    formats: Mapping[str, str]
+    formats: Mapping[str, str] = field(default_factory=dict)
     best: frozenset[tuple[int, str]] = frozenset()
     significant: frozenset[tuple[int, str]] = frozenset()
+    note: str = ""
 
     @property
     def titles(self) -> list[str]:
@@ -43,7 +46,8 @@ class Table:
         lines = [self.titles, ["---" if t in self._left else "---:" for t in self.titles]]
         for index, row in enumerate(self.rows):
             lines.append([self._marked(index, t, "**", "**", " *") for t in row])
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        return f"{table}\n\n{self.note}" if self.note else table
 
     @property
     def latex(self) -> str:
@@ -102,13 +106,20 @@ class Table:
     @property
     def _left(self) -> set[str]:
         """Columns of words."""
-        return {t for row in self.rows for t, cell in row.items() if isinstance(cell, str)}
+        return {t for t in self.titles if all(isinstance(row[t], str) for row in self.rows)}
 
     def _marked(self, index: int, title: str, before: str, after: str, star: str) -> str:
         text = shown(self.rows[index][title], self.formats.get(title, ".1f"))
         if (index, title) in self.best:
             text = f"{before}{text}{after}"
         return text + star if (index, title) in self.significant else text
+
+
+def error_cell(errors: pd.Series) -> Cell:
+    """The interval of the errors that there are; in words where all runs diverged."""
+    if len(errors) and errors.isna().all():
+        return "diverged"
+    return t_interval(errors.dropna()) if len(errors) else None
 
 
 def shown(cell: Cell, form: str) -> str:

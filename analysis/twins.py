@@ -12,10 +12,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import style
-from analysis.degradation import error_against_depth, one_decimal, with_interval
+from analysis.degradation import error_against_depth
 from analysis.gradient_highway import end_ratios, ratio_against_depth
 from analysis.study import SWEPT as TWINS_DIFFER_IN
 from analysis.study import Study, run_script
+from analysis.tables import Cell, Table
 from gradflow.errors import GradflowError
 from gradflow.records import SCHEMAS
 from gradflow.statistics import t_interval
@@ -41,7 +42,7 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     runs = study.runs.assign(kind=kinds, error=100 * study.runs.final_train_error)
     table = error_table(runs)
     print(table)
-    return [study.save_table("twins", table), *draw(study, runs, formats)]
+    return [*study.save_table("twins", table), *draw(study, runs, formats)]
 
 
 def kinds_of(runs: pd.DataFrame) -> pd.Series:
@@ -60,34 +61,22 @@ def kinds_of(runs: pd.DataFrame) -> pd.Series:
     return names
 
 
-def error_table(runs: pd.DataFrame) -> str:
-    """A Markdown table: training error by kind and depth, and the twins' paired difference."""
-    lines = [
-        "| network | depth | plain, training error % | residual, training error % "
-        "| plain - residual, points (95 % t interval) | seeds |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for (kind, depth), group in runs.groupby(["kind", "depth"], sort=False):
+def error_table(runs: pd.DataFrame) -> Table:
+    """Training error by kind and depth, and the twins' paired difference."""
+    rows = []
+    for (kind, depth), group in runs.groupby(["kind", "depth"]):
         errors = group.pivot_table(index="seed", columns="twin", values="error", dropna=False)
         errors = errors.reindex(columns=list(style.COLORS))
-        cells = [_mean_or_divergence(group[group.twin == twin].error) for twin in style.COLORS]
-        gap = t_interval((errors.plain - errors.residual).dropna())
-        lines.append(
-            f"| {kind} | {depth} | {cells[0]} | {cells[1]} | {with_interval(gap)} "
-            f"| {group.seed.nunique()} |"
+        row: dict[str, Cell] = {"network": kind, "depth": int(depth)}
+        for twin in style.COLORS:
+            found = group[group.twin == twin].error
+            row[f"{twin}, training error %"] = found.mean() if found.notna().any() else "diverged"
+        row["plain - residual, points (95 % t interval)"] = t_interval(
+            (errors.plain - errors.residual).dropna()
         )
-    return "\n".join([*lines[:2], *sorted(lines[2:], key=_kind)])
-
-
-def _kind(line: str) -> str:
-    return line.split("|")[1]
-
-
-def _mean_or_divergence(errors: pd.Series) -> str:
-    diverged = int(errors.isna().sum())
-    if diverged and diverged == len(errors):
-        return "diverged"
-    return one_decimal(errors.mean()) + (f" ({diverged} diverged)" if diverged else "")
+        diverged = int(group.error.isna().sum())
+        rows.append(row | {"seeds": group.seed.nunique(), "diverged": diverged})
+    return Table(rows)
 
 
 def draw(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> list[Path]:

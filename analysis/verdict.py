@@ -3,16 +3,17 @@
 python analysis/verdict.py outputs/degradation
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis.degradation import one_decimal
 from analysis.study import Study, run_script
+from analysis.tables import Cell, Table
 from gradflow.errors import GradflowError
-from gradflow.statistics import interval_method
+from gradflow.statistics import Interval, interval_method
 from gradflow.verdict import RATE, judge_study
 from gradflow.verdict.gradient import EXPLODING, MOMENTS, NEITHER, UNCLEAR, UNKNOWN, VANISHING
 from gradflow.verdict.outcome import DEGRADATION, NO_DIFFERENCE, OVERFITTING, TOO_FEW
@@ -33,10 +34,13 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
     verdict = judge_study(study.runs, end_blocks(study))
     rates = study.runs[RATE].nunique()
     rate = f"Judged at learning rate {verdict.rate[0]:g}; rates in the study: {rates}."
-    parts = [words_table(verdict), sentences(verdict), rate, numbers_table(verdict)]
-    text = "\n\n".join(parts)
-    print(text)
-    return [study.save_table("verdict", text)]
+    words = replace(words_table(verdict), note=f"{sentences(verdict)}\n\n{rate}")
+    numbers = numbers_table(verdict)
+    print(words, numbers, sep="\n\n")
+    return [
+        *study.save_table("verdict", words),
+        *study.save_table("verdict_numbers", numbers),
+    ]
 
 
 def end_blocks(study: Study) -> pd.DataFrame | None:
@@ -50,50 +54,56 @@ def end_blocks(study: Study) -> pd.DataFrame | None:
     return study.records("blocks", names, step=[int(step) for step in ends])
 
 
-def words_table(verdict: pd.DataFrame) -> str:
-    """A Markdown table of the words, a row a depth."""
-    lines = [
-        "| depth | outcome | gradient, plain: first step, last | gradient, residual | tuning |",
-        "| ---: | --- | --- | --- | --- |",
-    ]
+def words_table(verdict: pd.DataFrame) -> Table:
+    """The words, a row a depth."""
+    rows = []
     for _, row in verdict.iterrows():
-        gradients = (
+        plain, residual = (
             ", ".join(row[f"{twin}_gradient_{moment}"] for moment in MOMENTS) for twin in TWINS
         )
-        outcome = f"{row.outcome} ({row.reason})" if row.reason else row.outcome
-        lines.append(f"| {row.depth} | {outcome} | {' | '.join(gradients)} | {row.tuning} |")
-    return "\n".join(lines)
+        rows.append(
+            {
+                "depth": int(row.depth),
+                "outcome": f"{row.outcome} ({row.reason})" if row.reason else row.outcome,
+                "gradient, plain: first step, last": plain,
+                "gradient, residual": residual,
+                "tuning": row.tuning,
+            }
+        )
+    return Table(rows, {})
 
 
-def numbers_table(verdict: pd.DataFrame) -> str:
-    """A Markdown table of the numbers that decide, a row a depth."""
+def numbers_table(verdict: pd.DataFrame) -> Table:
+    """The numbers that decide, a row a depth."""
     methods = sorted({interval_method(int(n)) for n in verdict.from_twin_n if n > 1}) or ["t"]
-    lines = [
-        "| depth | training error, plain - best shallower plain | plain - residual | p | g "
-        "| plain at its best rate - residual | p at every rate | pairs "
-        "| gradient, plain: first step | last step | residual: first step | last step |",
-        "| ---: | --- | --- | ---: | ---: | --- | ---: | ---: | --- | --- | --- | --- |",
-    ]
+    formats = {"p": ".3f", "p at every rate": ".3f", "g": ".1f", "best rate": "g"}
+    rows = []
     for _, row in verdict.iterrows():
-        cells = [
-            f"{row.depth}",
-            _difference(row, "from_shallower") + _bracket(row.shallower_depth),
-            _difference(row, "from_twin"),
-            _p_value(row.p),
-            one_decimal(row.from_twin_g),
-            _difference(row, "best_from_twin") + _bracket(row.best_rate),
-            _p_value(row.tuning_p),
-            f"{row.from_twin_n:.0f}",
-            *(_interval(row, f"{twin}_ratio_{at}", _ratio) for twin in TWINS for at in MOMENTS),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    notes = (
-        f"Differences in points, with 95 % {' and '.join(methods)} intervals; in brackets the "
-        "shallower depth, or the rate. p: one-sided, of both comparisons, after Holm's "
-        "correction over depths. g: Hedges', of plain - residual. Gradient: its norm at the first "
-        "block's input over that at the last block's output, geometric mean and interval."
+        cells: dict[str, Cell] = {
+            "depth": int(row.depth),
+            "training error, plain - best shallower plain": _interval(row, "from_shallower"),
+            "shallower depth": None if np.isnan(row.shallower_depth) else int(row.shallower_depth),
+            "plain - residual": _interval(row, "from_twin"),
+            "p": row.p,
+            "g": row.from_twin_g,
+            "plain at its best rate - residual": _interval(row, "best_from_twin"),
+            "best rate": row.best_rate,
+            "p at every rate": row.tuning_p,
+            "pairs": int(row.from_twin_n),
+        }
+        for twin in TWINS:
+            for moment, title in zip(MOMENTS, ("first step", "last step"), strict=True):
+                name = f"gradient's ratio, {twin}, {title}"
+                cells[name] = _interval(row, f"{twin}_ratio_{moment}")
+                formats[name] = ".2g"
+        rows.append(cells)
+    note = (
+        f"Differences in points, with 95 % {' and '.join(methods)} intervals. p: one-sided, of "
+        "both comparisons, after Holm's correction over depths. g: Hedges', of plain - residual. "
+        "Gradient: its norm at the first block's input over that at the last block's output, "
+        "geometric mean and interval."
     )
-    return "\n".join([*lines, "", notes])
+    return Table(rows, formats, note=note)
 
 
 def sentences(verdict: pd.DataFrame) -> str:
@@ -128,33 +138,9 @@ def sentence(row: pd.Series) -> str:
     return f"Depth {row.depth}, {outcome}. {gradient}; {tuned}."
 
 
-def _difference(row: pd.Series, name: str) -> str:
-    return _interval(row, name, one_decimal)
-
-
-def _interval(row: pd.Series, name: str, form: Callable[[float], str]) -> str:
-    mean, low, high = (form(row[name + end]) for end in ("", "_low", "_high"))
-    return mean if mean == "-" else f"{mean} ({low} ... {high})"
-
-
-def _bracket(value: float) -> str:
-    return "" if np.isnan(value) else f" [{value:g}]"
-
-
-def _p_value(p: float) -> str:
-    if np.isnan(p):
-        return "-"
-    return "<.001" if p < 0.001 else f"{p:.3f}".lstrip("0")
-
-
-def _ratio(value: float) -> str:
-    """Two digits: 0.26, 95, 120, 2.7e3."""
-    if np.isnan(value):
-        return "-"
-    if 0.01 <= value < 1000:
-        return f"{value:.1f}" if 1 <= value < 10 else f"{float(f'{value:.2g}'):g}"
-    digits, power = f"{value:.1e}".split("e")
-    return f"{digits}e{int(power)}"
+def _interval(row: pd.Series, name: str) -> Interval:
+    count = int(row.get(f"{name}_n", row.from_twin_n))
+    return Interval(row[name], row[f"{name}_low"], row[f"{name}_high"], count)
 
 
 if __name__ == "__main__":
