@@ -36,14 +36,15 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
 
 def by_length(study: Study) -> pd.DataFrame:
     """A row a run, state and length: `count` of paths as a share of all, `path` (norm of a
-    single path's gradient over that of the shortest) and `share` of the squared gradient, if
-    paths were uncorrelated: n_paths path_grad_norm^2."""
-    rows = study.diagnosis("paths", "paths", ["length", "n_paths", "path_grad_norm"])
+    single path's gradient over that of the shortest) and `share`: the squared norm of what came
+    back over all paths of the length together, over the sum of that over lengths."""
+    columns = ["length", "n_paths", "path_grad_norm", "total_grad_norm"]
+    rows = study.diagnosis("paths", "paths", columns)
     rows = rows[rows.twin == "residual"].sort_values("length")
     if rows.empty:
         raise GradflowError(f"{study.folder}: no residual network; plain ones have a single path")
     of_run = rows.groupby(["run_id", "at"])
-    weight = rows.n_paths * rows.path_grad_norm**2
+    weight = rows.total_grad_norm**2
     return rows.assign(
         count=rows.n_paths / of_run.n_paths.transform("sum"),
         path=rows.path_grad_norm / of_run.path_grad_norm.transform("first"),
@@ -57,6 +58,7 @@ def draw(study: Study, lengths: pd.DataFrame, formats: Sequence[str]) -> list[Pa
         against_length(lengths, "path", ax=axes[0, 1]).set_yscale("log")
         axes[0, 1].set_ylabel("gradient of one path, over length 0")
         against_length(lengths, "share", ax=axes[0, 2]).set_ylabel("share of squared gradient")
+        axes[0, 2].set_xlim(-1, lengths.length[lengths.share > 1e-3].max() + 2)
         predicted(lengths, ax=axes[0, 2])
         style.depth_legend(axes[0, 0], sorted(lengths.depth.unique()))
         style.state_legend(axes[0, 1], STATES)
@@ -66,8 +68,9 @@ def draw(study: Study, lengths: pd.DataFrame, formats: Sequence[str]) -> list[Pa
             "Residual networks, paths by the number of branches that they go through. a: how many "
             "paths there are (binomial). b: norm of the gradient that comes back over one path "
             "(root mean square over sampled paths), relative to the path over all shortcuts. c: "
-            "their product: share of the squared gradient by length, if different paths are "
-            "uncorrelated; black: binomial theory from the slope of b at initialisation. Dashed: "
+            "squared gradient that all paths of a length bring back together (exact), as a share "
+            "of the sum over lengths; black: binomial theory from the slope of b at "
+            "initialisation. Dashed: "
             f"at initialisation, solid: trained. Bands: 95 % t intervals over {seeds} seeds, in b "
             "of the logarithm."
         )
@@ -83,7 +86,8 @@ def against_length(lengths: pd.DataFrame, value: str, *, ax: Axes) -> Axes:
         if value == "count" and state != "trained" and "trained" in set(summary["at"]):
             continue  # counts are the same before and after
         ax.plot(line.length, line["mean"], color=shades[depth], ls=STATES[state])
-        ax.fill_between(line.length, line.low, line.high, color=shades[depth], alpha=0.2, lw=0)
+        low = line.low.clip(lower=0)
+        ax.fill_between(line.length, low, line.high, color=shades[depth], alpha=0.2, lw=0)
     ax.set_xlabel("path length (branches)")
     return ax
 

@@ -134,7 +134,7 @@ def test_a_study_without_a_ledger_is_refused(tmp_path):
 
 
 def test_table_has_the_paired_difference(study):
-    table = degradation.error_table(study.runs)
+    table = str(degradation.error_table(study.runs))
     runs = study.runs[study.runs.depth == 14].sort_values("seed")
     plain, residual = (
         100 * runs[runs.twin == twin].final_train_error.to_numpy() for twin in ("plain", "residual")

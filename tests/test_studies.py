@@ -190,9 +190,8 @@ def test_rows_of_the_paper_name_runs_and_divergence_is_an_error():
     found = he2016.named(runs, he2016.table_of(runs))
     assert found.row.tolist() == ["identity", "plain (0 and 1)"]
     assert found["test error"].tolist() == [50, 100]
-    assert "| plain (0 and 1) | 100.0 | 100.0 (nan ... nan)" not in he2016.error_table(
-        found, he2016.SHORTCUTS
-    )
+    table = str(he2016.error_table(found, he2016.SHORTCUTS))
+    assert "| plain (0 and 1) | 100.0 | 100.0 (- ... -) | 1 | 1 | fail |" in table
 
 
 def test_budgets_and_their_answer_by_hand():
@@ -209,7 +208,7 @@ def test_budgets_and_their_answer_by_hand():
     assert sorted(runs.budget.unique()) == [0.1, 1]
     assert runs.cost.max() == 3 * 1000 * 10 * 60
     assert "plain 40.0 (40.0 ... 40.0)" in equal_compute.answer(runs)
-    assert "| 8 | 600 | 1.00 | 10.5 (" in equal_compute.error_table(runs)
+    assert "| 8 | 600 | 1.00 | 10.5 (" in str(equal_compute.error_table(runs))
     with pytest.raises(GradflowError, match="no two depths have had an equal budget"):
         equal_compute.answer(runs[runs.depth == 56])
 
@@ -231,8 +230,8 @@ def test_diverged_runs_are_told_in_the_table():
     ]
     runs = errors_of(*rows)
     runs["error"] = 100 * runs.final_train_error
-    row = twins.error_table(runs).splitlines()[2]
-    assert row == "| none | 8 | 60.0 | 10.0 (1 diverged) | 40.0 (- ... -) | 2 |"
+    row = str(twins.error_table(runs)).splitlines()[2]
+    assert row == "| none | 8 | 60.0 | 10.0 | 40.0 (- ... -) | 2 | 1 |"
 
 
 def test_remedies_have_names():
