@@ -1,6 +1,7 @@
 """Diagnoses of runs: what is recorded, once, whole, and of the right weights."""
 
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -146,6 +147,22 @@ def test_a_landscape_that_was_interrupted_goes_on(ended, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(
         *(f.sort_values(order, ignore_index=True).drop(columns="run_id") for f in (rows, expected))
     )
+
+
+def test_ctrl_c_ends_a_diagnosis_at_once(ended, monkeypatch):
+    folder, config = ended
+    seen = []
+
+    def measure(frozen, directions, point):
+        seen.append(point)
+        signal.raise_signal(signal.SIGINT)
+        return 0.0, 0.0
+
+    monkeypatch.setattr(landscape, "loss_at", measure)
+    with pytest.raises(KeyboardInterrupt):
+        execute(replace(config, diagnostic=LandscapeConfig(images=8, line=3, plane=3)))
+    assert len(seen) == 1
+    assert not (folder / "landscape").exists()
 
 
 def test_a_run_that_diverged_is_diagnosed_as_it_was_drawn(tmp_path):

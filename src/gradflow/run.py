@@ -21,7 +21,7 @@ from gradflow.progress import Reporter, RunResult, reporter
 from gradflow.records import SCHEMAS, RecordWriter, has_ended, pending, read_records
 from gradflow.search import Pruned, judge_of
 from gradflow.states import ENDED, held, lock_of
-from gradflow.stopping import on_signals
+from gradflow.stopping import on_signals, terminating_as_interrupt
 from gradflow.tasks import network_of
 from gradflow.training import train
 
@@ -58,7 +58,8 @@ def execute(config: RunConfig) -> RunResult:
                     result = _attempt(run, dataset, report)
                 except Pruned:
                     return RunResult(run.folder, "pruned", False, None)
-        diagnosed = diagnose(config, run.folder, dataset)
+        with terminating_as_interrupt():  # nothing is lost: it is made whole, or anew
+            diagnosed = diagnose(config, run.folder, dataset)
         return result._replace(skipped=result.skipped and not diagnosed)
 
 
@@ -70,7 +71,7 @@ def diagnose_ended(config: RunConfig, folder: Path) -> None:
     """
     runtime.prepare_torch(config)
     cache = folder.parents[1] / cache_of(config).name
-    with on_signals(), held(lock_of(folder)):
+    with on_signals(), held(lock_of(folder)), terminating_as_interrupt():
         diagnose(config, folder, load_dataset(config.data, cache))
 
 
