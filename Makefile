@@ -8,6 +8,14 @@ BIN = .venv/bin
 reproduce: .venv/.runtime
 	$(BIN)/python experiments/train.py study=degradation
 
+# make paper STUDY=degradation STYLE=neurips FORMAT=pdf; without STUDY, of all studies.
+STUDY =
+STYLE = web
+FORMAT = pdf,png
+
+paper: .venv/.runtime
+	$(BIN)/python analysis/make.py outputs/$(STUDY) --style $(STYLE) --format $(FORMAT)
+
 test: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,4 +47,4 @@ clean:
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch .venv/.dev
 
-.PHONY: reproduce test test-slow benchmark acceptance clean
+.PHONY: reproduce paper test test-slow benchmark acceptance clean

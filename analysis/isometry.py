@@ -101,7 +101,7 @@ def draw(study: Study, values: pd.DataFrame, formats: Sequence[str]) -> list[Pat
             f"the last one's output, before and after {steps} steps; of {seeds} seeds, "
             f"{values.example.nunique()} images each. Thin: all values (also those left of the "
             "axis); thick: the middle 80 %; white: median; colour: root mean "
-            "square; black bar: its theory at initialisation."
+            "square; black bar: its theory at initialisation; empty rows: every run diverged."
         )
         return style.save(made, study, "isometry", caption, formats)
 

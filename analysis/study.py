@@ -154,17 +154,29 @@ def run_script(
         metavar="COLUMN=VALUE",
         help="take the runs with these values in the runs table",
     )
-    parser.add_argument("--format", default="png,pdf", help="figure formats; default: png,pdf")
+    add_figure_options(parser)
     arguments = parser.parse_args()
+    from analysis.style import for_venue  # which itself knows studies
+
     try:
-        formats = _formats(arguments.format)
         study = load_study(arguments.folder, _pairs(arguments.where), swept)
         for note in study.notes:
             print(f"note: {note}")
-        for path in analyse(study, formats):
-            print(path)
+        with for_venue(arguments.style):
+            for path in analyse(study, formats_of(arguments.format)):
+                print(path)
     except GradflowError as error:
         sys.exit(f"error: {error}")
+
+
+def add_figure_options(parser: argparse.ArgumentParser) -> None:
+    """--format and --style."""
+    parser.add_argument("--format", default="png,pdf", help="figure formats; default: png,pdf")
+    parser.add_argument(
+        "--style",
+        default="web",
+        help="where figures are to stand: neurips, icml, ieee, slides; default: web",
+    )
 
 
 def _pairs(where: list[str]) -> dict[str, str]:
@@ -174,7 +186,12 @@ def _pairs(where: list[str]) -> dict[str, str]:
     return dict(text.split("=", 1) for text in where)
 
 
-def _formats(text: str) -> list[str]:
+def formats_of(text: str) -> list[str]:
+    """The value of --format as a list.
+
+    Raises:
+        GradflowError: an unknown format.
+    """
     formats = text.split(",")
     for name in formats:
         if name not in ("png", "pdf", "svg"):

@@ -1,8 +1,9 @@
 """One look for every figure, and one way to save it."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from tueplots import bundles
 
+from analysis.drawn import drawn
 from analysis.study import Study
+from gradflow.errors import GradflowError
 
 # Two hues that colour-blind readers tell apart (Okabe and Ito 2008), and of different
 # lightness for print in grey; plain and residual keep them in every figure.
@@ -26,7 +30,7 @@ COLORS = {"plain": "#D55E00", "residual": "#0072B2"}
 BEST = "#CC79A7"  # what is chosen, among cells
 MARKERS = {"plain": "o", "residual": "s"}
 
-COLUMN, PAGE = 3.25, 6.75  # widths in inches: one column and a page of the usual venues
+PAGE = 6.75  # inches: the width that heights are given for
 
 RC: dict[str, Any] = {
     "font.size": 8,
@@ -48,13 +52,60 @@ RC: dict[str, Any] = {
 }
 
 
+VENUES: dict[str, Callable[[], dict[str, Any]]] = {
+    "web": dict,
+    "neurips": lambda: bundles.neurips2024(usetex=False),
+    "icml": lambda: bundles.icml2024(usetex=False, column="full"),
+    "ieee": lambda: bundles.cvpr2024(usetex=False, column="full"),  # CVPR prints in IEEE's style
+    "slides": lambda: bundles.beamer_moml(),
+}
+"""Where figures are to stand -> its page width, font and sizes, as tueplots knows them."""
+
+_VENUE: ContextVar[str] = ContextVar("venue", default="web")
+
+
+@contextmanager
+def for_venue(venue: str) -> Iterator[None]:
+    """Inside, figures have a venue's width and type, and a folder of their own.
+
+    Raises:
+        GradflowError: an unknown venue.
+    """
+    if venue not in VENUES:
+        raise GradflowError(f"--style {venue}: choose among {', '.join(VENUES)}")
+    token = _VENUE.set(venue)
+    try:
+        yield
+    finally:
+        _VENUE.reset(token)
+
+
+def _settings() -> tuple[dict[str, Any], float]:
+    """matplotlib's settings for the present venue, and its page width in inches."""
+    chosen = VENUES[_VENUE.get()]()
+    sizes = ("font.size", "axes.labelsize", "axes.titlesize", "legend.fontsize")
+    kept = {*sizes, "xtick.labelsize", "ytick.labelsize", "font.family", "font.serif"}
+    width = chosen.get("figure.figsize", (PAGE, 0))[0]
+    settings = RC | {key: value for key, value in chosen.items() if key in kept}
+    if settings.get("font.family") == "serif":
+        # matplotlib brings STIX, cut like Times, for machines that have no Times.
+        settings["font.serif"] = [*settings.get("font.serif", []), "STIXGeneral"]
+        settings["mathtext.fontset"] = "stix"
+    return settings, width
+
+
 @contextmanager
 def figure(
     rows: int, columns: int, *, height: float, **options: Any
 ) -> Iterator[tuple[Figure, Any]]:
-    """A page-wide figure of rows x columns panels (always a 2-D array of axes), closed after."""
-    with plt.rc_context(RC):
-        made, axes = plt.subplots(rows, columns, figsize=(PAGE, height), squeeze=False, **options)
+    """A page-wide figure of rows x columns panels (always a 2-D array of axes), closed after.
+
+    `height`: in inches on a page of 6.75; on another in proportion.
+    """
+    settings, width = _settings()
+    with plt.rc_context(settings):
+        size = (width, height * width / PAGE)
+        made, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
         try:
             yield made, axes
         finally:
@@ -93,12 +144,14 @@ def cells(
 
 
 def save(made: Figure, study: Study, name: str, caption: str, formats: Sequence[str]) -> list[Path]:
-    """Write a figure and, beside it, its caption, runs and code version as JSON.
+    """Write a figure and, beside it, where it came from as JSON and what is drawn as CSV.
 
     The figure names its study, runs and code in its footer; equal records give equal bytes.
     """
     folder = study.folder / "figures"
-    folder.mkdir(exist_ok=True)
+    if _VENUE.get() != "web":
+        folder /= _VENUE.get()
+    folder.mkdir(parents=True, exist_ok=True)
     made.supxlabel(study.provenance, fontsize=5.5, color="0.45", x=0.995, ha="right")
     dateless = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
     paths = []
@@ -113,6 +166,7 @@ def save(made: Figure, study: Study, name: str, caption: str, formats: Sequence[
         "notes": list(study.notes),
     }
     (folder / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
+    drawn(made).to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
     return paths
 
 

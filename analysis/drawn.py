@@ -1,0 +1,53 @@
+"""What a figure shows, as rows: every point of its lines, bars, bands and cells."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PolyCollection, QuadMesh
+from matplotlib.figure import Figure
+
+COLUMNS = ["panel", "title", "kind", "artist", "label", "x", "y", "value"]
+
+
+def drawn(made: Figure) -> pd.DataFrame:
+    """A row a point.
+
+    panel: a, b, ... in the order of the axes; kind: line, bar (its ends), band (its outline) or
+    cell; artist: its number in the panel; label: as in the legend; value: of a cell.
+    """
+    rows = [
+        (letter, ax.get_title(), *row)
+        for letter, ax in zip("abcdefghijklmnopqrstuvwxyz", made.axes, strict=False)
+        for row in _of_panel(ax)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _of_panel(ax: Axes) -> Iterator[tuple[object, ...]]:
+    for number, line in enumerate(ax.get_lines()):
+        label = _shown(line.get_label())
+        for x, y in np.column_stack(np.broadcast_arrays(*line.get_data(orig=False))):
+            yield "line", number, label, x, y, None
+    for number, artist in enumerate(ax.collections, start=len(ax.get_lines())):
+        label = _shown(artist.get_label())
+        if isinstance(artist, QuadMesh):
+            corners = artist.get_coordinates()
+            middles = (corners[:-1, :-1] + corners[1:, 1:]).reshape(-1, 2) / 2
+            values = np.ma.filled(np.ma.asarray(artist.get_array(), dtype=float), np.nan)
+            for (x, y), value in zip(middles, values.ravel(), strict=True):
+                yield "cell", number, label, x, y, value
+        elif isinstance(artist, LineCollection):
+            for segment in artist.get_segments():
+                for x, y in segment:
+                    yield "bar", number, label, x, y, None
+        elif isinstance(artist, PolyCollection):
+            for path in artist.get_paths():
+                for x, y in path.vertices:
+                    yield "band", number, label, x, y, None
+
+
+def _shown(label: object) -> str:
+    """The legend's label; matplotlib's own names for what has none begin with a dash."""
+    return "" if str(label).startswith("_") else str(label)
