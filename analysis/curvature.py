@@ -36,7 +36,7 @@ def draw(study: Study, groups: pd.DataFrame, formats: Sequence[str]) -> list[Pat
             eigenvalue_by_group(groups[groups["at"] == state], ax=ax).set_title(TITLES[state])
         for ax in axes[0, 1:]:
             ax.set_ylabel("")
-        axes[0, 0].legend(loc="best")
+        axes[0, -1].legend(loc="upper right")
         style.letter_panels(axes[0])
         caption = (
             "Largest eigenvalue of the Hessian of the loss by the parameters of a group of layers, "

@@ -6,6 +6,7 @@ python analysis/degradation.py outputs/degradation
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -13,7 +14,7 @@ from analysis import style
 from analysis.study import Study, run_script
 from analysis.tables import Table
 from gradflow.errors import GradflowError
-from gradflow.statistics import intervals_by, t_interval
+from gradflow.statistics import holm, intervals_by, paired_test, t_interval
 
 WINDOW = 5  # steps of the running mean that the training curves are smoothed by
 LATE = 10  # steps at the end that a run's late training loss is the mean of
@@ -128,8 +129,15 @@ def training_curves(steps: pd.DataFrame, *, ax: Axes) -> Axes:
     return ax
 
 
+GAP = "plain - residual, points (95 % t interval)"
+SIGNIFICANT = 0.05
+
+
 def error_table(runs: pd.DataFrame) -> Table:
     """Training error by depth, and the paired difference of the twins.
+
+    Bold: the lower error of a depth. A star: plain above residual, by one-sided paired tests
+    after Holm's correction over depths.
 
     Raises:
         GradflowError: there is no run that ended with an error.
@@ -141,19 +149,22 @@ def error_table(runs: pd.DataFrame) -> Table:
         index=["depth", "seed"], columns="twin", values="final_train_error"
     ).reindex(columns=list(style.COLORS))
     errors *= 100
-    rows = [
-        {
-            "depth": int(depth),
-            "plain, training error %": group.plain.mean(),
-            "residual, training error %": group.residual.mean(),
-            "plain - residual, points (95 % t interval)": t_interval(
-                (group.plain - group.residual).dropna()
-            ),
-            "seeds": len(group),
-        }
-        for depth, group in errors.groupby("depth")
-    ]
-    return Table(rows)
+    rows, best, p_values = [], set(), []
+    depths = list(errors.groupby("depth"))
+    for index, (depth, group) in enumerate(depths):
+        gaps = (group.plain - group.residual).dropna()
+        means = {f"{twin}, training error %": group[twin].mean() for twin in style.COLORS}
+        rows.append({"depth": int(depth), **means, GAP: t_interval(gaps), "seeds": len(group)})
+        if len(gaps):
+            best.add((index, min(means, key=lambda title: means[title])))
+        p_values.append(paired_test(gaps, among=len(depths)).p)
+    above = np.flatnonzero(holm(p_values) <= SIGNIFICANT)
+    return Table(
+        rows,
+        best=frozenset(best),
+        significant=frozenset((int(index), GAP) for index in above),
+        note="Bold: lower. *: above 0, one-sided paired tests, p <= .05 after Holm's correction.",
+    )
 
 
 if __name__ == "__main__":

@@ -92,9 +92,10 @@ class Table:
     def save(self, folder: Path, name: str, provenance: str) -> list[Path]:
         """Write <name>.md, .tex and .csv, the first two with where they came from."""
         folder.mkdir(exist_ok=True)
+        comments = "".join(f"% {line}\n" for line in [provenance, *self.note.splitlines()])
         contents = {
             "md": f"{self}\n\n{provenance}\n",
-            "tex": f"% {provenance}\n{self.latex}\n",
+            "tex": f"{comments}{self.latex}\n",
             "csv": self.csv,
         }
         paths = []

@@ -62,4 +62,4 @@ def test_the_three_files(tmp_path):
     paths = TABLE.save(tmp_path / "tables", "one", "made of three runs")
     assert [path.name for path in paths] == ["one.md", "one.tex", "one.csv"]
     assert paths[0].read_text() == f"{TABLE}\n\nmade of three runs\n"
-    assert paths[1].read_text().startswith("% made of three runs\n\\begin{tabular}")
+    assert paths[1].read_text().startswith("% made of three runs\n% Below.\n\\begin{tabular}")
