@@ -20,6 +20,7 @@ from gradflow.errors import GradflowError
 from gradflow.records import has_ended
 from gradflow.states import CONFIG
 
+STUDIES = Path(__file__).parents[1] / "conf" / "study"
 MADE = ".made.json"  # which script made what, of which records
 
 
@@ -52,9 +53,11 @@ def make(folder: Path, formats: Sequence[str], venue: str) -> list[Path]:
 
 
 def scripts_of(folder: Path) -> list[str]:
-    """The analysis scripts that the study's configs name, in their order."""
+    """The analysis scripts of a study: those that its configs name, and those that the study of
+    its name names in conf/."""
     names: dict[str, None] = {}
-    for config in sorted(folder.glob(f"*/{CONFIG}")):
+    own = STUDIES / f"{folder.name}.yaml"
+    for config in [*sorted(folder.glob(f"*/{CONFIG}")), *([own] if own.exists() else [])]:
         study = yaml.safe_load(config.read_text()).get("study") or {}
         names |= dict.fromkeys(study.get("analysis") or ())
     return list(names)

@@ -19,6 +19,7 @@ from gradflow.verdict.gradient import EXPLODING, MOMENTS, NEITHER, UNCLEAR, UNKN
 from gradflow.verdict.outcome import DEGRADATION, NO_DIFFERENCE, OVERFITTING, TOO_FEW
 from gradflow.verdict.tuning import DOES_NOT, NO_GAP, REMOVES
 
+SWEPT = (RATE,)
 TWINS = ("plain", "residual")
 GRADIENT_VERBS = {
     VANISHING: "vanishes",
@@ -144,4 +145,4 @@ def _interval(row: pd.Series, name: str) -> Interval:
 
 
 if __name__ == "__main__":
-    run_script(analyse, __doc__, swept=(RATE,))
+    run_script(analyse, __doc__, swept=SWEPT)

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from analysis import readme
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.door import register_schema, to_config
 from gradflow.config.schema import DescribeConfig, DiagnoseConfig, RunConfig
+from gradflow.errors import GradflowError
 from tests.slurm_machine import shim
 
 ROOT = Path(__file__).parents[1]
@@ -124,3 +126,31 @@ def test_the_python_of_the_theory_section_gives_the_numbers_that_stand_there():
 
 def test_no_placeholder_is_left():
     assert not re.search(r"\b[A-Z]+_TABLE\b", README)
+
+
+@pytest.mark.parametrize("page", readme.PAGES)
+def test_quoted_tables_are_those_that_were_measured(page):
+    """Nobody edits a number by hand: python analysis/readme.py outputs writes them."""
+    assert readme.renewed(page) == (ROOT / page).read_text()
+
+
+def test_a_changed_table_or_figure_is_seen(tmp_path):
+    outputs, root = tmp_path / "outputs", tmp_path / "root"
+    table = outputs / "s" / "tables" / "t.md"
+    figure = outputs / "s" / "figures" / "twins.png"
+    for path, text in ((table, "| a |\n| 1 |\n\nmade of runs\n"), (figure, "new")):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    (root / "docs").mkdir(parents=True)
+    page = "before\n<!-- table s/t -->\n| old |\n<!-- end -->\n![x](docs/figures/s.png) after\n"
+    for name in readme.PAGES:
+        (root / name).write_text(page)
+    found = dict(readme.changes(outputs, root))
+    quoted = root / "docs" / "tables" / "s" / "t.md"
+    assert found == {table: quoted, figure: root / "docs" / "figures" / "s.png"}
+    with pytest.raises(GradflowError, match="quotes docs/tables/s/t.md, which is not there"):
+        readme.renewed("README.md", root)
+    quoted.parent.mkdir(parents=True)
+    quoted.write_bytes(table.read_bytes())
+    assert table not in dict(readme.changes(outputs, root))
+    assert "<!-- table s/t -->\n| a |\n| 1 |\n<!-- end -->" in readme.renewed("README.md", root)
