@@ -222,14 +222,14 @@ def test_sgd_step_by_hand():
 
 
 def test_adamw_first_step_by_hand():
-    """Bias-corrected, the first step is lr * sign(g) beside the decay lr * wd * w."""
+    """Bias-corrected, the first step is lr * g / (|g| + eps) beside the decay lr * wd * w."""
     network = torch.nn.Linear(3, 2).double()
     weight = network.weight.detach().numpy().copy()
     optimizer = build_optimizer(AdamWConfig(learning_rate=0.1, weight_decay=0.5), network)
     network.weight.grad = torch.full((2, 3), -3.0, dtype=torch.float64)
     optimizer.step()
-    expected = weight * (1 - 0.1 * 0.5) + 0.1
-    np.testing.assert_allclose(network.weight.detach().numpy(), expected, rtol=1e-8)
+    expected = weight * (1 - 0.1 * 0.5) + 0.1 * 3 / (3 + 1e-8)
+    np.testing.assert_allclose(network.weight.detach().numpy(), expected, rtol=0, atol=1e-14)
 
 
 def test_details_are_recorded_where_they_are_asked_for(tmp_path):
