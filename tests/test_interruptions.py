@@ -168,6 +168,7 @@ def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(tmp_path, 
     assert attempts.error.str.startswith("Interrupted").sum() >= 1
 
 
+@pytest.mark.slow
 def test_a_study_whose_processes_are_killed(tmp_path):
     """Workers and the whole group, at random moments; `tests/kill_study.py` does it 100 times."""
     from tests.kill_study import assert_done_once, disturb
