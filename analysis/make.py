@@ -53,11 +53,12 @@ def make(folder: Path, formats: Sequence[str], venue: str) -> list[Path]:
 
 
 def scripts_of(folder: Path) -> list[str]:
-    """The analysis scripts of a study: those that its configs name, and those that the study of
-    its name names in conf/."""
+    """The analysis scripts of a study: those that its newest run names, and those that the study
+    of its name names in conf/."""
     names: dict[str, None] = {}
+    newest = max(folder.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime_ns)
     own = STUDIES / f"{folder.name}.yaml"
-    for config in [*sorted(folder.glob(f"*/{CONFIG}")), *([own] if own.exists() else [])]:
+    for config in [newest, *([own] if own.exists() else [])]:
         study = yaml.safe_load(config.read_text()).get("study") or {}
         names |= dict.fromkeys(study.get("analysis") or ())
     return list(names)

@@ -201,6 +201,7 @@ def test_trained_networks_are_those_of_the_study():
     assert made.study.name == composed.study.name
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     script = str(ROOT / "experiments" / "acceptance.py")
     done = subprocess.run(

@@ -130,6 +130,7 @@ def test_a_study_narrowed_on_the_command_line(tmp_path):
     assert "made of these records before" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_failing_analysis_fails_the_command(tmp_path):
     """Every run of the study diverges, so there is no table to make."""
     done = train(

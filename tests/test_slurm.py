@@ -50,6 +50,7 @@ def test_a_cancelled_job_and_one_at_its_time_limit_lose_nothing(tmp_path):
     assert_done_once(tmp_path / "slurm" / "s")
 
 
+@pytest.mark.slow
 def test_a_study_through_a_shim_of_sbatch(tmp_path):
     """The job script is what a cluster would be given, and a study through it is complete."""
     done = subprocess.run(
