@@ -72,7 +72,7 @@ def eigenvalue_by_group(groups: pd.DataFrame, *, ax: Axes) -> Axes:
 
 def curvature_table(groups: pd.DataFrame) -> Table:
     """Largest eigenvalue and trace over all parameters."""
-    largest = "largest eigenvalue (95 % t interval of the logarithm)"
+    largest = "largest eigenvalue (95 % interval of the logarithm)"
     rows = [
         {
             "depth": int(depth),

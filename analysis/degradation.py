@@ -14,7 +14,7 @@ from analysis import style
 from analysis.study import Study, run_script
 from analysis.tables import Table
 from gradflow.errors import GradflowError
-from gradflow.statistics import holm, intervals_by, paired_test, t_interval
+from gradflow.statistics import holm, interval, intervals_by, paired_test
 
 WINDOW = 5  # steps of the running mean that the training curves are smoothed by
 LATE = 10  # steps at the end that a run's late training loss is the mean of
@@ -129,7 +129,7 @@ def training_curves(steps: pd.DataFrame, *, ax: Axes) -> Axes:
     return ax
 
 
-GAP = "plain - residual, points (95 % t interval)"
+GAP = "plain - residual, points (95 % interval)"
 SIGNIFICANT = 0.05
 
 
@@ -154,7 +154,7 @@ def error_table(runs: pd.DataFrame) -> Table:
     for index, (depth, group) in enumerate(depths):
         gaps = (group.plain - group.residual).dropna()
         means = {f"{twin}, training error %": group[twin].mean() for twin in style.COLORS}
-        rows.append({"depth": int(depth), **means, GAP: t_interval(gaps), "seeds": len(group)})
+        rows.append({"depth": int(depth), **means, GAP: interval(gaps), "seeds": len(group)})
         if len(gaps):
             best.add((index, min(means, key=lambda title: means[title])))
         p_values.append(paired_test(gaps, among=len(depths)).p)

@@ -14,7 +14,7 @@ from analysis import style
 from analysis.gradient_highway import end_ratios, profile
 from analysis.study import Study, run_script
 from analysis.tables import Table
-from gradflow.statistics import geometric_interval, t_interval
+from gradflow.statistics import geometric_interval, interval
 
 SWEPT = ("network_block", "network_placement", "network_shortcut")
 
@@ -45,9 +45,9 @@ def outcome_table(runs: pd.DataFrame, steps: pd.DataFrame, blocks: pd.DataFrame)
     losses = pd.DataFrame({"first": ends.first(), "last": ends.last()})
     ratios = end_ratios(blocks).set_index("run_id").ratio
     titles = (
-        "gradient, first / last block (95 % t interval of the logarithm)",
+        "gradient, first / last block (95 % interval of the logarithm)",
         "loss at the first step",
-        "loss at the last (95 % t interval)",
+        "loss at the last (95 % interval)",
     )
     rows = []
     for (network, twin), group in runs.groupby(["network", "twin"]):
@@ -60,7 +60,7 @@ def outcome_table(runs: pd.DataFrame, steps: pd.DataFrame, blocks: pd.DataFrame)
                 if np.isfinite(ratio).all()
                 else "beyond float32",
                 titles[1]: found["first"].mean(),
-                titles[2]: t_interval(found["last"]),
+                titles[2]: interval(found["last"]),
                 "runs": len(group),
                 "diverged": int(group.diverged_at.notna().sum()),
             }

@@ -14,7 +14,7 @@ from analysis import style
 from analysis.study import Study, run_script
 from analysis.tables import Cell, Table, shown
 from gradflow.errors import GradflowError
-from gradflow.statistics import Interval, intervals_by, t_interval
+from gradflow.statistics import Interval, interval, intervals_by
 
 SWEPT = ("steps",)
 PASSES = 3  # a step costs a forward pass and, to both the input and the weights, a backward one
@@ -53,8 +53,8 @@ def error_table(runs: pd.DataFrame) -> Table:
         }
         for twin in style.COLORS:
             errors = group[group.twin == twin].error
-            title = f"{twin}, training error % (95 % t interval)"
-            row[title] = t_interval(errors) if len(errors) else None
+            title = f"{twin}, training error % (95 % interval)"
+            row[title] = interval(errors) if len(errors) else None
         rows.append(row | {"seeds": group.seed.nunique()})
     return Table(rows, {"budget": ".2f"})
 
@@ -72,14 +72,14 @@ def answer(runs: pd.DataFrame) -> str:
     told = [f"{twin} {shown(gap, '.1f')}" for twin, gap in gaps.items()]
     return (
         f"At equal multiply-accumulates the training error of depth {depths[-1]} is above that of "
-        f"depth {depths[0]} by so many points (95 % t interval): {'; '.join(told)}."
+        f"depth {depths[0]} by so many points (95 % interval): {'; '.join(told)}."
     )
 
 
 def _rise(runs: pd.DataFrame, shallow: int, deep: int) -> Interval:
     errors = runs.pivot_table(index="seed", columns="depth", values="error")
     errors = errors.reindex(columns=[shallow, deep]).dropna()
-    return t_interval(errors[deep] - errors[shallow])
+    return interval(errors[deep] - errors[shallow])
 
 
 def draw(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> list[Path]:

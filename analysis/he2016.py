@@ -17,7 +17,7 @@ from analysis import style
 from analysis.study import Study, run_script
 from analysis.tables import Cell, Table
 from gradflow.errors import GradflowError
-from gradflow.statistics import intervals_by, t_interval
+from gradflow.statistics import interval, intervals_by
 
 SWEPT = tuple(
     f"network_{key}"
@@ -125,7 +125,7 @@ def error_table(runs: pd.DataFrame, rows: Sequence[Row]) -> Table:
                 {
                     "": row.name,
                     "training error %": group["training error"].mean(),
-                    "test error % (95 % t interval)": t_interval(group["test error"]),
+                    "test error % (95 % interval)": interval(group["test error"]),
                     "seeds": len(group),
                     "diverged": int(group.diverged_at.notna().sum()),
                     paper: "fail" if row.paper == FAIL else row.paper,

@@ -13,7 +13,7 @@ from analysis import style
 from analysis.study import Study, run_script
 from analysis.tables import Cell, Table
 from gradflow.errors import GradflowError
-from gradflow.statistics import intervals_by, t_interval
+from gradflow.statistics import interval, intervals_by
 
 STATES = {"initialization": (0, (4, 1.5)), "trained": "-"}
 TITLES = {"initialization": "as drawn", "trained": "trained"}
@@ -102,14 +102,14 @@ def distance_by_block(blocks: pd.DataFrame, *, ax: Axes) -> Axes:
 def identity_table(runs: pd.DataFrame, blocks: pd.DataFrame) -> Table:
     """Error after training, and the median block's distance before and after."""
     medians = blocks.groupby(["depth", "twin", "at", "run_id"]).distance.median()
-    error = "relative squared error (95 % t interval)"
+    error = "relative squared error (95 % interval)"
     names = {state: f"distance of the median block, {TITLES[state]}" for state in STATES}
     rows = []
     for (depth, twin), group in runs.groupby(["depth", "twin"]):
         row: dict[str, Cell] = {
             "depth": int(depth),
             "network": twin,
-            error: t_interval(group.final_train_error),
+            error: interval(group.final_train_error),
         }
         for state, name in names.items():
             of_run = medians[depth, twin].get(state)

@@ -145,7 +145,7 @@ def condition_table(values: pd.DataFrame) -> Table:
                 "largest value": ends["max"].median(),
                 "root mean square": float(np.sqrt((group.value**2).mean())),
                 "its theory": told(str(network), int(group.blocks.iloc[0])),
-                "training error after it, % (95 % t interval)": error_cell(errors),
+                "training error after it, % (95 % interval)": error_cell(errors),
             }
         )
     return Table(rows, dict.fromkeys(("largest value", "root mean square", "its theory"), ".3g"))

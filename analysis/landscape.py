@@ -94,7 +94,7 @@ def table_of(points: pd.DataFrame) -> Table:
     line = points[points.surface == "line"]
     ticks = line.x.unique()
     near = float(ticks[np.abs(ticks - NEAR).argmin()])
-    away = f"loss {near:g} away (95 % t interval of the logarithm)"
+    away = f"loss {near:g} away (95 % interval of the logarithm)"
     rows = []
     for (depth, twin), group in line.groupby(["depth", "twin"]):
         centre = group[group.x == 0]

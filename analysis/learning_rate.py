@@ -17,7 +17,7 @@ from analysis.degradation import error_against_depth
 from analysis.study import Study, run_script
 from analysis.tables import Cell, Table
 from gradflow.errors import GradflowError
-from gradflow.statistics import t_interval
+from gradflow.statistics import interval
 
 RATE = "optimizer_learning_rate"
 SWEPT = (RATE,)
@@ -145,8 +145,8 @@ def best_table(runs: pd.DataFrame, best: pd.DataFrame) -> Table:
             means = here.groupby(RATE).error.agg(_mean_of_all).dropna()
             row[f"{twin}, best rate"] = float(means.idxmin()) if len(means) else None
             row[f"{twin}, training error %"] = errors[twin].mean()
-        gap = t_interval((errors.plain - errors.residual).dropna())
-        rows.append(row | {"plain - residual, points (95 % t interval)": gap, "seeds": gap.n})
+        gap = interval((errors.plain - errors.residual).dropna())
+        rows.append(row | {"plain - residual, points (95 % interval)": gap, "seeds": gap.n})
     return Table(rows, {f"{twin}, best rate": "g" for twin in style.COLORS})
 
 

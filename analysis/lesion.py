@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from analysis import style
 from analysis.study import Study, run_script
 from analysis.tables import Table
-from gradflow.statistics import intervals_by, t_interval
+from gradflow.statistics import interval, intervals_by
 
 
 def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
@@ -109,9 +109,9 @@ def deletion_table(lesions: pd.DataFrame) -> Table:
             {
                 "network": network,
                 "test error %": whole.mean(),
-                "one block deleted, mean over blocks (95 % t interval)": t_interval(one.mean()),
+                "one block deleted, mean over blocks (95 % interval)": interval(one.mean()),
                 "worst block": one.max().mean(),
-                "several deleted (95 % t interval)": t_interval(several.mean()),
+                "several deleted (95 % interval)": interval(several.mean()),
                 "so many": f"{quarter} of {blocks}",
                 "seeds": len(whole),
             }

@@ -14,7 +14,7 @@ from analysis import style
 from analysis.study import Study, run_script
 from analysis.tables import Table
 from gradflow.errors import GradflowError
-from gradflow.statistics import intervals_by, t_interval
+from gradflow.statistics import interval, intervals_by
 from gradflow.theory.depth import path_gradient_shares
 
 STATES = {"initialization": (0, (4, 1.5)), "trained": "-"}
@@ -122,7 +122,7 @@ def length_table(lengths: pd.DataFrame) -> Table:
                 "depth": int(depth),
                 "blocks": blocks,
                 "weights": state,
-                "mean path length (95 % t interval)": t_interval(
+                "mean path length (95 % interval)": interval(
                     (group.length * group.share).groupby(group.run_id).sum()
                 ),
                 f"{BODY:.0%} of the squared gradient": f"{low} ... {high}",

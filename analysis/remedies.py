@@ -55,13 +55,13 @@ def remedy_of(run: pd.Series) -> str:
 
 
 def error_table(runs: pd.DataFrame) -> Table:
-    """Training error by network, remedy and depth, with 95 % t intervals."""
+    """Training error by network, remedy and depth, with 95 % intervals."""
     rows = []
     for (twin, remedy), group in runs.groupby(["twin", "remedy"]):
         row: dict[str, Cell] = {"network": twin, "remedy": remedy}
         for depth in sorted(runs.depth.unique()):
             errors = group[group.depth == depth].error
-            row[f"depth {depth}, training error % (95 % t interval)"] = error_cell(errors)
+            row[f"depth {depth}, training error % (95 % interval)"] = error_cell(errors)
             row[f"diverged at {depth}"] = int(errors.isna().sum())
         rows.append(row)
     return Table(rows)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from analysis import style
 from analysis.study import Study, run_script
 from analysis.tables import Table
-from gradflow.statistics import intervals_by, t_interval
+from gradflow.statistics import interval, intervals_by
 from gradflow.theory.mean_field import relu_correlation, relu_gate_correlation
 
 SWEPT = ("network_norm", "network_scaling")
@@ -141,14 +141,14 @@ def bottom_table(places: pd.DataFrame, told: pd.DataFrame) -> Table:
     lowest = places[places.above == blocks]
     top = places[places.above == 0].groupby(KEYS).signal_cosine.mean()
     ends = told[told.above == blocks].set_index(KEYS).grad_cosine
-    cosine = f"cosine of gradients under {blocks} blocks (95 % t interval)"
+    cosine = f"cosine of gradients under {blocks} blocks (95 % interval)"
     formats = {cosine: ".3f", "theory": ".3f"}
     formats |= {"whiteness there": ".2f", "cosine of signals at the top": ".2f"}
     rows = [
         {
             "norm": norm,
             "network": network,
-            cosine: t_interval(group.grad_cosine),
+            cosine: interval(group.grad_cosine),
             "theory": ends.get((norm, network)),
             "whiteness there": group.whiteness.mean(),
             "cosine of signals at the top": top[norm, network],

@@ -222,7 +222,7 @@ def factor_table(blocks: pd.DataFrame) -> Table:
     """The squared gradient's factor a block, measured and told."""
     told = predicted(blocks).groupby(KEYS)
     steps = int(blocks.block_index.max()) - 1
-    measured = "gradient's factor a block (95 % t interval)"
+    measured = "gradient's factor a block (95 % interval)"
     rows = [
         {
             "activation": key[0],

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gradflow.statistics import Interval, t_interval
+from gradflow.statistics import Interval, interval
 
 Cell = str | int | float | Interval | None
 
@@ -92,6 +92,9 @@ class Table:
     def save(self, folder: Path, name: str, provenance: str) -> list[Path]:
         """Write <name>.md, .tex and .csv, the first two with where they came from."""
         folder.mkdir(exist_ok=True)
+        cells = [cell for row in self.rows for cell in row.values()]
+        if methods := sorted({cell.method for cell in cells if isinstance(cell, Interval)}):
+            provenance += f"; intervals: 95 %, {' and '.join(methods)}"
         comments = "".join(f"% {line}\n" for line in [provenance, *self.note.splitlines()])
         contents = {
             "md": f"{self}\n\n{provenance}\n",
@@ -120,7 +123,7 @@ def error_cell(errors: pd.Series) -> Cell:
     """The interval of the errors that there are; in words where all runs diverged."""
     if len(errors) and errors.isna().all():
         return "diverged"
-    return t_interval(errors.dropna()) if len(errors) else None
+    return interval(errors.dropna()) if len(errors) else None
 
 
 def shown(cell: Cell, form: str) -> str:

@@ -19,7 +19,7 @@ from analysis.study import Study, run_script
 from analysis.tables import Cell, Table
 from gradflow.errors import GradflowError
 from gradflow.records import SCHEMAS
-from gradflow.statistics import t_interval
+from gradflow.statistics import interval
 
 SWEPT = tuple(
     c for c in SCHEMAS["runs"].names if c.startswith("network_") and c not in TWINS_DIFFER_IN
@@ -71,7 +71,7 @@ def error_table(runs: pd.DataFrame) -> Table:
         for twin in style.COLORS:
             found = group[group.twin == twin].error
             row[f"{twin}, training error %"] = found.mean() if found.notna().any() else "diverged"
-        row["plain - residual, points (95 % t interval)"] = t_interval(
+        row["plain - residual, points (95 % interval)"] = interval(
             (errors.plain - errors.residual).dropna()
         )
         diverged = int(group.error.isna().sum())

@@ -61,5 +61,9 @@ def test_csv_keeps_every_digit_and_takes_intervals_apart():
 def test_the_three_files(tmp_path):
     paths = TABLE.save(tmp_path / "tables", "one", "made of three runs")
     assert [path.name for path in paths] == ["one.md", "one.tex", "one.csv"]
-    assert paths[0].read_text() == f"{TABLE}\n\nmade of three runs\n"
-    assert paths[1].read_text().startswith("% made of three runs\n% Below.\n\\begin{tabular}")
+    assert paths[0].read_text() == f"{TABLE}\n\nmade of three runs; intervals: 95 %, t\n"
+    assert (
+        paths[1]
+        .read_text()
+        .startswith("% made of three runs; intervals: 95 %, t\n% Below.\n\\begin{tabular}")
+    )

@@ -121,9 +121,10 @@ def intervals_by(
 ) -> pd.DataFrame:
     """One row a group of `keys`: mean, low, high, n of the column `value`.
 
-    With `log` the interval is taken of log10(value) and returned in the value's own unit:
-    a geometric mean, for norms and losses that span decades. Values that are not above 0
-    have no logarithm and are left out.
+    Student's at any number of seeds, as figures have thousands of groups; tables and verdicts
+    take `interval`. With `log` it is of log10(value) and returned in the value's own unit: a
+    geometric mean, for norms and losses that span decades. Values that are not above 0 have
+    no logarithm and are left out.
     """
     if log:
         frame = frame[frame[value] > 0]
