@@ -7,10 +7,16 @@ python analysis/make.py outputs --style neurips --format pdf
 import argparse
 import hashlib
 import importlib
+import io
 import json
+import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -24,32 +30,61 @@ STUDIES = Path(__file__).parents[1] / "conf" / "study"
 MADE = ".made.json"  # which script made what, of which records
 
 
-def make(folder: Path, formats: Sequence[str], venue: str) -> list[Path]:
-    """Run the analysis scripts of one study that have something new to show; what they wrote.
+class Made(NamedTuple):
+    """What was written, and of each script that cannot show the study's runs, why."""
 
-    Raises:
-        GradflowError: no run of the study has ended, or a script cannot show its runs.
+    paths: list[Path]
+    failures: list[str]
+
+
+def make(folder: Path, formats: Sequence[str], venue: str) -> Made:
+    """Run the analysis scripts of one study that have something new to show.
+
+    What has failed is tried again the next time.
     """
     ledger = folder / MADE
-    made: dict[str, dict[str, object]] = json.loads(ledger.read_text()) if ledger.exists() else {}
-    written: list[Path] = []
-    for name in scripts_of(folder):
-        key = f"{name} {venue} {','.join(formats)}"
-        stamp = _stamp(folder)
-        before = made.get(key, {})
-        files = [folder / str(file) for file in before.get("files", ())]  # type: ignore[attr-defined]
-        if before.get("stamp") == stamp and all(file.exists() for file in files):
-            continue
-        module = importlib.import_module(f"analysis.{name}")
-        study = load_study(folder, swept=getattr(module, "SWEPT", ()))
-        for note in study.notes:
-            print(f"note: {folder.name}: {note}")
-        with style.for_venue(venue):
-            paths = module.analyse(study, formats)
-        made[key] = {"stamp": stamp, "files": [str(path.relative_to(folder)) for path in paths]}
-        ledger.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
-        written += paths
-    return written
+    known: dict[str, Any] = json.loads(ledger.read_text()) if ledger.exists() else {}
+    stamp = _stamp(folder)
+    keys = {name: f"{name} {venue} {','.join(formats)}" for name in scripts_of(folder)}
+    stale = [name for name, key in keys.items() if not _is_there(folder, known.get(key), stamp)]
+    made = Made([], [])
+    # Side by side: drawing takes a core each. Forked, so that nothing is imported again.
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("fork")) as pool:
+        tasks = {name: pool.submit(_run, name, folder, formats, venue) for name in stale}
+        for name, task in tasks.items():
+            paths, told, failure = task.result()
+            print(told, end="", flush=True)
+            if failure is not None:
+                made.failures.append(f"{name}: {failure}")
+                continue
+            made.paths.extend(paths)
+            files = [str(path.relative_to(folder)) for path in paths]
+            known[keys[name]] = {"stamp": stamp, "files": files}
+    if stale:
+        ledger.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    return made
+
+
+def _run(
+    name: str, folder: Path, formats: Sequence[str], venue: str
+) -> tuple[list[Path], str, str | None]:
+    """What one script wrote, what it printed, and why it could not."""
+    module = importlib.import_module(f"analysis.{name}")
+    with redirect_stdout(io.StringIO()) as told, style.for_venue(venue):
+        try:
+            study = load_study(folder, swept=getattr(module, "SWEPT", ()))
+            for note in study.notes:
+                print(f"note: {folder.name}: {note}")
+            return module.analyse(study, formats), told.getvalue(), None
+        except GradflowError as error:
+            return [], told.getvalue(), str(error)
+
+
+def _is_there(folder: Path, before: dict[str, Any] | None, stamp: str) -> bool:
+    """Whether what a script made before is of the same records and still there."""
+    if before is None or before["stamp"] != stamp:
+        return False
+    return all((folder / file).exists() for file in before["files"])
 
 
 def scripts_of(folder: Path) -> list[str]:
@@ -105,14 +140,11 @@ def main() -> None:
     except GradflowError as error:
         sys.exit(f"error: {error}")
     for folder in studies:
-        try:
-            paths = make(folder, formats, arguments.style)
-        except GradflowError as error:
-            failed.append(str(error))
-            continue
+        paths, failures = make(folder, formats, arguments.style)
+        failed += failures
         for path in paths:
             print(path)
-        if not paths:
+        if not paths and not failures:
             print(f"{folder}: figures and tables are up to date")
     if failed:
         sys.exit("\n".join(f"error: {text}" for text in failed))

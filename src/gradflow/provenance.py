@@ -1,6 +1,8 @@
 """What code and what machine a run is from."""
 
+import contextlib
 import hashlib
+import os
 import platform
 import subprocess
 from functools import cache
@@ -42,3 +44,15 @@ def git_commit() -> str | None:
 def host() -> str:
     """The machine's name, as recorded with each attempt."""
     return platform.node()
+
+
+@cache
+def machine() -> str:
+    """The processor and how many cores of it, such as AMD EPYC-Rome, 2 cores."""
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return f"{model}, {os.cpu_count()} cores"

@@ -1,5 +1,6 @@
 """One run from config to finished folder."""
 
+import platform
 import time
 import traceback
 from dataclasses import asdict
@@ -95,9 +96,11 @@ def _attempt(run: PlannedRun, dataset: Dataset, report: Reporter) -> RunResult:
                 wall_seconds=time.perf_counter() - clock,
                 recording_share=share,
                 host=provenance.host(),
+                machine=provenance.machine(),
                 code_version=provenance.code_version(),
                 git_commit=provenance.git_commit(),
                 torch_version=torch.__version__,
+                python_version=platform.python_version(),
                 error=None if error is None else f"{type(error).__name__}: {error}",
                 traceback=None if error is None else traceback.format_exc(),
             )

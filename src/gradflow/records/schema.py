@@ -68,9 +68,11 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("wall_seconds", pa.float64()),
             ("recording_share", pa.float64()),  # of the training's time, spent measuring
             ("host", pa.string()),
+            ("machine", pa.string()),  # processor and cores
             ("code_version", pa.string()),
             ("git_commit", pa.string()),
             ("torch_version", pa.string()),
+            ("python_version", pa.string()),
             ("error", pa.string()),
             ("traceback", pa.string()),
         ]

@@ -1,5 +1,6 @@
-"""After a study: the analysis that its config names."""
+"""After a study: its figures, its tables and its report."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,36 +9,33 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-ANALYSIS = Path(__file__).parents[3] / "analysis"
+ROOT = Path(__file__).parents[3]
+COMMANDS = "commands.txt"  # in a study's folder: those that made its runs, a line each
 
 
 class AnalyseStudy(Callback):
-    """Runs `analysis/<name>.py <study folder>` for each name in `study.analysis`, side by side."""
+    """Runs `analysis/report.py <study folder>` where `study.analysis` names something to show."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.output_root) / config.study.name
         if config.dry_run:
             return
-        print(f"records: {folder}")
-        if config.study.analysis and _is_up_to_date(folder):
-            print(f"figures: {folder / 'figures'}, made of these records before")
+        print(f"records: {folder}", flush=True)
+        if folder.is_dir():
+            _keep_command(folder)
+        if not config.study.analysis:
             return
-        scripts = [ANALYSIS / f"{name}.py" for name in config.study.analysis]
-        running = [
-            subprocess.Popen(
-                [sys.executable, str(script), str(folder)], stdout=subprocess.PIPE, text=True
-            )
-            for script in scripts
-        ]
-        for script, process in zip(scripts, running, strict=True):
-            output, _ = process.communicate()
-            print(output, end="")
-            if process.returncode:  # Hydra makes a warning of any Exception here
-                sys.exit(f"error: {script.name} failed; the records in {folder} are complete")
+        command = [sys.executable, str(ROOT / "analysis" / "report.py"), str(folder)]
+        if subprocess.run(command).returncode:  # Hydra makes a warning of any Exception here
+            sys.exit(f"error: the analysis failed; the records in {folder} are complete")
 
 
-def _is_up_to_date(folder: Path) -> bool:
-    """Whether every figure is younger than every run and than the analysis itself."""
-    figures = [path.stat().st_mtime for path in (folder / "figures").glob("*")]
-    causes = [*folder.glob("*/runs"), *folder.glob("*/diagnoses"), *ANALYSIS.glob("*.py")]
-    return bool(figures) and min(figures) > max(path.stat().st_mtime for path in causes)
+def _keep_command(folder: Path) -> None:
+    """Add this process's command to those that made the study."""
+    script = Path(sys.argv[0]).resolve()
+    name = script.relative_to(ROOT) if script.is_relative_to(ROOT) else Path(script.name)
+    command = f"python {shlex.join([str(name), *sys.argv[1:]])}"
+    path = folder / COMMANDS
+    kept = path.read_text().splitlines() if path.exists() else []
+    if command not in kept:
+        path.write_text("\n".join([*kept, command]) + "\n")

@@ -1,0 +1,12 @@
+"use strict";
+for (const button of document.querySelectorAll(".enlarge")) {
+  button.addEventListener("click", () => {
+    const enlarged = button.previousElementSibling.classList.toggle("enlarged");
+    button.setAttribute("aria-pressed", enlarged);
+  });
+}
+// What is folded away on a screen belongs on paper.
+const folded = () => document.querySelectorAll("details:not([open])");
+let opened = [];
+addEventListener("beforeprint", () => { opened = [...folded()]; opened.forEach((part) => { part.open = true; }); });
+addEventListener("afterprint", () => { opened.forEach((part) => { part.open = false; }); });
