@@ -88,12 +88,12 @@ def _is_there(folder: Path, before: dict[str, Any] | None, stamp: str) -> bool:
 
 
 def scripts_of(folder: Path) -> list[str]:
-    """The analysis scripts of a study: those that its newest run names, and those that the study
-    of its name names in conf/."""
+    """The analysis scripts of a study: those that its first and its last run name (a thousand
+    configs take seconds to read), and those that the study of its name names in conf/."""
     names: dict[str, None] = {}
-    newest = max(folder.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime_ns)
+    configs = sorted(folder.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime_ns)
     own = STUDIES / f"{folder.name}.yaml"
-    for config in [newest, *([own] if own.exists() else [])]:
+    for config in [configs[0], configs[-1], *([own] if own.exists() else [])]:
         study = yaml.safe_load(config.read_text()).get("study") or {}
         names |= dict.fromkeys(study.get("analysis") or ())
     return list(names)

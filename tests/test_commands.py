@@ -127,7 +127,11 @@ def test_a_study_narrowed_on_the_command_line(tmp_path):
     assert all(Path(figure).stat().st_size > 5000 for figure in figures)
     again = train(tmp_path, "study=degradation", "network.depth=8,14", "seed=0", *QUICK)
     assert "4 runs: 4 had ended before" in again.stdout
-    assert "made of these records before" in again.stdout
+    assert not re.findall(r"\S+\.(?:png|pdf)", again.stdout)  # made of these records before
+    assert (tmp_path / "degradation" / "report.html").stat().st_size > 1e6
+    kept = (tmp_path / "degradation" / "commands.txt").read_text().splitlines()
+    assert len(kept) == 1
+    assert kept[0].startswith("python experiments/train.py study=degradation")
 
 
 @pytest.mark.slow
@@ -145,8 +149,10 @@ def test_a_failing_analysis_fails_the_command(tmp_path):
         "hydra/launcher=basic",
     )
     assert done.returncode == 1
-    assert "error: every run of the study diverged; try a lower learning rate" in done.stderr
-    assert "error: degradation.py failed" in done.stderr
+    told = "degradation: every run of the study diverged; try a lower learning rate"
+    assert f"error: {told}" in done.stderr
+    assert "error: the analysis failed; the records in" in done.stderr
+    assert f"<li>not shown: {told}</li>" in (tmp_path / "degradation/report.html").read_text()
     assert "Traceback" not in done.stderr
 
 

@@ -104,7 +104,8 @@ def test_every_study_runs_in_small_to_its_figures(study, tmp_path):
         if study == "equal_compute":
             few["steps"] = max(1, config.steps // 60)
         execute(replace(config, **few))
-    made = make(tmp_path / study, ["png"], "web")
+    made, failures = make(tmp_path / study, ["png"], "web")
+    assert failures == []
     assert {path.suffix for path in made} >= {".png", ".md", ".tex", ".csv"}
     for path in made:
         assert path.stat().st_size > (20_000 if path.suffix == ".png" else 60), path
