@@ -1,14 +1,13 @@
-"""What a large study costs to look at: its figures and tables, the index, the states.
+"""What a large study costs to look at: its states, its figures, tables and report.
 
     python -m benchmarks.large_study --runs 1000 --rows 10000
 
 Records are simulated: so many runs of five depths, plain and residual, each with so many rows of
-layers. Every command is timed in a process of its own, with its imports; memory is its peak.
+layers. Every command is timed in a process of its own, with its imports.
 """
 
 import argparse
-import os
-import resource
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from gradflow.config.identity import flatten, run_id
 from gradflow.config.networks import CifarResNetConfig
@@ -120,13 +120,19 @@ def _write(run: PlannedRun, rng: np.random.Generator) -> None:
 
 
 def timed(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and peak gigabytes of a process."""
+    """Wall seconds of a process, and gigabytes at its peak: what is resident in it and in its
+    children together (pages that they share count twice)."""
     started = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
+    process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    peak = 0
+    while process.poll() is None:
+        with contextlib.suppress(psutil.Error):
+            family = [process, *process.children(recursive=True)]
+            peak = max(peak, sum(member.memory_info().rss for member in family))
+        time.sleep(0.05)
+    if process.returncode:
         sys.exit(f"error: {' '.join(command)} failed")
-    return time.perf_counter() - started, usage.ru_maxrss / 2**20
+    return time.perf_counter() - started, peak / 2**30
 
 
 def main() -> None:
@@ -134,7 +140,6 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--rows", type=int, default=10_000, help="of layers, a run")
     arguments = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with tempfile.TemporaryDirectory() as root:
         folder = simulate(Path(root), arguments.runs, arguments.rows)
         total = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
@@ -144,8 +149,8 @@ def main() -> None:
         for name, command in {
             "states, first reading": [python, str(analysis / "status.py"), str(folder)],
             "states": [python, str(analysis / "status.py"), str(folder)],
-            "figures and tables": [python, str(analysis / "make.py"), str(folder)],
-            "figures and tables again": [python, str(analysis / "make.py"), str(folder)],
+            "figures, tables, report": [python, str(analysis / "report.py"), str(folder)],
+            "the same again": [python, str(analysis / "report.py"), str(folder)],
         }.items():
             seconds, memory = timed(command)
             print(f"{name:26} {seconds:6.1f} s  {memory:5.2f} GB", flush=True)
