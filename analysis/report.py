@@ -52,7 +52,7 @@ def make_report(folder: Path) -> Report:
         made = make(folder, FORMATS, "web")
         notes += [f"not shown: {failure}" for failure in made.failures]
         study = load_study(folder, swept=origin.varied_columns(runs))
-        notes = [*study.notes, *seed_notes(study.runs), *notes]
+        notes = [*study.notes, *notes]
         varied, fixed = origin.settings(study.runs)
         facts |= {"varied": varied, "fixed": fixed}
         facts["versions"] = origin.versions(folder, study.runs)
@@ -96,18 +96,6 @@ def state_notes(states: pd.DataFrame) -> list[str]:
         notes.append(f"none of its {len(states)} runs has finished")
     if failed := counts.get("failed", 0):
         notes.append(f"{failed} runs failed")
-    return notes
-
-
-def seed_notes(runs: pd.DataFrame) -> list[str]:
-    """What of the study's design leaves a figure without intervals, or without its twin."""
-    notes = []
-    if runs.seed.nunique() == 1:
-        notes.append("one seed: there are no intervals, and no claim is made")
-    if runs.twin.nunique() == 1:
-        there = runs.twin.iloc[0]
-        lacking = "residual" if there == "plain" else "plain"
-        notes.append(f"only {there} networks: there are no {lacking} twins to compare them with")
     return notes
 
 

@@ -118,7 +118,20 @@ def load_study(
     if diverged := int((runs.status == "diverged").sum()):
         notes.append(f"{diverged} runs diverged and have no final error")
     runs = runs.assign(depth=runs.network_depth, twin=runs.network_skip.map(TWINS))
+    notes += _wanting(runs)
     return Study(folder, runs.sort_values(["depth", "twin", "seed"]), tuple(notes))
+
+
+def _wanting(runs: pd.DataFrame) -> list[str]:
+    """What of the study's design leaves a figure without intervals, or without its twin."""
+    notes = []
+    if runs.seed.nunique() == 1:
+        notes.append("one seed: there are no intervals, and no claim is made")
+    if runs.twin.nunique() == 1:
+        there = runs.twin.iloc[0]
+        lacking = "residual" if there == "plain" else "plain"
+        notes.append(f"only {there} networks: there are no {lacking} twins to compare them with")
+    return notes
 
 
 def _largest_setting(runs: pd.DataFrame, swept: set[str]) -> tuple[pd.DataFrame, list[str]]:

@@ -152,7 +152,8 @@ def save(made: Figure, study: Study, name: str, caption: str, formats: Sequence[
     if _VENUE.get() != "web":
         folder /= _VENUE.get()
     folder.mkdir(parents=True, exist_ok=True)
-    made.supxlabel(study.provenance, fontsize=5.5, color="0.45", x=0.995, ha="right")
+    footer = "\n".join([*(f"note: {note}" for note in study.notes), study.provenance])
+    made.supxlabel(footer, fontsize=5.5, color="0.45", x=0.995, ha="right", ma="right")
     dateless = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
     paths = []
     for kind in formats:
