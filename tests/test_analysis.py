@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from analysis import degradation, gradient_highway, ledger, style
+from analysis import degradation, gradient_highway, he2015, ledger, style
 from analysis.study import load_study
 from gradflow.config.schema import OffConfig
 from gradflow.errors import GradflowError
@@ -162,6 +162,23 @@ def test_the_table_marks_the_lower_error_and_what_is_significant():
     assert table.significant == {(1, degradation.GAP)}
     assert table.best == {(0, "residual, training error %"), (1, "residual, training error %")}
     assert "11.0 (8.5 ... 13.5) *" in str(table)
+
+
+def test_errors_beside_those_of_the_paper():
+    rows = [
+        {"depth": depth, "seed": seed, "twin": twin, "error": 10.0 + seed, "n_parameters": 67_930,
+         "data_name": "digits", "network_width": 8, "steps": 120, "data_batch_size": 64}
+        for depth in (8, 20) for seed in (0, 1) for twin in ("plain", "residual")
+    ]  # fmt: skip
+    lines = str(he2015.error_table(pd.DataFrame(rows))).splitlines()
+    here = "10.5 (4.1 ... 16.9)"  # 10.5 +- 12.706 * 0.7071 / sqrt(2)
+    assert lines[2] == f"| 8 | {here} | - | {here} | - | 0.0679 | - | 2 |"
+    assert lines[3] == f"| 20 | {here} | 9.0 | {here} | 8.75 | 0.0679 | 0.27 | 2 |"
+
+
+def test_networks_that_the_paper_has_not_are_refused(study):
+    with pytest.raises(GradflowError, match="holds no network of He et al. 2015"):
+        he2015.analyse(study, ["png"])  # depths 8 and 14
 
 
 def test_every_figure_says_where_it_came_from(study, tmp_path):
