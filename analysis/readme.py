@@ -49,9 +49,10 @@ def changes(outputs: Path, root: Path = ROOT) -> Iterator[tuple[Path, Path]]:
             for _, study, name, _ in TABLE.findall(text)
         ]
         for name in FIGURE.findall(text):
-            # A figure's own name, or that of a study which has one figure.
-            made = [*outputs.glob(f"*/figures/{name}.png"), *outputs.glob(f"{name}/figures/*.png")]
-            if len(set(made)) == 1:
+            # By its own name, or by that of a study which has one figure.
+            made = [*outputs.glob(f"*/figures/{name}.png")]
+            made = made or [*outputs.glob(f"{name}/figures/*.png")]
+            if len(made) == 1:
                 wanted.append((made[0], root / "docs" / "figures" / f"{name}.png"))
         for new, quoted in wanted:
             if new.exists() and (not quoted.exists() or new.read_bytes() != quoted.read_bytes()):
