@@ -146,7 +146,10 @@ def check_order(folder, lengths):
         check_rows(pq.read_table(folder / table).to_pandas(), length)
 
 
-@pytest.mark.parametrize("kill", ["kill_at_random_moments", "kill_at_every_operation"])
+@pytest.mark.parametrize(
+    "kill",
+    [pytest.param("kill_at_random_moments", marks=pytest.mark.slow), "kill_at_every_operation"],
+)
 def test_a_killed_writer_loses_no_flush_and_doubles_no_row(tmp_path, kill):
     found = deaths(kill, tmp_path)
     for number, (name, flushed, _) in enumerate(found):

@@ -193,6 +193,7 @@ def command(*arguments, cwd=None):
     )
 
 
+@pytest.mark.slow
 def test_the_command_diagnoses_a_study_wherever_it_lies(study_folder, tmp_path):
     moved = tmp_path / "elsewhere" / "moved"
     for run in sorted(study_folder.glob("*/runs"))[:2]:

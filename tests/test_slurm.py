@@ -76,6 +76,7 @@ def test_a_study_through_a_shim_of_sbatch(tmp_path):
     assert "--nthreads 1" in script
 
 
+@pytest.mark.slow
 def test_without_sbatch_it_says_what_to_do(tmp_path):
     python = tmp_path / "bin"
     python.mkdir()
