@@ -13,11 +13,12 @@ from gradflow.config.identity import run_id
 from gradflow.config.schema import AdamWConfig, EveryConfig, ListedConfig, OffConfig, SGDConfig
 from gradflow.data import Normalizer, load_dataset
 from gradflow.networks import make_network
+from gradflow.optimizers import build_optimizer
 from gradflow.records import SCHEMAS, read_records
 from gradflow.records.diagnostic_schema import DIAGNOSTIC_SCHEMAS
 from gradflow.run import execute
 from gradflow.tasks import classify
-from gradflow.training import build_optimizer, evaluate
+from gradflow.training import evaluate
 from tests.small import small_config
 
 EQUAL_TABLES = sorted(set(SCHEMAS) - {"attempts", *DIAGNOSTIC_SCHEMAS})

@@ -47,12 +47,18 @@ def host() -> str:
 
 
 @cache
-def machine() -> str:
-    """The processor and how many cores of it, such as AMD EPYC-Rome, 2 cores."""
+def machine(device: str = "cpu") -> str:
+    """The processor and how many cores of it, such as AMD EPYC-Rome, 2 cores; the GPU first,
+    where it did the work."""
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break
-    return f"{model}, {os.cpu_count()} cores"
+    told = f"{model}, {os.cpu_count()} cores"
+    if device == "cuda":
+        import torch
+
+        told = f"{torch.cuda.get_device_name()}; {told}"
+    return told

@@ -1,7 +1,7 @@
 """From tensors of the training loop to rows: one copy to the host a flush, no `.item()` a step."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -40,10 +40,10 @@ class Recorder:
     def seconds(self) -> float:
         return self._seconds + self.probes.seconds
 
-    def step(self, step: int, epoch: int, rate: float, values: Sequence[Tensor]) -> None:
+    def step(self, step: int, epoch: int, rate: float, values: Tensor) -> None:
         """`values`: the loss, the error, the gradient's norm before and after clipping."""
         self._steps.append((step, epoch, rate))
-        self._step_values.append(torch.stack([value.detach().double() for value in values]))
+        self._step_values.append(values)
 
     @contextmanager
     def account(self) -> Iterator[None]:

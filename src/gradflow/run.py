@@ -15,7 +15,6 @@ from gradflow.checkpoint import discard_checkpoint, save_final
 from gradflow.config import RunConfig
 from gradflow.config.identity import flatten
 from gradflow.data import Dataset, load_dataset
-from gradflow.diagnostics import diagnose
 from gradflow.networks import count_macs, count_parameters
 from gradflow.planning import PlannedRun, announce, cache_of, plan
 from gradflow.progress import Reporter, RunResult, reporter
@@ -60,7 +59,7 @@ def execute(config: RunConfig) -> RunResult:
                 except Pruned:
                     return RunResult(run.folder, "pruned", False, None)
         with terminating_as_interrupt():  # nothing is lost: it is made whole, or anew
-            diagnosed = diagnose(config, run.folder, dataset)
+            diagnosed = _diagnose(config, run.folder, dataset)
         return result._replace(skipped=result.skipped and not diagnosed)
 
 
@@ -73,7 +72,15 @@ def diagnose_ended(config: RunConfig, folder: Path) -> None:
     runtime.prepare_torch(config)
     cache = folder.parents[1] / cache_of(config).name
     with on_signals(), held(lock_of(folder)), terminating_as_interrupt():
-        diagnose(config, folder, load_dataset(config.data, cache))
+        _diagnose(config, folder, load_dataset(config.data, cache))
+
+
+def _diagnose(config: RunConfig, folder: Path, dataset: Dataset) -> bool:
+    if not pending(folder, config.diagnostic):
+        return False
+    from gradflow.diagnostics import diagnose  # SciPy's solvers and tests: a second to import
+
+    return diagnose(config, folder, dataset)
 
 
 def _attempt(run: PlannedRun, dataset: Dataset, report: Reporter) -> RunResult:
@@ -96,7 +103,7 @@ def _attempt(run: PlannedRun, dataset: Dataset, report: Reporter) -> RunResult:
                 wall_seconds=time.perf_counter() - clock,
                 recording_share=share,
                 host=provenance.host(),
-                machine=provenance.machine(),
+                machine=provenance.machine(run.config.device),
                 code_version=provenance.code_version(),
                 git_commit=provenance.git_commit(),
                 torch_version=torch.__version__,
@@ -118,7 +125,7 @@ def _train_and_summarise(
     config = run.config
     network = network_of(config, dataset.image_shape, dataset.classes)
     macs = count_macs(network, dataset.image_shape)
-    network = network.to(config.device, getattr(torch, config.dtype))
+    network = network.to(config.device, runtime.weights_dtype(config))
     # On a CPU the 6n+2 networks step 1.1 to 1.3 times faster so; sums round in another order.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     outcome = asdict(

@@ -48,6 +48,30 @@ def task_of(config: NetworkConfig, asked: str = "family") -> Task:
     return denoise if isinstance(config, UNetConfig) else classify
 
 
+def in_precision(task: Task, config: RunConfig) -> Task:
+    """The task, its forward pass under bfloat16 autocast where the config says so."""
+    if config.dtype != "bfloat16":
+        return task
+
+    def rounded(
+        network: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        generator: torch.Generator,
+        *,
+        each: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        with torch.autocast(config.device, torch.bfloat16):
+            return task(network, images, labels, generator, each=each)
+
+    return rounded
+
+
+def draws_noise(config: NetworkConfig, asked: str) -> bool:
+    """Whether the task draws from its generator."""
+    return asked == "family" and isinstance(config, UNetConfig | DiffusionUNetConfig)
+
+
 def network_of(config: RunConfig, image_shape: tuple[int, int, int], classes: int) -> Network:
     """The network of a run, as it is drawn from the run's seed.
 

@@ -1,7 +1,7 @@
 """The training loop: forward, backward, record, step."""
 
 import time
-from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -9,18 +9,20 @@ from torch import Tensor, nn
 
 from gradflow.checkpoint import Checkpoints
 from gradflow.config import RunConfig
-from gradflow.config.schema import AdamWConfig, OptimizerConfig, SGDConfig
 from gradflow.data import Dataset, Normalizer, evaluation_batches, training_batches
+from gradflow.graph import GraphedStep, side_stream
 from gradflow.learning_rate import learning_rate
 from gradflow.networks.layers import StochasticDepth
-from gradflow.probes import Probes, between_examples, fires, total_norm
+from gradflow.optimizers import build_optimizer, set_learning_rate
+from gradflow.probes import Probes, between_examples, fires
 from gradflow.progress import Progress, Reporter
 from gradflow.recorder import Recorder
 from gradflow.records import RecordWriter, cut_back
-from gradflow.runtime import derive_seed, seeded
+from gradflow.runtime import derive_seed, seeded, weights_dtype
 from gradflow.search import Judge, Pruned
+from gradflow.step import EagerStep, Step
 from gradflow.stopping import Interrupted, asked_to_stop
-from gradflow.tasks import Task, task_of
+from gradflow.tasks import Task, draws_noise, in_precision, task_of
 
 FLUSH_STEPS = 25  # steps between copies to the host; a divergence is noticed then
 EVALUATION_BATCH = 256
@@ -57,11 +59,12 @@ def train(
         Interrupted: it was asked to stop, and has left a checkpoint.
         Pruned: so did `judge`, who is shown each evaluation.
     """
-    normalize = Normalizer(dataset.train_images, getattr(torch, config.dtype))
-    task = task_of(config.network, config.task)
+    normalize = Normalizer(dataset.train_images, weights_dtype(config))
+    task = in_precision(task_of(config.network, config.task), config)
     optimizer = build_optimizer(config.optimizer, network)
     masked = any(isinstance(m, nn.Dropout | StochasticDepth) for m in network.modules())
-    parameters = [p for p in network.parameters() if p.requires_grad]
+    if config.graph and (masked or draws_noise(config.network, config.task)):
+        config.refuse("graph", "what a step draws at random cannot be captured; use graph=false")
     checkpoints = Checkpoints(writer.folder, config.checkpoint_seconds)
     first_step = checkpoints.restore(network, optimizer)
     cut_back(writer.folder, first_step)
@@ -77,14 +80,15 @@ def train(
     final: dict[str, tuple[float, float]] = {}
     started = time.perf_counter()
     network.train()
-    with Probes(network, optimizer) as probes:
+    with side_stream() if config.graph else nullcontext(), Probes(network, optimizer) as probes:
         recorder = Recorder(writer, probes)
+        eager = EagerStep(network, task, optimizer, recorder, config.optimizer.clip_norm)
+        take_step: Step = GraphedStep(eager) if config.graph else eager
         for step, epoch, images, labels in batches:
             rate = learning_rate(
                 config.schedule, config.optimizer.learning_rate, step, config.steps
             )
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            set_learning_rate(optimizer, rate)
             details = fires(config.details, step, config.steps)
             if details:
                 with recorder.account():
@@ -94,14 +98,8 @@ def train(
 
             if masked:  # dropout draws from torch's global stream, so the step seeds it
                 torch.manual_seed(derive_seed(config.seed, "masks", step))
-            loss, error = task(network, images, labels, seeded(config.seed, "noise", step))
-            loss.backward()
-            probes.gradients()
-            with recorder.account():
-                norms = clip(parameters, config.optimizer.clip_norm)
-                recorder.step(step, epoch, rate, [loss, error, *norms])
-            optimizer.step()
-            optimizer.zero_grad()
+            values = take_step(images, labels, seeded(config.seed, "noise", step))
+            recorder.step(step, epoch, rate, values)
 
             done = step + 1
             evaluated = done % config.evaluation.every == 0 or done == config.steps
@@ -133,38 +131,6 @@ def train(
         final_test_error=final["test"][1],
         final_train_loss=final["train"][0],
     )
-
-
-def build_optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser that `config` describes, over all parameters, fused."""
-    match config:
-        case SGDConfig():
-            return torch.optim.SGD(
-                network.parameters(),
-                lr=config.learning_rate,
-                momentum=config.momentum,
-                weight_decay=config.weight_decay,
-                fused=True,
-            )
-        case AdamWConfig():
-            return torch.optim.AdamW(
-                network.parameters(),
-                lr=config.learning_rate,
-                betas=(config.beta1, config.beta2),
-                weight_decay=config.weight_decay,
-                fused=True,
-            )
-    raise TypeError(f"no optimiser for {config!r}")
-
-
-def clip(parameters: Sequence[Tensor], limit: float | None) -> tuple[Tensor, Tensor]:
-    """Scale the gradient of all parameters down to the norm `limit`; its norm before and after."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = total_norm(gradients)
-    if limit is None:
-        return norm, norm
-    torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
-    return norm, total_norm(gradients)
 
 
 def compare_examples(

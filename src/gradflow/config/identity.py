@@ -17,6 +17,7 @@ NOT_IDENTITY = frozenset(
         "checkpoint_seconds",
         "only",
         "dry_run",
+        "graph",  # the same kernels in the same order
         *(f"search_{entry.name}" for entry in fields(SearchConfig)),
         # A diagnosis is made of a run when it has ended, at any time, and has an id of its own.
         *(f"diagnostic_{entry.name}" for cls in DIAGNOSTICS for entry in fields(cls)),

@@ -216,7 +216,12 @@ class SearchConfig(Checked):
 
 @dataclass(frozen=True)
 class RunConfig(Checked):
-    """One training of one network from one seed."""
+    """One training of one network from one seed.
+
+    `dtype`: of weights and arithmetic; with bfloat16 and tf32 weights, gradients and norms are
+    float32, and what is multiplied is rounded to bfloat16 (autocast) or TF32 before.
+    `graph`: the training step is captured once as a CUDA graph and replayed.
+    """
 
     network: NetworkConfig = MISSING
     data: DataConfig = MISSING
@@ -229,7 +234,8 @@ class RunConfig(Checked):
     seed: int = number(0, at_least=0)
     steps: int = number(120, at_least=1)
     device: str = choice("cpu", "cuda")
-    dtype: str = choice("float32", "float64")
+    dtype: str = choice("float32", "float64", "bfloat16", "tf32")
+    graph: bool = False
     threads: int = number(1, at_least=1)
     study: StudyConfig = field(default_factory=StudyConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
@@ -241,6 +247,10 @@ class RunConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.device == "cpu" and self.dtype == "tf32":
+            self.refuse("dtype", "needs device=cuda; a CPU has float32, float64 and bfloat16")
+        if self.device == "cpu" and self.graph:
+            self.refuse("graph", "needs device=cuda")
         if self.data.subset is not None and self.data.subset < self.data.batch_size:
             self.data.refuse("subset", f"must be >= data.batch_size={self.data.batch_size}")
         asked, subset = self.diagnostic, self.data.subset

@@ -58,15 +58,14 @@ def training_batches(
 ) -> Iterator[Batch]:
     """The batches of steps `first_step` ... `steps`-1; an epoch's short last batch is dropped."""
     images, labels = dataset.train_images, dataset.train_labels
-    device = images.device
     per_epoch = len(labels) // batch_size
     drawn = None
     for step in range(first_step, steps):
         epoch, position = divmod(step, per_epoch)
         if drawn is None or position == 0:
-            drawn = _draw_epoch(seed, epoch, len(labels))
+            drawn = _draw_epoch(seed, epoch, len(labels)).to(images.device)
         part = slice(position * batch_size, (position + 1) * batch_size)
-        chosen = drawn.order[part].to(device)
+        chosen = drawn.order[part]
         batch = normalize(images[chosen])
         if augment:
             batch = shift_and_flip(batch, drawn.shifts[:, part], drawn.flips[part])
@@ -77,6 +76,10 @@ class _Epoch(NamedTuple):
     order: Tensor  # [N] a permutation of the images
     shifts: Tensor  # [2, N] rows and columns of the crop, 0 ... 2 PAD
     flips: Tensor  # [N] whether the image is mirrored
+
+    def to(self, device: torch.device) -> "_Epoch":
+        """Once an epoch, so that no step waits for the host."""
+        return _Epoch(*(part.to(device) for part in self))
 
 
 def _draw_epoch(seed: int, epoch: int, count: int) -> _Epoch:
@@ -103,15 +106,11 @@ def shift_and_flip(images: Tensor, shifts: Tensor, flips: Tensor) -> Tensor:
     [B, C, H, W] -> [B, C, H, W], channels_last; one gather for the whole batch.
     """
     count, _, height, width = images.shape
-    rows = shifts[0, :, None] + torch.arange(height)
-    columns = shifts[1, :, None] + torch.where(
-        flips[:, None], torch.arange(width - 1, -1, -1), torch.arange(width)
-    )
     device = images.device
+    across = torch.arange(width, device=device)
+    rows = shifts[0, :, None] + torch.arange(height, device=device)
+    columns = shifts[1, :, None] + torch.where(flips[:, None], across.flip(0), across)
     padded = F.pad(images, (PAD, PAD, PAD, PAD)).permute(0, 2, 3, 1)  # [B, H, W, C]
-    cropped = padded[
-        torch.arange(count, device=device)[:, None, None],
-        rows.to(device)[:, :, None],
-        columns.to(device)[:, None, :],
-    ]
+    which = torch.arange(count, device=device)[:, None, None]
+    cropped = padded[which, rows[:, :, None], columns[:, None, :]]
     return cropped.permute(0, 3, 1, 2)

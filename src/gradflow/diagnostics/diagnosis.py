@@ -19,6 +19,7 @@ from gradflow.diagnostics.paths import diagnose_paths
 from gradflow.diagnostics.shattering import diagnose_shattering
 from gradflow.provenance import code_version
 from gradflow.records import RecordWriter, cut_rows, pending, read_records
+from gradflow.runtime import weights_dtype
 
 Tables = dict[str, dict[str, list[Any]]]
 
@@ -53,7 +54,7 @@ def diagnose(config: RunConfig, folder: Path, dataset: Dataset) -> bool:
 def _diagnose_once(config: RunConfig, folder: Path, dataset: Dataset, *, trained: bool) -> None:
     diagnostic = config.diagnostic
     exact = diagnostic.name in EXACT
-    dtype = torch.float64 if exact else getattr(torch, config.dtype)
+    dtype = torch.float64 if exact else weights_dtype(config)
     frozen = freeze(config, diagnostic, folder, dataset, trained=trained, dtype=dtype)
     key = {
         "diagnostic_id": diagnostic_id(diagnostic),

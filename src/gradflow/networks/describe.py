@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 
 def describe(network: nn.Module, input_shape: Sequence[int]) -> pd.DataFrame:
@@ -54,11 +53,9 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def count_macs(network: nn.Module, input_shape: Sequence[int]) -> int:
-    """Multiply-accumulates of one example's forward pass, counted by torch: those of its
-    convolutions and matrix products, without attention's products of tokens by tokens."""
-    with FlopCounterMode(display=False) as counter:
-        _forward_once(network, input_shape)
-    return int(counter.get_total_flops()) // 2  # torch counts a multiply-accumulate as two
+    """Multiply-accumulates of one example's forward pass: those of its weighted layers, without
+    attention's products of tokens by tokens."""
+    return int(describe(network, input_shape).macs.sum())
 
 
 def _layer_macs(module: nn.Module, output: Tensor) -> int:

@@ -306,9 +306,11 @@ def _without_branches(calls: list[_Call], gradient: Tensor) -> Tensor:
     for call, following in zip(reversed(calls[:-1]), reversed(calls[1:]), strict=True):
         found = None
         if call.fork is not None and following.x is not None:
-            [found] = torch.autograd.grad(
-                following.x, call.fork, flow, retain_graph=True, allow_unused=True
-            )
+            # The gradient of this sum by x is `flow`. (To hand `flow` itself to autograd loads
+            # torch's symbolic shapes first, half a second of a start.)
+            with torch.enable_grad():
+                carried = (following.x * flow).sum()
+            [found] = torch.autograd.grad(carried, call.fork, retain_graph=True, allow_unused=True)
         if found is None:
             return torch.zeros((), dtype=gradient.dtype, device=gradient.device)
         flow = found

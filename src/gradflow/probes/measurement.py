@@ -1,7 +1,7 @@
 """Measured steps, from tensors on the device to rows of the records' tables."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,11 @@ class Measurement:
     slots: list[int] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     pieces: dict[str, Tensor] = field(default_factory=dict)
+
+    def copied(self, step: int) -> "Measurement":
+        """The same values as they are now, of another step."""
+        pieces = {name: piece.clone() for name, piece in self.pieces.items()}
+        return replace(self, step=step, pieces=pieces)
 
 
 def to_tables(

@@ -126,6 +126,25 @@ class Probes:
             self._watch.start(details=details)
         self._seconds += time.perf_counter() - start
 
+    @property
+    def armed(self) -> Measurement | None:
+        """The measurement that is open, if one is."""
+        return self._open
+
+    def disarm(self) -> None:
+        """Give the open measurement up."""
+        self._open = None
+        if self._watch is not None:
+            self._watch.stop()
+
+    def take(self) -> Measurement:
+        """The last complete measurement, which `tables` then knows nothing of."""
+        return self._done.pop()
+
+    def add(self, measurement: Measurement) -> None:
+        """Have `tables` show a measurement as if it had been made here."""
+        self._done.append(measurement)
+
     def gradients(self) -> None:
         """Take the gradients now: needed only where they are changed before the optimiser's
         step, as clipping does. With a scaler, after `scaler.unscale_`."""
