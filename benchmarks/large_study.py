@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,8 @@ DEPTHS = (8, 20, 32, 56, 110)
 ANALYSIS = ("degradation", "gradient_highway", "ledger", "verdict")
 
 
-def simulate(root: Path, runs: int, rows: int) -> Path:
-    """A study's folder with so many finished runs; its path."""
+def simulate(root: Path, runs: int, rows: int, data: str = "simulated") -> Path:
+    """A study's folder with so many finished runs on data of that fingerprint; its path."""
     folder = root / "large"
     for number in range(runs):
         depth = DEPTHS[number % len(DEPTHS)]
@@ -57,13 +58,13 @@ def simulate(root: Path, runs: int, rows: int) -> Path:
             study=StudyConfig(name="large", analysis=ANALYSIS),
             output_root=str(root),
         )
-        run = PlannedRun(config, folder / run_id(config, "simulated"), "missing")
+        run = PlannedRun(config, folder / run_id(config, data), "missing")
         announce(run)
-        _write(run, np.random.default_rng(number))
+        _write(run, np.random.default_rng(number), data)
     return folder
 
 
-def _write(run: PlannedRun, rng: np.random.Generator) -> None:
+def _write(run: PlannedRun, rng: np.random.Generator, data: str) -> None:
     config = run.config
     depth, steps = config.network.depth, config.steps
     blocks = (depth - 2) // 2 + 1
@@ -101,6 +102,8 @@ def _write(run: PlannedRun, rng: np.random.Generator) -> None:
         )  # fmt: skip
         for split in ("train", "test"):
             writer.add("evaluations", step=[steps], split=[split], loss=[1.0], error=[error])
+        now = datetime.now(UTC)
+        writer.add("attempts", started=now, ended=now, wall_seconds=1.0, host="simulated")
         writer.flush()
         row = {
             **dict.fromkeys(SCHEMAS["runs"].names[1:]),
@@ -112,7 +115,7 @@ def _write(run: PlannedRun, rng: np.random.Generator) -> None:
             "final_train_loss": 1.0,
             "n_parameters": 10_000,
             "macs": 1_000_000,
-            "data_fingerprint": "simulated",
+            "data_fingerprint": data,
             "code_version": code_version(),
             "torch_version": "-",
         }

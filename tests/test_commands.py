@@ -9,8 +9,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from gradflow.config.door import register_schema
+from gradflow.config import RunConfig
+from gradflow.config.door import one_line, register_schema, to_config
+from gradflow.config.identity import run_id
+from gradflow.errors import GradflowError
 from gradflow.records import read_records, read_runs
 
 ROOT = Path(__file__).parents[1]
@@ -205,10 +209,27 @@ def test_a_sweep_of_values_is_composed_once_and_equal_to_composing_each(monkeypa
             ["network=mlp", "network.depth=8", "network.widths=[8,9,10]"],
             ["network=mlp", "network.depth=6", "network.widths=[4,4]"],
             ["data.subset=null", "optimizer.clip_norm=0.5", "steps=7"],
+            ["study=he2015", "network.depth=20", "schedule.milestones=[3,5]", "seed=3"],
+            ["study=he2015", "network.depth=20", "schedule.milestones=[4]", "seed=3"],
+            ["network.depth=20", "hydra.launcher.workers=1", "dtype=float64"],
         ]
         for index, job in enumerate(jobs):
             quick = OmegaConf.to_container(composer.compose(job, index), resolve=False)
             slow = OmegaConf.to_container(compose("run", overrides=job), resolve=False)
             quick.pop("hydra")
             assert quick == slow
-        assert len(composed) == 2  # once for each choice of groups
+            typed = composer.typed(job)
+            assert typed == to_config(composer.compose(job, index), RunConfig)
+            assert run_id(typed, "data") == run_id(
+                to_config(composer.compose(job, index), RunConfig), "data"
+            )
+        assert len(composed) == 3  # once for each choice of groups
+        for wrong, told in {
+            "network.depth=seven": "network.depth: ",
+            "network.depth=7": "network.depth=7: ",
+            "network.dpeth=8": "network.dpeth: no such key; did you mean depth",
+            "seed=-1": "seed=-1: must be >= 0",
+        }.items():
+            with pytest.raises((GradflowError, OmegaConfBaseException)) as caught:
+                composer.typed([wrong])
+            assert one_line(caught.value).startswith(told)

@@ -1,6 +1,6 @@
 """Before a study runs: where each run belongs, which are to be done, what they will cost."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +9,10 @@ import pandas as pd
 from gradflow.config import RunConfig
 from gradflow.config.door import save_run_config
 from gradflow.config.identity import flatten, run_id, run_name
+from gradflow.config.schema import DataConfig
 from gradflow.images import fingerprint
 from gradflow.records import ended_runs, pending
-from gradflow.states import CONFIG, spent, state_of
+from gradflow.states import CONFIG, ENDED, disk_use, state_of
 
 UNDIAGNOSED = "undiagnosed"  # ended, and a diagnosis that the config names is not there yet
 
@@ -51,6 +52,31 @@ def plan(config: RunConfig) -> PlannedRun:
     folder /= run_id(config, fingerprint(config.data, cache_of(config)))
     state = UNDIAGNOSED if pending(folder, config.diagnostic) else state_of(folder)
     return PlannedRun(config, folder, state)
+
+
+def plan_study(configs: Iterable[RunConfig]) -> list[PlannedRun]:
+    """`plan` of many runs: each data set is read once, and each study's index.
+
+    Raises:
+        GradflowError: the data cannot be read.
+    """
+    data: dict[tuple[DataConfig, Path], str] = {}
+    ended: dict[Path, dict[str, str]] = {}
+    runs = []
+    for config in configs:
+        source = config.data, cache_of(config)
+        if source not in data:
+            data[source] = fingerprint(*source)
+        study = Path(config.output_root) / config.study.name
+        if study not in ended:
+            known = ended_runs(study) if study.is_dir() else pd.DataFrame(columns=["run_id"])
+            ended[study] = dict(zip(known.run_id, known.get("status", ()), strict=True))
+        folder = study / run_id(config, data[source])
+        state = ended[study].get(folder.name) or state_of(folder)
+        if state in ENDED and pending(folder, config.diagnostic):
+            state = UNDIAGNOSED
+        runs.append(PlannedRun(config, folder, state))
+    return runs
 
 
 def cache_of(config: RunConfig) -> Path:
@@ -102,7 +128,7 @@ def _timed_runs(root: Path) -> pd.DataFrame:
     for study in sorted(root.glob("[!.]*/")):
         runs = ended_runs(study)
         if len(runs):
-            found.append(runs.merge(spent(study, list(runs.run_id)), on="run_id"))
+            found.append(runs.assign(bytes=[disk_use(study / run) for run in runs.run_id]))
     return pd.concat(found) if found else pd.DataFrame()
 
 

@@ -8,6 +8,7 @@ failed       ended by an error; would be tried again
 finished, diverged   ended; a diverged run is a result too
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -72,8 +73,12 @@ def not_waiting() -> Iterator[None]:
 
 
 def disk_use(folder: Path) -> int:
-    """Bytes of the files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Bytes of the files in a folder and below it."""
+    total = 0
+    for entry in os.scandir(folder):
+        below = entry.is_dir(follow_symlinks=False)
+        total += disk_use(Path(entry.path)) if below else entry.stat().st_size
+    return total
 
 
 def is_running(folder: Path) -> bool:
@@ -120,6 +125,7 @@ def study_states(folder: Path) -> pd.DataFrame:
                 "stale": run["code_version"] != code_version(),
                 "steps_done": run["steps_done"],
                 "steps": run["steps"],
+                "seconds": run["seconds"],
                 "error": None,
             }
         )
@@ -129,7 +135,9 @@ def study_states(folder: Path) -> pd.DataFrame:
             rows.append(_unfinished(path))
     if not rows:
         raise GradflowError(f"{folder}: holds no run; python experiments/train.py begins some")
-    found = pd.DataFrame(rows).merge(spent(folder, [row["run_id"] for row in rows]), on="run_id")
+    found = pd.DataFrame(rows)
+    found["seconds"] = found.seconds.astype(float)
+    found["bytes"] = [disk_use(folder / run) for run in found.run_id]
     return found.sort_values(["depth", "name"], ascending=[False, True], ignore_index=True)
 
 
@@ -145,6 +153,7 @@ def _unfinished(path: Path) -> dict[str, Any]:
         "stale": False,
         "steps_done": _steps_done(path.parent),
         "steps": config.get("steps", 0),
+        "seconds": _seconds(path.parent),
         "error": error,
     }
 
@@ -181,14 +190,7 @@ def _rows(folder: Path, table: str, columns: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=list(columns))
 
 
-def spent(folder: Path, runs: Sequence[str]) -> pd.DataFrame:
-    """A row for each of a study's runs: run_id, seconds in all attempts, bytes on disk."""
-    try:
-        attempts = read_records(folder, "attempts", columns=["run_id", "wall_seconds"])
-        seconds = attempts.groupby("run_id").wall_seconds.sum()
-    except GradflowError:
-        seconds = pd.Series(dtype=float)
-    sizes = [disk_use(folder / run) for run in runs]
-    return pd.DataFrame(
-        {"run_id": list(runs), "seconds": seconds.reindex(list(runs)).to_numpy(), "bytes": sizes}
-    )
+def _seconds(folder: Path) -> float | None:
+    """In all attempts at a run; None where none is recorded."""
+    attempts = _rows(folder, "attempts", ["wall_seconds"])
+    return None if attempts.empty else float(attempts.wall_seconds.sum())

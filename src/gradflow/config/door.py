@@ -54,11 +54,26 @@ def to_config(cfg: DictConfig, root: type[Root]) -> Root:
     Raises:
         GradflowError: an unknown key, a wrong type or a value out of its range.
     """
+    try:
+        config = OmegaConf.to_object(checked(cfg, root))
+    except OmegaConfBaseException as error:
+        raise GradflowError(one_line(error)) from error
+    assert isinstance(config, root)
+    return config
+
+
+def checked(cfg: DictConfig, root: type) -> DictConfig:
+    """A composed config in a fresh schema: types are checked, ranges are not.
+
+    Raises:
+        GradflowError: a group has no such choice.
+        OmegaConfBaseException: an unknown key or a wrong type.
+    """
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     plain.pop("hydra", None)
     schema = _schema(root)
-    optional = {entry.name for entry in fields(root) if entry.default_factory is not REQUIRED}  # type: ignore[arg-type]
+    optional = {entry.name for entry in fields(root) if entry.default_factory is not REQUIRED}
     for group in _groups(root):
         if group in optional and group not in plain:
             continue  # a config that was saved before there was such a group
@@ -67,12 +82,9 @@ def to_config(cfg: DictConfig, root: type[Root]) -> Root:
         if name not in by_name:
             raise GradflowError(f"{group}.name={name}: choose one of {', '.join(by_name)}")
         schema[group] = _schema(by_name[name])
-    try:
-        config = OmegaConf.to_object(OmegaConf.merge(schema, plain))
-    except OmegaConfBaseException as error:
-        raise GradflowError(one_line(error)) from error
-    assert isinstance(config, root)
-    return config
+    merged = OmegaConf.merge(schema, plain)
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def load_run_config(path: Path) -> RunConfig:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 from gradflow.config.diagnostics import DIAGNOSTICS, DiagnosticConfig
@@ -32,8 +32,8 @@ TWINS = {True: "residual", False: "plain"}
 def flatten(config: RunConfig) -> dict[str, Any]:
     """The values that can change a recorded number, as `group_key: scalar`."""
     flat: dict[str, Any] = {}
-    for name, value in asdict(config).items():
-        parts = {f"{name}_{k}": v for k, v in value.items()} if isinstance(value, dict) else {}
+    for name, value in vars(config).items():
+        parts = {f"{name}_{k}": v for k, v in vars(value).items()} if is_dataclass(value) else {}
         for key, scalar in (parts or {name: value}).items():
             flat[key] = json.dumps(scalar) if isinstance(scalar, list | tuple) else scalar
     return {key: scalar for key, scalar in flat.items() if key not in NOT_IDENTITY}

@@ -6,9 +6,11 @@ A launcher differs from another in its cluster only: `local.py`, `slurm.py`.
 import logging
 import os
 import signal
+import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -18,10 +20,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from gradflow.config import RunConfig
-from gradflow.config.door import to_config
 from gradflow.errors import GradflowError
 from gradflow.progress import Progress, RunResult, StudyBar, reporting_to
+from gradflow.records import ended_runs
 from gradflow.states import not_waiting
 from gradflow.stopping import (
     Interrupted,
@@ -35,6 +36,7 @@ from hydra_plugins.gradflow.summary import failures, summary
 TOPIC = "gradflow-progress"
 STOP_SECONDS = 30.0  # for the runs in progress to write their checkpoints
 LOOK_SECONDS = 1.0  # between looks at what has ended and which workers are there
+INDEX_SECONDS = 60.0  # between updates of the studies' index
 LAST = -1  # priority of a run that another process works on: after all others
 
 
@@ -86,24 +88,22 @@ class DaskLauncher(Launcher):
             GradflowError: before any run, if one config is not valid; after all runs, if
                 some failed.
         """
-        from gradflow.planning import announce, forecast, plan
+        from gradflow.planning import announce, forecast, plan_study
 
         setup_globals()
-        configs = [
-            self.composer.compose(overrides, initial_job_idx + index)
-            for index, overrides in enumerate(job_overrides)
-        ]
-        planned = [plan(to_config(config, RunConfig)) for config in configs]
+        planned = plan_study(self.composer.typed(overrides) for overrides in job_overrides)
         if planned and planned[0].config.dry_run:
             print(forecast(planned, self.workers))
             return []
-        wanted = [(c, run) for c, run in zip(configs, planned, strict=True) if run.is_wanted]
+        wanted = [index for index, run in enumerate(planned) if run.is_wanted]
         if wanted:
             self.check()
-        for config, run in wanted:
-            announce(run)
-            config.only = "unfinished"  # it was chosen; begun and interrupted, it goes on
-        returns = self._run_on_cluster([config for config, _ in wanted]) if wanted else []
+        for index in wanted:
+            announce(planned[index])
+        studies = {planned[index].folder.parent for index in wanted}
+        # A job is composed when it is handed in, so that the first runs do not wait for the last.
+        jobs = (self._job(job_overrides[index], initial_job_idx + index) for index in wanted)
+        returns = self._run_on_cluster(jobs, len(wanted), studies) if wanted else []
         failed = [job for job in returns if job.status != JobStatus.COMPLETED]
         results = [job.return_value for job in returns if job.status == JobStatus.COMPLETED]
         results += [
@@ -114,7 +114,15 @@ class DaskLauncher(Launcher):
             raise GradflowError(failures(failed))
         return returns
 
-    def _run_on_cluster(self, jobs: list[DictConfig]) -> list[JobReturn]:
+    def _job(self, overrides: Sequence[str], index: int) -> DictConfig:
+        config = self.composer.compose(overrides, index)
+        config.only = "unfinished"  # it was chosen; begun and interrupted, it goes on
+        return config
+
+    def _run_on_cluster(
+        self, jobs: Iterator[DictConfig], count: int, studies: Collection[Path]
+    ) -> list[JobReturn]:
+        """What the jobs returned; the index of their studies is kept up to date meanwhile."""
         import dask
         from distributed import Client, wait
         from distributed import TimeoutError as NotYet
@@ -131,11 +139,11 @@ class DaskLauncher(Launcher):
             }
         )
         state = Singleton.get_state()
-        workers = min(self.workers, len(jobs))
+        workers = min(self.workers, count)
         with (
             self.cluster(workers) as cluster,
             Client(cluster) as client,
-            StudyBar(len(jobs)) as bar,
+            StudyBar(count) as bar,
             terminating_as_interrupt(),
         ):
             client.register_plugin(_preparation(self.gpus))
@@ -156,6 +164,7 @@ class DaskLauncher(Launcher):
 
             pending = {submit(job, wait=False): job for job in jobs}
             returns: list[JobReturn] = []
+            indexed = time.monotonic()
             try:
                 while pending:
                     try:
@@ -169,6 +178,10 @@ class DaskLauncher(Launcher):
                         else:
                             returns.append(outcome)
                             bar.end_run(failed=outcome.status != JobStatus.COMPLETED)
+                    if time.monotonic() - indexed > INDEX_SECONDS or not pending:
+                        for study in studies:
+                            ended_runs(study)
+                        indexed = time.monotonic()
                     self.tend(cluster, workers)
                     bar.look(workers=len(client.scheduler_info(n_workers=-1)["workers"]))
             except KeyboardInterrupt:  # a second one ends it at once

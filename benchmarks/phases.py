@@ -1,0 +1,153 @@
+"""Where a step's time goes, and how near its arithmetic is to the machine's limit.
+
+One thread, one process. What a hook of the probes takes inside of the forward or the backward
+pass is counted as the probes'. Floating-point operations of a step: two a multiply-accumulate
+of its weighted layers, forward, and twice that backward. The peak is what a 2048 x 2048 matrix
+product reaches in the same dtype between steps.
+"""
+
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from analysis.tables import Cell, Table
+from benchmarks.cases import CASES
+from benchmarks.our_loop import config_of, dataset_of
+from gradflow import runtime, training
+from gradflow.networks import count_macs, make_network
+from gradflow.progress import Progress
+from gradflow.recorder import Recorder
+from gradflow.records import RecordWriter
+
+NAMES = ("data", "forward", "backward", "optimiser", "probes", "evaluation", "writing")
+SIDE = 2048
+
+
+class Phases:
+    """Seconds by phase; of a function inside of another, only the inner one's."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.recorder: Recorder | None = None
+
+    def inside(self) -> float:
+        probes = 0.0 if self.recorder is None else self.recorder.probes.seconds
+        return sum(self.seconds.values()) + probes
+
+    def timed(self, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **options: Any) -> Any:
+            start, before = time.perf_counter(), self.inside()
+            try:
+                return function(*args, **options)
+            finally:
+                took = time.perf_counter() - start
+                self.seconds[phase] += took - (self.inside() - before)
+
+        return wrapper
+
+
+def instrument(stack: ExitStack, phases: Phases) -> None:
+    """Have the training loop's parts report to `phases`."""
+
+    def replace(target: Any, name: str, make: Callable[[Any], Any]) -> None:
+        stack.enter_context(patch.object(target, name, make(getattr(target, name))))
+
+    def batches(original: Any) -> Any:
+        def timed(*args: Any, **options: Any) -> Iterator[Any]:
+            following = phases.timed("data", lambda it: next(it, None))
+            iterator = original(*args, **options)
+            while (batch := following(iterator)) is not None:
+                yield batch
+
+        return timed
+
+    def optimiser(original: Any) -> Any:
+        def build(*args: Any) -> Any:
+            made = original(*args)
+            made.step = phases.timed("optimiser", made.step)
+            made.zero_grad = phases.timed("optimiser", made.zero_grad)
+            return made
+
+        return build
+
+    class Watched(Recorder):
+        def __init__(self, *args: Any):
+            super().__init__(*args)
+            phases.recorder = self
+
+    replace(training, "training_batches", batches)
+    replace(training, "in_precision", lambda make: lambda *a: phases.timed("forward", make(*a)))
+    replace(training, "build_optimizer", optimiser)
+    replace(training, "evaluate_splits", lambda f: phases.timed("evaluation", f))
+    replace(torch.Tensor, "backward", lambda f: phases.timed("backward", f))
+    replace(Recorder, "flush", lambda f: phases.timed("writing", f))
+    replace(RecordWriter, "flush", lambda f: phases.timed("writing", f))
+    stack.enter_context(patch.object(training, "Recorder", Watched))
+
+
+class _Enough(Exception):  # noqa: N818  # not an error
+    """So many turns were taken."""
+
+
+def measure(turns: int) -> Iterator[tuple[str, Table]]:
+    rows = [_row(name, turns) for name in ("cifar-20", "cifar-56", "digits-56")]
+    formats = {"GFLOP/s": ".0f", "peak": ".0f", "of peak, %": ".0f", "step, ms": ".0f"}
+    note = "float32, one thread, probes at every fifth step; evaluation is of two images a turn."
+    yield "phases", Table(rows, formats, note=note)
+
+
+def _row(name: str, turns: int) -> dict[str, Cell]:
+    case, config = CASES[name], config_of(CASES[name])
+    runtime.prepare_torch(config)
+    network = make_network(config.network, case.image, 10, config.seed)
+    operations = 6 * count_macs(network, case.image) * case.batch
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    phases = Phases()
+    taken, began, peak, before = 0, 0.0, 0.0, 0.0
+
+    def look(progress: Progress) -> None:
+        nonlocal taken, began, peak, before
+        if progress.step % case.turn:
+            return
+        start = time.perf_counter()
+        peak = max(peak, _matrix_product())
+        if taken == 1:  # the first turn warms up
+            phases.seconds.clear()
+            began, before = time.perf_counter(), phases.inside()
+        else:
+            began += time.perf_counter() - start
+        taken += 1
+        if taken == turns + 2:
+            raise _Enough
+
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        instrument(stack, phases)
+        dataset = dataset_of(case, Path(folder))
+        with RecordWriter(Path(folder) / "run", "run") as writer:
+            try:
+                training.train(config, network, dataset, writer, look, "benchmark")
+            except _Enough:
+                total = time.perf_counter() - began
+    phases.seconds["probes"] += phases.inside() - sum(phases.seconds.values()) - before
+    step = total / (turns * case.turn)
+    row: dict[str, Cell] = {"network": name, "step, ms": 1e3 * step}
+    row |= {f"{phase}, %": 100 * phases.seconds[phase] / total for phase in NAMES}
+    row["other, %"] = 100 - 100 * sum(phases.seconds.values()) / total
+    row |= {"GFLOP/s": operations / step / 1e9, "peak": peak / 1e9}
+    row["of peak, %"] = 100 * operations / step / peak
+    return row
+
+
+def _matrix_product() -> float:
+    """Floating-point operations a second."""
+    a = torch.ones(SIDE, SIDE)
+    start = time.perf_counter()
+    a @ a
+    return 2 * SIDE**3 / (time.perf_counter() - start)

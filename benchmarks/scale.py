@@ -1,0 +1,78 @@
+"""What a study's size costs: 100, 1,000 and 10,000 finished runs, their records simulated.
+
+Each command is timed in a process of its own, with its imports: `status.py` when it reads a
+study for the first time (it makes the index) and again, and the command that started the
+study, given again, which has nothing left to do. Of the last, Hydra's own part is timed too:
+parsing and composing the configs of that many runs.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from analysis.tables import Cell, Table
+from benchmarks.large_study import DEPTHS, ROOT, simulate, timed
+from gradflow.config.schema import DigitsConfig
+from gradflow.images import fingerprint
+
+SIZES = (100, 1_000, 10_000)
+LIMIT = 10.0  # seconds at the last size
+
+
+def measure(sizes: tuple[int, ...] = SIZES) -> Iterator[tuple[str, Table]]:
+    rows: dict[str, list[float]] = {}
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as name:
+            root = Path(name)
+            data = fingerprint(DigitsConfig(), root / ".cache")
+            start = time.perf_counter()
+            folder = simulate(root, size, rows=min(DEPTHS), data=data)
+            print(f"{size} runs simulated in {time.perf_counter() - start:.0f} s", flush=True)
+            status = [sys.executable, str(ROOT / "analysis/status.py"), str(folder)]
+            for what, command in {
+                "status, first time (makes the index)": status,
+                "status": status,
+                "start of the finished study": start_command(root, size),
+                "of that, composing alone": [*start_command(root, size), "hydra/launcher=none"],
+            }.items():
+                rows.setdefault(what, []).append(timed(command)[0])
+    yield "scale", table(sizes, rows)
+
+
+def start_command(root: Path, size: int) -> list[str]:
+    """Of the study that `simulate` makes."""
+    return [
+        sys.executable,
+        str(ROOT / "experiments/train.py"),
+        "-m",
+        f"network.depth={','.join(map(str, DEPTHS))}",
+        "network.skip=true,false",
+        f"seed=range(0,{size // (2 * len(DEPTHS))})",
+        "network.width=8",
+        "probe.every=1",
+        "steps=1",
+        "study.name=large",
+        f"output_root={root}",
+    ]
+
+
+def table(sizes: tuple[int, ...], rows: dict[str, list[float]]) -> Table:
+    """Seconds by size, and the exponent of the growth beyond the smallest size's cost.
+
+    The exponent is the slope of log(seconds - fixed) against log(runs), where `fixed` is what
+    the line through the first two sizes has at none: imports. 1 is linear.
+    """
+    found: list[dict[str, Cell]] = []
+    for what, seconds in rows.items():
+        row: dict[str, Cell] = {"seconds": what}
+        row |= {f"{size:,} runs": took for size, took in zip(sizes, seconds, strict=True)}
+        slope = (seconds[1] - seconds[0]) / (sizes[1] - sizes[0])
+        fixed = seconds[0] - slope * sizes[0]
+        more = np.log((seconds[2] - fixed) / (seconds[1] - fixed))
+        row["exponent"] = float(more / np.log(sizes[2] / sizes[1]))
+        found.append(row)
+    return Table(found, {"exponent": ".2f"}, note="One thread; wall seconds of whole commands.")
