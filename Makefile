@@ -27,7 +27,7 @@ test-slow: .venv/.dev
 	$(BIN)/pytest -m slow
 
 benchmark: .venv/.runtime
-	$(BIN)/python benchmarks/probe_cost.py
+	$(BIN)/python -m benchmarks
 
 acceptance: .venv/.runtime
 	$(BIN)/python experiments/acceptance.py

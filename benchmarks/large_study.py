@@ -103,7 +103,8 @@ def _write(run: PlannedRun, rng: np.random.Generator, data: str) -> None:
         for split in ("train", "test"):
             writer.add("evaluations", step=[steps], split=[split], loss=[1.0], error=[error])
         now = datetime.now(UTC)
-        writer.add("attempts", started=now, ended=now, wall_seconds=1.0, host="simulated")
+        attempt = dict.fromkeys(SCHEMAS["attempts"].names[1:])
+        writer.add("attempts", **attempt | {"started": now, "ended": now, "wall_seconds": 1.0})
         writer.flush()
         row = {
             **dict.fromkeys(SCHEMAS["runs"].names[1:]),

@@ -1,7 +1,5 @@
 """What measuring costs: training steps without probes, with them, and with naive ones.
 
-    make benchmark
-
 One thread. The kinds of step take turns in one process, in changing order, so that a busy
 machine slows all alike; ratios are taken round by round. A step with probes records
 
@@ -13,40 +11,25 @@ machine slows all alike; ratios are taken round by round. A step with probes rec
 and every 25 steps what was recorded goes to the host.
 """
 
-import argparse
-import platform
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import bootstrap
 from torch import Tensor, nn
 
+from analysis.tables import Cell, Table
+from benchmarks.cases import CASES, Case
+from benchmarks.turns import ratio
 from gradflow import build_network
 from gradflow.probes import Probes
 from gradflow.runtime import keep_freed_memory
 
 FLUSH_STEPS = 25
 LIMITS = {"cifar-56": {"layers": 1.01, "all": 1.05}, "digits-110": {"all": 1.10}}
-
-
-@dataclass(frozen=True)
-class Case:
-    depth: int
-    width: int
-    image: tuple[int, int, int]
-    batch: int
-
-
-CASES = {
-    "cifar-56": Case(56, 16, (3, 32, 32), 128),
-    "digits-56": Case(56, 8, (1, 8, 8), 64),
-    "digits-110": Case(110, 8, (1, 8, 8), 64),
-}
 
 
 class Steps:
@@ -135,7 +118,7 @@ class Naive:
             self.rows.append(gradient.norm().item())
 
 
-def measure(case: Case, kinds: list[str], seconds: float) -> np.ndarray:
+def timed(case: Case, kinds: list[str], seconds: float) -> np.ndarray:
     """Seconds a step, [rounds, kinds]; as many rounds as fit, in changing order."""
     steps = Steps(case)
     for kind in kinds * 2:  # warm-up
@@ -151,33 +134,22 @@ def measure(case: Case, kinds: list[str], seconds: float) -> np.ndarray:
     return np.array(rounds)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--kinds", nargs="+", default=["layers", "all", "naive"])
-    parser.add_argument("--seconds", type=float, default=240, help="for each case")
-    arguments = parser.parse_args()
+def measure(seconds: float) -> Iterator[tuple[str, Table]]:
     torch.set_num_threads(1)
     keep_freed_memory()
-    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread")
-    print("| network | step without, ms | with | ratio, median (95 % interval) | limit |")
-    print("| --- | ---: | --- | ---: | ---: |")
-    for name in arguments.cases:
-        case, kinds = CASES[name], ["without", *arguments.kinds]
-        seconds = measure(case, kinds, arguments.seconds)
-        without = np.median(seconds[:, 0]) * 1e3
+    rows: list[dict[str, Cell]] = []
+    for name, limits in LIMITS.items():
+        kinds = ["without", "layers", "all", "naive"]
+        found = timed(CASES[name], kinds, seconds)
         for column, kind in enumerate(kinds[1:], start=1):
-            ratios = seconds[:, column] / seconds[:, 0]
-            interval = bootstrap((ratios,), np.median, rng=0).confidence_interval
-            limit = LIMITS.get(name, {}).get(kind, "")
-            print(
-                f"| {name} | {without:.1f} | {kind} | {np.median(ratios):.3f} "
-                f"({interval.low:.3f} ... {interval.high:.3f}) | {limit} |",
-                flush=True,
+            rows.append(
+                {
+                    "network": name,
+                    "step without, ms": 1e3 * float(np.median(found[:, 0])),
+                    "with": kind,
+                    "ratio, median (95 % interval)": ratio(found[:, column], found[:, 0]),
+                    "wanted": limits.get(kind),
+                }
             )
-
-
-if __name__ == "__main__":
-    main()
+    formats = {"ratio, median (95 % interval)": ".3f", "wanted": ".2f"}
+    yield "probes", Table(rows, formats, note=f"One thread; {seconds:.0f} s of rounds each.")
