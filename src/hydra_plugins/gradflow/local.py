@@ -1,13 +1,17 @@
 """`hydra/launcher=local`: the runs of a sweep side by side on this machine."""
 
 import logging
+import multiprocessing
 import os
 from contextlib import AbstractContextManager
+from multiprocessing import forkserver
 from typing import Any
 
 from hydra_plugins.gradflow.launcher import DaskLauncher, dashboard_address
 
-WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1}
+WORKER_ENVIRONMENT = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+)
 
 
 class LocalLauncher(DaskLauncher):
@@ -33,10 +37,11 @@ class LocalLauncher(DaskLauncher):
         return self._workers
 
     def cluster(self, workers: int) -> AbstractContextManager[Any]:
+        _start_mould()
         import dask
         from distributed import LocalCluster
 
-        dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT})
+        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
         cluster = LocalCluster(
             n_workers=0,  # so that one which dies while it starts is replaced, like any other
             threads_per_worker=1,
@@ -60,3 +65,19 @@ class LocalLauncher(DaskLauncher):
             cluster.scale(workers)
 
         cluster.loop.add_callback(bury)
+
+
+def _start_mould() -> None:
+    """Begin the process that workers are forked from: it imports torch and all else once.
+
+    It does so while this process makes the cluster; a worker, or one in the place of a dead
+    one, is then there at once, and shares the memory of what was imported.
+    """
+    multiprocessing.set_forkserver_preload(["distributed", "gradflow.run", "hydra.core.utils"])
+    before = dict(os.environ)
+    os.environ.update(WORKER_ENVIRONMENT)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
