@@ -1,11 +1,11 @@
-"""Test error and parameters by depth, beside table 6 and figure 6 of He et al. 2015.
+"""Figure 6 and table 6 of He et al. 2015, beside the published numbers.
 
-python analysis/he2015.py outputs/degradation
+python analysis/he2015.py outputs/reference/he2015
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -64,7 +64,8 @@ def error_table(runs: pd.DataFrame) -> Table:
         row: dict[str, Cell] = {"depth": int(depth)}
         for twin in style.COLORS:
             errors = group[group.twin == twin].error.dropna()
-            row[f"{twin}, test error % (95 % interval)"] = interval(errors) if len(errors) else None
+            found = interval(errors) if len(errors) > 1 else errors.mean()
+            row[f"{twin}, test error % (95 % interval)"] = found
             row[f"{twin}, He et al. 2015"] = getattr(published, twin) if published else None
         row["parameters, M"] = group.n_parameters.iloc[0] / 1e6
         row["parameters, M, He et al. 2015"] = published.parameters if published else None
@@ -83,21 +84,56 @@ def error_table(runs: pd.DataFrame) -> Table:
 
 
 def draw(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
-    with style.figure(1, 2, height=2.5) as (made, axes):
-        error_against_depth(runs, ax=axes[0, 0]).set_title("here")
-        published_against_depth(sorted(runs.depth.unique()), ax=axes[0, 1]).set_title(
-            "He et al. 2015"
+    steps = study.records("steps", ["step", "error"])
+    tests = study.records("evaluations", ["step", "split", "error"])
+    tests = tests[tests.split == "test"]
+    with style.figure(2, 2, height=4.6) as (made, axes):
+        shades = style.depth_colors(sorted(runs.depth.unique()))
+        for ax, twin in zip(axes[0], style.COLORS, strict=True):
+            error_curves(steps[steps.twin == twin], tests[tests.twin == twin], shades, ax=ax)
+            ax.set_title(f"{twin}, here")
+        axes[0, 1].set_ylabel("")
+        axes[0, 1].get_legend().remove()
+        error_against_depth(runs, ax=axes[1, 0]).set_title("last step, here")
+        published_against_depth(sorted(runs.depth.unique()), ax=axes[1, 1]).set_title(
+            "last step, He et al. 2015"
         )
-        axes[0, 0].legend(loc="best")
-        style.letter_panels(axes[0])
-        first = runs.iloc[0]
+        axes[1, 0].legend(loc="best")
+        style.letter_panels([*axes[0], *axes[1]])
+        first, seeds = runs.iloc[0], runs.seed.nunique()
+        spread = f"mean and 95 % t interval over {seeds} seeds" if seeds > 1 else "one seed"
         caption = (
-            f"Test error after the last step against depth. a: {first.data_name}, width "
-            f"{first.network_width}, {first.steps} steps; mean and 95 % t interval over "
-            f"{runs.seed.nunique()} seeds. b: as published for CIFAR-10, width 16, 64,000 steps; "
-            "plain errors (open) read off figure 6, that of depth 110, above 60, left out."
+            f"a, b: error by step and depth: of training mini-batches (dashed, running mean of "
+            f"{window(steps)} steps) and of the test split (solid, marks); "
+            f"{'means over seeds' if seeds > 1 else 'one seed'}. c: test error after the last "
+            f"step against depth; {spread}. Here: {first.data_name}, width "
+            f"{first.network_width}, {first.steps} steps of {first.data_batch_size}. d: as "
+            "published for CIFAR-10, width 16, 64,000 steps of 128; plain errors (open) read off "
+            "figure 6, that of depth 110, above 60, left out."
         )
         return style.save(made, study, "he2015", caption, formats)
+
+
+def window(steps: pd.DataFrame) -> int:
+    """Steps that a training error is averaged over: a fortieth of all."""
+    return max(1, (int(steps.step.max()) + 1) // 40)
+
+
+def error_curves(
+    steps: pd.DataFrame, tests: pd.DataFrame, shades: Mapping[int, Any], *, ax: Axes
+) -> Axes:
+    """Training (dashed) and test error (solid) in percent by step, a colour a depth."""
+    size = window(steps)
+    for depth in sorted(steps.depth.unique()):
+        train = steps[steps.depth == depth].groupby("step").error.mean().rolling(size).mean()
+        test = tests[tests.depth == depth].groupby("step").error.mean()
+        ax.plot(train.index, 100 * train, color=shades[depth], lw=0.8, ls="--")
+        ax.plot(test.index, 100 * test, color=shades[depth], marker=".", label=str(depth))
+    ax.set_xlabel("step")
+    ax.set_ylabel("error (%)")
+    ax.set_ylim(0, 100)
+    ax.legend(title="depth", loc="lower left", ncols=2)
+    return ax
 
 
 def error_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
@@ -116,7 +152,7 @@ def error_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
         )
     style.depth_axis(ax, sorted(runs.depth.unique()))
     ax.set_ylabel("test error (%)")
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1.06 * runs.error.max())
     return ax
 
 

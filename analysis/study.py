@@ -13,7 +13,8 @@ from gradflow.config.identity import NOT_IDENTITY, TWINS
 from gradflow.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records, read_runs
 
-SWEPT = ("network_depth", "network_skip", "seed")
+# He et al. 2015 warm up depth 110 alone: a warm-up goes with a depth.
+SWEPT = ("network_depth", "network_skip", "seed", "schedule_warmup_steps")
 OUTCOMES = (
     "run_id",
     "status",
