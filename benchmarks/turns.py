@@ -51,7 +51,7 @@ class Side:
     def close(self) -> None:
         for process in self._processes:
             process.terminate()
-            process.wait()
+            process.communicate()
 
     @staticmethod
     def _answer(process: subprocess.Popen[str]) -> str:

@@ -34,11 +34,13 @@ DEPTHS = {  # a depth that each of its networks can have; 8 for all others
     "beyond_cnn": "22",
     "depth_1000": "20",
     "degradation": "8,14",
+    "he2015": "20",  # one of the paper's
     "equal_compute": None,  # swept together with its steps
     "learning_rate": "8,14",
     "lesion": "20,26",  # blocks that may change places are two of a stage
 }
 SMALLER = {
+    "he2015": ("data=digits",),
     "identity": ("network.width=128", "diagnostic.images=32"),  # room for the image twice
     "landscape": ("diagnostic.line=5", "diagnostic.plane=5", "diagnostic.images=16"),
     "lesion": ("diagnostic.images=32", "diagnostic.samples=2"),
