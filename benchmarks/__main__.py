@@ -18,7 +18,16 @@ from pathlib import Path
 import torch
 
 from analysis.tables import Table
-from benchmarks import convolutions, phases, probe_cost, scale, startup, steps, whole_study
+from benchmarks import (
+    bfloat16,
+    convolutions,
+    phases,
+    probe_cost,
+    scale,
+    startup,
+    steps,
+    whole_study,
+)
 from benchmarks.turns import ROOT
 from gradflow import provenance
 
@@ -29,6 +38,7 @@ SECTIONS: dict[str, Callable[[], Iterator[tuple[str, Table]]]] = {
     "startup": lambda: startup.measure(rounds=5),
     "study": lambda: whole_study.measure(rounds=3),
     "scale": scale.measure,
+    "bfloat16": bfloat16.measure,
     "probes": lambda: probe_cost.measure(seconds=90),
 }
 
