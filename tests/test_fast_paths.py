@@ -193,8 +193,9 @@ def test_a_run_does_not_load_what_it_does_not_use(tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "tf32"])
-def test_a_cuda_graph_is_the_eager_step_bit_for_bit(tmp_path, dtype):
-    options = {"device": "cuda", "dtype": dtype, "steps": 16}
+@pytest.mark.parametrize("optimizer", [SGDConfig(), AdamWConfig()], ids=lambda config: config.name)
+def test_a_cuda_graph_is_the_eager_step_bit_for_bit(tmp_path, dtype, optimizer):
+    options = {"device": "cuda", "dtype": dtype, "steps": 16, "optimizer": optimizer}
     eager = trained(tmp_path, "eager", **options)
     graphed = trained(tmp_path, "graph", graph=True, **options)
     for table in TABLES:

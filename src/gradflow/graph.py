@@ -6,8 +6,8 @@ memory each time: the batch and the learning rate are copied in, what was measur
 out. The kernels are those of the eager step, so the numbers are equal, bit for bit.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Protocol
 
@@ -77,7 +77,8 @@ class GraphedStep:
             place.copy_(values)
         measured = armed is not None
         if measured not in self._graphs:
-            self._graphs[measured] = self._capture(partial(self._work, generator))
+            with _capturable(self._step.optimizer):
+                self._graphs[measured] = self._capture(partial(self._work, generator))
         graph, (values, measurement) = self._graphs[measured]
         self._probes.disarm()
         graph.replay()
@@ -90,3 +91,16 @@ class GraphedStep:
         measured = self._probes.armed is not None
         values = self._step(*self._batch, generator)
         return values, self._probes.take() if measured else None
+
+
+@contextmanager
+def _capturable(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Adam asks to be told that it is captured, and warns where it is told so and is not."""
+    groups = [group for group in optimizer.param_groups if "capturable" in group]
+    for group in groups:
+        group["capturable"] = True
+    try:
+        yield
+    finally:
+        for group in groups:
+            group["capturable"] = False
