@@ -32,11 +32,11 @@ from benchmarks.turns import ROOT
 from gradflow import provenance
 
 SECTIONS: dict[str, Callable[[], Iterator[tuple[str, Table]]]] = {
-    "steps": lambda: steps.measure(rounds=7),
+    "steps": lambda: steps.measure(rounds=6),
     "phases": lambda: phases.measure(turns=4),
     "convolutions": convolutions.measure,
     "startup": lambda: startup.measure(rounds=5),
-    "study": lambda: whole_study.measure(rounds=3),
+    "study": lambda: whole_study.measure(rounds=2),
     "scale": scale.measure,
     "bfloat16": bfloat16.measure,
     "probes": lambda: probe_cost.measure(seconds=90),

@@ -59,19 +59,12 @@ def start_command(root: Path, size: int) -> list[str]:
 
 
 def table(sizes: tuple[int, ...], rows: dict[str, list[float]]) -> Table:
-    """Seconds by size, and the exponent of the growth beyond the smallest size's cost.
-
-    The exponent is the slope of log(seconds - fixed) against log(runs), where `fixed` is what
-    the line through the first two sizes has at none: imports. 1 is linear.
-    """
+    """Seconds by size, and the exponent of the growth between the last two, imports included:
+    1 is linear."""
     found: list[dict[str, Cell]] = []
     for what, seconds in rows.items():
         row: dict[str, Cell] = {"seconds": what}
         row |= {f"{size:,} runs": took for size, took in zip(sizes, seconds, strict=True)}
-        slope = (seconds[1] - seconds[0]) / (sizes[1] - sizes[0])
-        fixed = seconds[0] - slope * sizes[0]
-        more = np.log((seconds[2] - fixed) / (seconds[1] - fixed))
-        row["exponent"] = float(more / np.log(sizes[2] / sizes[1]))
-        row["wanted, s"] = LIMIT
-        found.append(row)
-    return Table(found, {"exponent": ".2f"}, note="One thread; wall seconds of whole commands.")
+        growth = np.log(seconds[-1] / seconds[-2]) / np.log(sizes[-1] / sizes[-2])
+        found.append(row | {"exponent": float(growth), "wanted, s": LIMIT})
+    return Table(found, {"exponent": ".2f"}, note="Wall seconds of whole commands.")
