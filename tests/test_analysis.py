@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,6 +19,8 @@ from gradflow.errors import GradflowError
 from gradflow.records import RecordWriter, read_records
 from gradflow.run import execute
 from tests.small import small_config
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -259,3 +262,16 @@ def test_colours_differ_for_every_reader_and_in_grey():
     plain, residual = (luminance(style.COLORS[twin]) for twin in ("plain", "residual"))
     assert (max(plain, residual) + 0.05) / (min(plain, residual) + 0.05) > 1.3
     assert style.MARKERS["plain"] != style.MARKERS["residual"]
+
+
+def test_the_reference_results_are_whole_and_what_readme_quotes():
+    study = load_study(ROOT / "outputs" / "reference" / "he2015")
+    assert sorted(study.runs.depth) == sorted([20, 32, 44, 56, 110] * 2)
+    assert set(study.runs.steps_done) == {640}
+    layers = study.records("layers", ["step", "layer_index", "grad_norm"])
+    for (depth, _), measured in layers.groupby(["depth", "twin"]):
+        assert (measured.groupby("step").layer_index.nunique() == depth).all()
+        assert measured.grad_norm.gt(0).all()
+    runs = study.runs.assign(error=100 * study.runs.final_test_error)
+    quoted = (ROOT / "docs" / "tables" / "he2015" / "he2015.md").read_text()
+    assert str(he2015.error_table(runs)) in quoted
