@@ -47,18 +47,12 @@ def host() -> str:
 
 
 @cache
-def machine(device: str = "cpu") -> str:
-    """The processor and how many cores of it, such as AMD EPYC-Rome, 2 cores; the GPU first,
-    where it did the work."""
+def machine() -> str:
+    """The processor and how many cores of it, such as AMD EPYC-Rome, 2 cores."""
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break
-    told = f"{model}, {os.cpu_count()} cores"
-    if device == "cuda":
-        import torch
-
-        told = f"{torch.cuda.get_device_name()}; {told}"
-    return told
+    return f"{model}, {os.cpu_count()} cores"

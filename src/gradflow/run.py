@@ -103,7 +103,7 @@ def _attempt(run: PlannedRun, dataset: Dataset, report: Reporter) -> RunResult:
                 wall_seconds=time.perf_counter() - clock,
                 recording_share=share,
                 host=provenance.host(),
-                machine=provenance.machine(run.config.device),
+                machine=_machine(run.config.device),
                 code_version=provenance.code_version(),
                 git_commit=provenance.git_commit(),
                 torch_version=torch.__version__,
@@ -148,3 +148,9 @@ def _train_and_summarise(
         "torch_version": torch.__version__,
     }
     return row, share
+
+
+def _machine(device: str) -> str:
+    """The processor, and the GPU first where it did the work."""
+    gpu = f"{torch.cuda.get_device_name()}; " if device == "cuda" else ""
+    return f"{gpu}{provenance.machine()}"
