@@ -76,10 +76,13 @@ def assert_done_once(study: Path) -> None:
 
 
 def _workers(group: int) -> list[int]:
-    """Processes of the group that work on runs: Dask's, which multiprocessing spawned."""
-    found = subprocess.run(
-        ["pgrep", "-g", str(group), "-f", "spawn_main"], capture_output=True, text=True
-    )
+    """Processes of the group that work on runs: those that its fork server has forked."""
+    servers = _found("-P", str(group), "-f", "multiprocessing.forkserver")
+    return [worker for server in servers for worker in _found("-P", str(server))]
+
+
+def _found(*criteria: str) -> list[int]:
+    found = subprocess.run(["pgrep", *criteria], capture_output=True, text=True)
     return [int(line) for line in found.stdout.split()]
 
 
