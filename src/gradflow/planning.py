@@ -69,8 +69,10 @@ def plan_study(configs: Iterable[RunConfig]) -> list[PlannedRun]:
             data[source] = fingerprint(*source)
         study = Path(config.output_root) / config.study.name
         if study not in ended:
-            known = ended_runs(study) if study.is_dir() else pd.DataFrame(columns=["run_id"])
-            ended[study] = dict(zip(known.run_id, known.get("status", ()), strict=True))
+            ended[study] = {}
+            if study.is_dir():
+                known = ended_runs(study)
+                ended[study] = dict(zip(known.run_id, known.status, strict=True))
         folder = study / run_id(config, data[source])
         state = ended[study].get(folder.name) or state_of(folder)
         if state in ENDED and pending(folder, config.diagnostic):

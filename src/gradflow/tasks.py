@@ -10,7 +10,7 @@ predicts nothing.
 """
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -53,16 +53,9 @@ def in_precision(task: Task, config: RunConfig) -> Task:
     if config.dtype != "bfloat16":
         return task
 
-    def rounded(
-        network: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        generator: torch.Generator,
-        *,
-        each: bool = False,
-    ) -> tuple[Tensor, Tensor]:
+    def rounded(*batch: Any, **options: Any) -> tuple[Tensor, Tensor]:
         with torch.autocast(config.device, torch.bfloat16):
-            return task(network, images, labels, generator, each=each)
+            return task(*batch, **options)
 
     return rounded
 

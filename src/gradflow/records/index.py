@@ -2,7 +2,7 @@
 
 The index is a copy of the rows of the `runs` tables, with the seconds that each run's attempts
 took, and of nothing else: it may be deleted at any time. A row counts only as long as the table
-that it was copied from is unchanged. (To make it anew takes 4 ms a run; a study that runs keeps
+that it was copied from is unchanged. (To make it anew takes 6 ms a run; a study that runs keeps
 it up to date.)
 """
 

@@ -24,14 +24,12 @@ class _Template(NamedTuple):
     """What the jobs have in common that choose the same groups.
 
     Attributes:
-        composed: by Hydra, with hydra's own section.
-        config: the same, typed.
-        node: the same between the two; a value that is set here is checked and converted.
+        config: typed.
+        node: the same before that; a value that is set here is checked and converted.
         converted: what became of each value so far, by key and text.
         is_plain: no value refers to another, so that setting one changes that one only.
     """
 
-    composed: DictConfig
     config: RunConfig
     node: DictConfig
     converted: dict[str, Any]
@@ -81,7 +79,7 @@ class JobComposer:
             node = checked(composed, RunConfig)
             plain = {k: v for k, v in OmegaConf.to_container(composed).items() if k != "hydra"}  # type: ignore[union-attr]
             self._templates[alike] = _Template(
-                composed, to_config(composed, RunConfig), node, {}, "${" not in str(plain)
+                to_config(composed, RunConfig), node, {}, "${" not in str(plain)
             )
         template = self._templates[alike]
         changes: dict[str, Any] = {}
