@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 
-from analysis.tables import Table
 from benchmarks import (
     bfloat16,
     convolutions,
@@ -29,7 +28,8 @@ from benchmarks import (
     whole_study,
 )
 from benchmarks.turns import ROOT
-from gradflow import provenance
+from gradflow.analysis.tables import Table
+from gradflow.core import provenance
 
 SECTIONS: dict[str, Callable[[], Iterator[tuple[str, Table]]]] = {
     "steps": lambda: steps.measure(rounds=6),

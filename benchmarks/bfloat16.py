@@ -11,10 +11,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from analysis.degradation import late_losses
-from analysis.study import load_study
-from analysis.tables import Cell, Table
 from benchmarks.turns import ROOT
+from gradflow.analysis.studies.degradation import late_losses
+from gradflow.analysis.study import load_study
+from gradflow.analysis.tables import Cell, Table
 from gradflow.statistics import t_interval
 from gradflow.verdict import judge_study
 

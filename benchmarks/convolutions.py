@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from analysis.tables import Cell, Table
+from gradflow.analysis.tables import Cell, Table
 
 LAYERS = ((16, 32), (32, 16), (64, 8))  # channels and pixels a side of the three stages
 BATCH = 128

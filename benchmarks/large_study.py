@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from gradflow.config.identity import flatten, run_id
 from gradflow.config.networks import CifarResNetConfig
+from gradflow.config.run_id import flatten, run_id
 from gradflow.config.schema import (
     DigitsConfig,
     EvaluationConfig,
@@ -30,9 +30,9 @@ from gradflow.config.schema import (
     SGDConfig,
     StudyConfig,
 )
-from gradflow.planning import PlannedRun, announce
-from gradflow.provenance import code_version
+from gradflow.core.provenance import code_version
 from gradflow.records import SCHEMAS, RecordWriter
+from gradflow.runs.planning import PlannedRun, announce
 
 ROOT = Path(__file__).parents[1]
 DEPTHS = (8, 20, 32, 56, 110)

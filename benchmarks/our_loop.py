@@ -2,7 +2,7 @@
 
     python -m benchmarks.our_loop --case cifar-20
 
-It is `gradflow.training.train` as a run calls it, with all its records on disk. The loop
+It is `gradflow.training.loop.train` as a run calls it, with all its records on disk. The loop
 evaluates and reports once a turn, and that is where it waits for its next.
 """
 
@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 
 from benchmarks.cases import CASES, Case
-from gradflow import runtime
 from gradflow.config.networks import CifarResNetConfig
 from gradflow.config.schema import (
     Cifar10Config,
@@ -29,11 +28,12 @@ from gradflow.config.schema import (
     RunConfig,
     SGDConfig,
 )
-from gradflow.data import Dataset, load_dataset
+from gradflow.core.progress import Progress
+from gradflow.data.dataset import Dataset, load_dataset
 from gradflow.networks import make_network
-from gradflow.progress import Progress
 from gradflow.records import RecordWriter
-from gradflow.training import train
+from gradflow.training.loop import train
+from gradflow.training.torch_settings import prepare_torch
 
 
 def config_of(case: Case, *, dtype: str = "float32") -> RunConfig:
@@ -70,7 +70,7 @@ def main() -> None:
     arguments = parser.parse_args()
     case = CASES[arguments.case]
     config = config_of(case, dtype=arguments.dtype)
-    runtime.prepare_torch(config)
+    prepare_torch(config)
     network = make_network(config.network, case.image, 10, config.seed)
     last = arguments.layout == "channels_last"
     network.to(memory_format=torch.channels_last if last else torch.contiguous_format)

@@ -17,14 +17,14 @@ from unittest.mock import patch
 
 import torch
 
-from analysis.tables import Cell, Table
 from benchmarks.cases import CASES
 from benchmarks.our_loop import config_of, dataset_of
-from gradflow import runtime, training
+from gradflow.analysis.tables import Cell, Table
+from gradflow.core.progress import Progress
 from gradflow.networks import count_macs, make_network
-from gradflow.progress import Progress
-from gradflow.recorder import Recorder
 from gradflow.records import RecordWriter
+from gradflow.training.recorder import Recorder
+from gradflow.training.torch_settings import prepare_torch
 
 NAMES = ("data", "forward", "backward", "optimiser", "probes", "evaluation", "writing")
 SIDE = 2048
@@ -82,14 +82,14 @@ def instrument(stack: ExitStack, phases: Phases) -> None:
             super().__init__(*args)
             phases.recorder = self
 
-    replace(training, "training_batches", batches)
-    replace(training, "in_precision", lambda make: lambda *a: phases.timed("forward", make(*a)))
-    replace(training, "build_optimizer", optimiser)
-    replace(training, "evaluate_splits", lambda f: phases.timed("evaluation", f))
+    replace(loop, "training_batches", batches)
+    replace(loop, "in_precision", lambda make: lambda *a: phases.timed("forward", make(*a)))
+    replace(loop, "build_optimizer", optimiser)
+    replace(loop, "evaluate_splits", lambda f: phases.timed("evaluation", f))
     replace(torch.Tensor, "backward", lambda f: phases.timed("backward", f))
     replace(Recorder, "flush", lambda f: phases.timed("writing", f))
     replace(RecordWriter, "flush", lambda f: phases.timed("writing", f))
-    stack.enter_context(patch.object(training, "Recorder", Watched))
+    stack.enter_context(patch.object(loop, "Recorder", Watched))
 
 
 class _Enough(Exception):  # noqa: N818  # not an error
@@ -105,7 +105,7 @@ def measure(turns: int) -> Iterator[tuple[str, Table]]:
 
 def _row(name: str, turns: int) -> dict[str, Cell]:
     case, config = CASES[name], config_of(CASES[name])
-    runtime.prepare_torch(config)
+    prepare_torch(config)
     network = make_network(config.network, case.image, 10, config.seed)
     operations = 6 * count_macs(network, case.image) * case.batch
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -132,7 +132,7 @@ def _row(name: str, turns: int) -> dict[str, Cell]:
         dataset = dataset_of(case, Path(folder))
         with RecordWriter(Path(folder) / "run", "run") as writer:
             try:
-                training.train(config, network, dataset, writer, look, "benchmark")
+                loop.train(config, network, dataset, writer, look, "benchmark")
             except _Enough:
                 total = time.perf_counter() - began
     phases.seconds["probes"] += phases.inside() - sum(phases.seconds.values()) - before

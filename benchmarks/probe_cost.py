@@ -21,12 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from analysis.tables import Cell, Table
 from benchmarks.cases import CASES, Case
 from benchmarks.turns import ratio
 from gradflow import build_network
+from gradflow.analysis.tables import Cell, Table
 from gradflow.probes import Probes
-from gradflow.runtime import keep_freed_memory
+from gradflow.training.torch_settings import keep_freed_memory
 
 FLUSH_STEPS = 25
 LIMITS = {"cifar-56": {"layers": 1.01, "all": 1.05}, "digits-110": {"all": 1.10}}

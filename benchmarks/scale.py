@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.tables import Cell, Table
 from benchmarks.large_study import DEPTHS, ROOT, simulate, timed
+from gradflow.analysis.tables import Cell, Table
 from gradflow.config.schema import DigitsConfig
-from gradflow.images import fingerprint
+from gradflow.data.arrays import fingerprint
 
 SIZES = (100, 1_000, 10_000)
 LIMIT = 10.0  # seconds at the last size, but for the making of the index

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.tables import Cell, Table
 from benchmarks.turns import ROOT
+from gradflow.analysis.tables import Cell, Table
 from gradflow.statistics import Interval
 
 LIMIT = 3.0
@@ -25,7 +25,7 @@ FROM_PYTHON = """
 import sys
 from gradflow.config.networks import CifarResNetConfig
 from gradflow.config.schema import *
-from gradflow.run import execute
+from gradflow.runs.execute import execute
 execute(RunConfig(network=CifarResNetConfig(depth=8, width=2), data=DigitsConfig(),
     optimizer=SGDConfig(), schedule=ConstantConfig(), probe=OffConfig(), details=OffConfig(),
     steps=1, seed=int(sys.argv[1]), output_root=sys.argv[2]))

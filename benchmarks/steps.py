@@ -6,9 +6,9 @@ records, data augmentation (32x32) and files; the usual loop uses PyTorch's defa
 
 from collections.abc import Iterator
 
-from analysis.tables import Cell, Table
 from benchmarks.cases import CASES, Case
 from benchmarks.turns import Side, ratio, take_turns
+from gradflow.analysis.tables import Cell, Table
 
 LIMITS = {"cifar-20": 2.0, "cifar-56": 2.0, "digits-56": 1.5}
 DESIGNS = {  # ours in other ways, one case each

@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from analysis.tables import Cell, Table
 from benchmarks.turns import ROOT, ratio
+from gradflow.analysis.tables import Cell, Table
 
 LIMIT = 2.0
 DEPTHS = (110, 56, 32, 20, 8)

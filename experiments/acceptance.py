@@ -11,7 +11,7 @@ import hydra
 from omegaconf import DictConfig
 
 from gradflow.config.acceptance import AcceptanceConfig
-from gradflow.config.door import call, main, register_schema
+from gradflow.config.hydra_bridge import call, main, register_schema
 
 register_schema()
 

@@ -7,7 +7,7 @@ python experiments/describe.py network=imagenet_resnet image_shape=[3,224,224] o
 import hydra
 from omegaconf import DictConfig
 
-from gradflow.config.door import call, main, register_schema
+from gradflow.config.hydra_bridge import call, main, register_schema
 from gradflow.config.schema import DescribeConfig
 
 register_schema()

@@ -13,11 +13,11 @@ import hydra
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from gradflow.config.door import call, load_run_config, main, register_schema
+from gradflow.config.hydra_bridge import call, load_run_config, main, register_schema
 from gradflow.config.schema import DiagnoseConfig
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.records import has_ended, pending
-from gradflow.states import CONFIG
+from gradflow.runs.status import CONFIG
 
 register_schema()
 
@@ -33,7 +33,7 @@ def diagnose(config: DiagnoseConfig) -> None:
     if not runs:
         raise GradflowError(f"run={folder}: no run has ended there")
     todo = [run for run in runs if pending(run, config.diagnostic)]
-    from gradflow.run import diagnose_ended  # torch is imported where the work is done
+    from gradflow.runs.execute import diagnose_ended  # torch is imported where the work is done
 
     for run in tqdm(todo, unit="run", disable=None):
         diagnose_ended(replace(load_run_config(run / CONFIG), diagnostic=config.diagnostic), run)

@@ -10,9 +10,9 @@ import hydra
 from omegaconf import DictConfig
 
 from gradflow.config import RunConfig
-from gradflow.config.door import call, main, register_schema
+from gradflow.config.hydra_bridge import call, main, register_schema
 from gradflow.config.schema import Cifar10Config
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 
 REPOSITORY = "uoft-cs/cifar10"
 

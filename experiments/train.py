@@ -16,15 +16,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gradflow.config import RunConfig
-from gradflow.config.door import call, main, register_schema
-from gradflow.states import ENDED
+from gradflow.config.hydra_bridge import call, main, register_schema
+from gradflow.runs.status import ENDED
 
 register_schema()
 
 
 def train(config: RunConfig) -> Any:
-    from gradflow.planning import forecast, plan
-    from gradflow.run import execute  # torch is imported where the work is done
+    from gradflow.runs.execute import execute  # torch is imported where the work is done
+    from gradflow.runs.planning import forecast, plan
 
     alone = HydraConfig.get().mode == RunMode.RUN
     if alone and config.dry_run:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from experiments.train import train
 from gradflow.config import RunConfig
-from gradflow.config.door import call, main, register_schema
+from gradflow.config.hydra_bridge import call, main, register_schema
 
 register_schema()
 

@@ -22,7 +22,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study: depths 8 and 14, plain and residual, two seeds, a few steps."""
-    from gradflow.run import execute
+    from gradflow.runs.execute import execute
 
     root = tmp_path_factory.mktemp("outputs")
     for depth in (8, 14):

@@ -26,10 +26,10 @@ from gradflow.acceptance.claim import (
 from gradflow.acceptance.training import DEEP, run_config
 from gradflow.config import RunConfig
 from gradflow.config.acceptance import AcceptanceConfig
-from gradflow.config.door import register_schema, to_config
-from gradflow.config.identity import run_id
+from gradflow.config.hydra_bridge import register_schema, to_config
+from gradflow.config.run_id import run_id
 from gradflow.config.schema import Cifar10Config, DigitsConfig
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.statistics import Interval, t_interval
 
 ROOT = Path(__file__).parents[1]

@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from analysis import degradation, gradient_highway, he2015, ledger, style
-from analysis.study import load_study
+from gradflow.analysis.figures import style
+from gradflow.analysis.studies import degradation, gradient_highway, he2015, ledger
+from gradflow.analysis.study import load_study
 from gradflow.config.schema import OffConfig
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.records import RecordWriter, read_records
-from gradflow.run import execute
+from gradflow.runs.execute import execute
 from tests.small import small_config
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +38,7 @@ def ax():
 
 def test_analysis_never_imports_torch():
     code = (
-        "import sys, analysis.degradation, analysis.gradient_highway, analysis.ledger; "
+        "import sys; from gradflow.analysis.studies import degradation, gradient_highway, ledger; "
         "print('torch' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

@@ -11,7 +11,7 @@ from gradflow.config.networks import (
     CifarResNetConfig,
     DiffusionUNetConfig,
 )
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.networks import build_network
 from gradflow.networks.blocks import Block, make_block
 from gradflow.networks.layers import Weighted

@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradflow.config import RunConfig
-from gradflow.config.door import one_line, register_schema, to_config
-from gradflow.config.identity import run_id
-from gradflow.errors import GradflowError
+from gradflow.config.hydra_bridge import one_line, register_schema, to_config
+from gradflow.config.run_id import run_id
+from gradflow.core.errors import GradflowError
 from gradflow.records import read_records, read_runs
 
 ROOT = Path(__file__).parents[1]
@@ -189,7 +189,7 @@ def test_a_sweep_of_values_is_composed_once_and_equal_to_composing_each(monkeypa
     from hydra.core.utils import setup_globals
     from hydra.types import HydraContext
 
-    from hydra_plugins.gradflow.composing import JobComposer
+    from gradflow.sweeps.job_configs import JobComposer
 
     setup_globals()
     register_schema()

@@ -9,11 +9,16 @@ from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradflow.config.door import load_run_config, register_schema, save_run_config, to_config
-from gradflow.config.identity import run_id
+from gradflow.config.hydra_bridge import (
+    load_run_config,
+    register_schema,
+    save_run_config,
+    to_config,
+)
 from gradflow.config.networks import CifarResNetConfig
+from gradflow.config.run_id import run_id
 from gradflow.config.schema import DigitsConfig, RunConfig, SGDConfig, StudyConfig
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from tests.small import small_config
 
 CONF = Path(__file__).parents[1] / "conf"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.records import RecordWriter, read_means, read_records
 from gradflow.records.writer import REPLACED, recover
 from tests.test_records import add_steps, write_steps

@@ -13,9 +13,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from gradflow.config.schema import Cifar10Config, DigitsConfig
-from gradflow.data import Dataset, Normalizer, evaluation_batches, load_dataset, training_batches
-from gradflow.data.batches import shift_and_flip
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
+from gradflow.data.batches import Normalizer, evaluation_batches, shift_and_flip, training_batches
+from gradflow.data.dataset import Dataset, load_dataset
 from tests.small import REAL_CIFAR10
 
 

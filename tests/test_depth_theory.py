@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.theory import depth, mean_field
 
 

@@ -22,13 +22,13 @@ from gradflow.config.diagnostics import (
 )
 from gradflow.config.networks import MlpConfig
 from gradflow.config.schema import SGDConfig
-from gradflow.data import load_dataset
+from gradflow.core.errors import GradflowError
+from gradflow.data.dataset import load_dataset
 from gradflow.diagnostics import diagnosis, landscape
-from gradflow.errors import GradflowError
 from gradflow.networks import build_network
-from gradflow.planning import plan
 from gradflow.records import pending, read_records
-from gradflow.run import diagnose_ended, execute
+from gradflow.runs.execute import diagnose_ended, execute
+from gradflow.runs.planning import plan
 from tests.small import small_config
 
 ROOT = Path(__file__).parents[1]

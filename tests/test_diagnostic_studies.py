@@ -4,11 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import identity, isometry, landscape, lesion, paths, shattered_gradients
-from analysis.study import load_study
+from gradflow.analysis.studies import (
+    identity,
+    isometry,
+    landscape,
+    lesion,
+    paths,
+    shattered_gradients,
+)
+from gradflow.analysis.study import load_study
 from gradflow.config.diagnostics import PathsConfig
-from gradflow.errors import GradflowError
-from gradflow.run import execute
+from gradflow.core.errors import GradflowError
+from gradflow.runs.execute import execute
 from gradflow.theory import depth
 from tests.small import small_config
 

@@ -17,13 +17,13 @@ from gradflow.config.diagnostics import (
     PathsConfig,
     ShatteringConfig,
 )
+from gradflow.core.errors import GradflowError
 from gradflow.diagnostics import jacobian, landscape, lesion, paths, shattering
 from gradflow.diagnostics.curvature import diagnose_curvature, layer_groups
 from gradflow.diagnostics.frozen import Frozen, batch_statistics, block_inputs, settle_norms
 from gradflow.diagnostics.identity import diagnose_identity
-from gradflow.errors import GradflowError
 from gradflow.networks import build_network
-from gradflow.tasks import classify, denoise
+from gradflow.training.tasks import classify, denoise
 
 
 def frozen(family="mlp", *, images=6, settled=True, task=classify, seed=3, **options):

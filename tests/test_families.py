@@ -10,10 +10,10 @@ import torch
 
 import gradflow
 from gradflow.config.networks import FAMILIES, PLACEMENTS
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.networks import Network, build_network, count_macs, count_parameters
 from gradflow.probes import Probes
-from gradflow.tasks import task_of
+from gradflow.training.tasks import task_of
 
 NORMS = ("none", "batch", "layer", "group", "rms")
 CONVOLUTIONAL = {

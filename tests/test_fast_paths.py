@@ -20,17 +20,17 @@ import torch.nn.functional as F
 
 from gradflow.config.networks import MlpConfig, TransformerConfig, UNetConfig
 from gradflow.config.schema import AdamWConfig, ListedConfig, SGDConfig
-from gradflow.errors import GradflowError
-from gradflow.graph import EAGER_STEPS, GraphedStep
+from gradflow.core.errors import GradflowError
+from gradflow.core.seeds import seeded
 from gradflow.networks import build_network
-from gradflow.optimizers import build_optimizer, set_learning_rate
 from gradflow.probes import Probes
-from gradflow.recorder import Recorder
 from gradflow.records import RecordWriter, read_records
-from gradflow.run import execute
-from gradflow.runtime import seeded
-from gradflow.step import EagerStep
-from gradflow.tasks import classify
+from gradflow.runs.execute import execute
+from gradflow.training.cuda_graph import EAGER_STEPS, GraphedStep
+from gradflow.training.optimizers import build_optimizer, set_learning_rate
+from gradflow.training.recorder import Recorder
+from gradflow.training.step import EagerStep
+from gradflow.training.tasks import classify
 from tests.small import small_config
 
 KINDS = [MlpConfig(), TransformerConfig(depth=6), UNetConfig()]
@@ -147,7 +147,7 @@ def test_what_a_cpu_has_not_is_refused(tmp_path, options, told):
 
 
 def test_a_graph_changes_no_runs_identity(tmp_path):
-    from gradflow.config.identity import run_id
+    from gradflow.config.run_id import run_id
 
     config = small_config(tmp_path, device="cuda")
     assert run_id(config, "") == run_id(replace(config, graph=True), "")
@@ -181,7 +181,7 @@ def test_a_run_does_not_load_what_it_does_not_use(tmp_path):
     """The compiler, SciPy's tests and symbolic shapes are half of a start."""
     execute(small_config(tmp_path, steps=1))  # decodes the digits, with scikit-learn
     code = (
-        "import sys; from pathlib import Path; from gradflow.run import execute\n"
+        "import sys; from pathlib import Path; from gradflow.runs.execute import execute\n"
         "from tests.small import small_config\n"
         f"execute(small_config(Path({str(tmp_path)!r}), steps=2))\n"
         "heavy = {'torch._dynamo', 'scipy.stats', 'sympy', 'matplotlib'}\n"

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gradflow.config.networks import INITIALIZATIONS
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.networks import build_network
 
 

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 import torch
 
-from gradflow.checkpoint import CHECKPOINT, Checkpoints
 from gradflow.config.schema import AdamWConfig, EveryConfig
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
+from gradflow.core.interrupts import Interrupted
 from gradflow.records import SCHEMAS, cut_back, read_records
-from gradflow.run import execute
-from gradflow.stopping import Interrupted
+from gradflow.runs.execute import execute
+from gradflow.training.checkpoint import CHECKPOINT, Checkpoints
 from tests.small import small_config
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +42,7 @@ def assert_equal_records(one: Path, other: Path) -> None:
 
 def interrupt_at(monkeypatch, step):
     """Ask the next run to stop after `step` steps, as a signal would."""
-    import gradflow.training as training
+    import gradflow.training.loop as training
 
     asked = iter([*[False] * (step - 1), *[True] * 1000])
     monkeypatch.setattr(training, "asked_to_stop", lambda: next(asked))
@@ -103,7 +103,7 @@ def test_a_checkpoint_of_another_torch_is_refused_and_of_other_code_left(tmp_pat
         patch.setattr(torch, "__version__", "1.0")
         with pytest.raises(GradflowError, match=r"begun under torch .*, and this is 1.0"):
             Checkpoints(tmp_path, 60).restore(network, optimizer)
-    monkeypatch.setattr("gradflow.checkpoint.code_version", lambda: "other")
+    monkeypatch.setattr("gradflow.training.checkpoint.code_version", lambda: "other")
     assert Checkpoints(tmp_path, 60).restore(network, optimizer) == 0
 
 

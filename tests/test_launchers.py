@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from gradflow.errors import GradflowError
-from gradflow.progress import Progress, StudyBar
-from hydra_plugins.gradflow.launcher import _preparation, dashboard_address
+from gradflow.core.errors import GradflowError
+from gradflow.core.progress import Progress, StudyBar
+from gradflow.sweeps.launcher import _preparation, dashboard_address
 from tests.kill_study import assert_done_once
 from tests.test_interruptions import assert_equal_records, command, wait_for
 

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from gradflow.config.schema import ConstantConfig, CosineConfig, MultiStepConfig, OneCycleConfig
-from gradflow.errors import GradflowError
-from gradflow.learning_rate import learning_rate
+from gradflow.core.errors import GradflowError
+from gradflow.training.learning_rate import learning_rate
 
 
 def test_constant():

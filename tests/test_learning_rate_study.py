@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.learning_rate import RATE, at_own_best, best_table, error_heatmap
+from gradflow.analysis.studies.learning_rate import RATE, at_own_best, best_table, error_heatmap
 
 ROOT = Path(__file__).parents[1]
 

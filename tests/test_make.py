@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import make, style
-from analysis.drawn import drawn
-from gradflow.errors import GradflowError
-from gradflow.run import execute
+from gradflow.analysis import make
+from gradflow.analysis.figures import style
+from gradflow.analysis.figures.plotted_data import drawn
+from gradflow.core.errors import GradflowError
+from gradflow.runs.execute import execute
 from tests.small import small_config
 
 ROOT = Path(__file__).parents[1]

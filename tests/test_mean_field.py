@@ -9,7 +9,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.theory import mean_field
 from gradflow.theory.mean_field import ACTIVATIONS, Activation
 

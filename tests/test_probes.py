@@ -19,12 +19,12 @@ from gradflow.config.schema import (
     LogSpacedConfig,
     OffConfig,
 )
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.networks import build_network
 from gradflow.probes import Probes, fires
 from gradflow.probes.norms import norms, square, squares_of_parts
 from gradflow.records import SCHEMAS
-from gradflow.tasks import task_of
+from gradflow.training.tasks import task_of
 from tests.measured import cross_entropy, frames, measure
 
 SMALL = {

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from analysis import readme
+from gradflow.analysis import readme
 from gradflow.config.acceptance import AcceptanceConfig
-from gradflow.config.door import register_schema, to_config
+from gradflow.config.hydra_bridge import register_schema, to_config
 from gradflow.config.schema import DescribeConfig, DiagnoseConfig, RunConfig
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from tests.slurm_machine import shim
 
 ROOT = Path(__file__).parents[1]

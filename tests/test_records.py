@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from pandas.testing import assert_frame_equal
 
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, RecordWriter, read_means, read_records, read_runs
 
 

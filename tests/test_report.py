@@ -7,11 +7,12 @@ import shutil
 import pandas as pd
 import pytest
 
-from analysis import export, report
+from gradflow.analysis import export
+from gradflow.analysis.report import page as report
 from gradflow.config.schema import OffConfig
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records
-from gradflow.run import execute
+from gradflow.runs.execute import execute
 from tests.small import small_config
 
 

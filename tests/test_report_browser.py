@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from analysis import report
+from gradflow.analysis.report import page as report
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""

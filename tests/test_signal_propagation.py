@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import signal_propagation
-from analysis.study import load_study
+from gradflow.analysis.studies import signal_propagation
+from gradflow.analysis.study import load_study
 from gradflow.config.networks import MlpConfig
 from gradflow.config.schema import InitializationConfig, OffConfig
-from gradflow.errors import GradflowError
-from gradflow.run import execute
+from gradflow.core.errors import GradflowError
+from gradflow.runs.execute import execute
 from tests.small import small_config
 
 ROOT = Path(__file__).parents[1]

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from gradflow.checkpoint import CHECKPOINT
+from gradflow.training.checkpoint import CHECKPOINT
 from tests.kill_study import assert_done_once
 from tests.slurm_machine import jobs, shim, slurm, why_not
 from tests.test_interruptions import assert_equal_records, command, wait_for

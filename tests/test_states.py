@@ -7,14 +7,15 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from analysis.status import report, seconds_left
-from gradflow.errors import GradflowError
-from gradflow.planning import announce, forecast, plan
-from gradflow.provenance import code_version
+from gradflow.analysis.status import report, seconds_left
+from gradflow.core.errors import GradflowError
+from gradflow.core.interrupts import Interrupted
+from gradflow.core.locks import held, lock_of
+from gradflow.core.provenance import code_version
 from gradflow.records import read_records
-from gradflow.run import execute
-from gradflow.states import held, is_running, lock_of, state_of, study_states
-from gradflow.stopping import Interrupted
+from gradflow.runs.execute import execute
+from gradflow.runs.planning import announce, forecast, plan
+from gradflow.runs.status import is_running, state_of, study_states
 from tests.small import small_config
 from tests.test_interruptions import interrupt_at
 
@@ -44,7 +45,7 @@ def mixed(tmp_path, monkeypatch):
         with pytest.raises(Interrupted):
             execute(runs[1].config)
     with monkeypatch.context() as patch:
-        patch.setattr("gradflow.run.train", fail)
+        patch.setattr("gradflow.runs.execute.train", fail)
         with pytest.raises(ValueError, match="no luck"):
             execute(runs[2].config)
     announce(runs[3])
@@ -88,7 +89,7 @@ def test_a_run_killed_before_it_could_say_anything_is_interrupted(tmp_path):
 
 def test_runs_of_other_code_are_shown_as_stale(tmp_path, monkeypatch):
     folder = execute(small_config(tmp_path)).folder.parent
-    monkeypatch.setattr("gradflow.states.code_version", lambda: code_version() + "x")
+    monkeypatch.setattr("gradflow.runs.status.code_version", lambda: code_version() + "x")
     runs = study_states(folder)
     assert runs.stale.all()
     assert "1 stale" in report(runs)
@@ -153,7 +154,7 @@ def test_a_lock_is_held_by_one_and_waiting_for_it_can_be_stopped(tmp_path, monke
     assert not is_running(run.folder)
     with held(lock_of(run.folder)):
         assert is_running(run.folder)
-        monkeypatch.setattr("gradflow.states.asked_to_stop", lambda: True)
+        monkeypatch.setattr("gradflow.core.locks.asked_to_stop", lambda: True)
         began = time.monotonic()
         with pytest.raises(Interrupted), held(lock_of(run.folder)):
             pass

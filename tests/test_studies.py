@@ -14,16 +14,18 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext
 
-from analysis import equal_compute, he2016, remedies, twins
-from analysis.make import make
+from gradflow.analysis.make import make
+from gradflow.analysis.studies import equal_compute, he2016
+from gradflow.analysis.studies import initialization as remedies
+from gradflow.analysis.studies import plain_vs_residual as twins
 from gradflow.config import RunConfig
-from gradflow.config.door import register_schema, to_config
-from gradflow.config.identity import run_id
-from gradflow.errors import GradflowError
-from gradflow.run import execute
-from hydra_plugins.gradflow import sweeper
-from hydra_plugins.gradflow.composing import JobComposer
-from hydra_plugins.gradflow.sweeper import written
+from gradflow.config.hydra_bridge import register_schema, to_config
+from gradflow.config.run_id import run_id
+from gradflow.core.errors import GradflowError
+from gradflow.runs.execute import execute
+from gradflow.sweeps import grid as sweeper
+from gradflow.sweeps.grid import written
+from gradflow.sweeps.job_configs import JobComposer
 
 CONF = Path(__file__).parents[1] / "conf"
 STUDIES = sorted(path.stem for path in (CONF / "study").glob("*.yaml"))

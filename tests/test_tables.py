@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from analysis.tables import Table
+from gradflow.analysis.tables import Table
 from gradflow.statistics import Interval
 
 TABLE = Table(

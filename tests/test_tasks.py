@@ -14,8 +14,8 @@ from gradflow.config.networks import (
 )
 from gradflow.config.schema import AdamWConfig
 from gradflow.records import read_records
-from gradflow.run import execute
-from gradflow.tasks import classify, denoise, predict_noise, task_of
+from gradflow.runs.execute import execute
+from gradflow.training.tasks import classify, denoise, predict_noise, task_of
 from tests.small import small_config
 
 

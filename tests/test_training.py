@@ -8,17 +8,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gradflow.config.door import load_run_config
-from gradflow.config.identity import run_id
+from gradflow.config.hydra_bridge import load_run_config
+from gradflow.config.run_id import run_id
 from gradflow.config.schema import AdamWConfig, EveryConfig, ListedConfig, OffConfig, SGDConfig
-from gradflow.data import Normalizer, load_dataset
+from gradflow.data.batches import Normalizer
+from gradflow.data.dataset import load_dataset
 from gradflow.networks import make_network
-from gradflow.optimizers import build_optimizer
 from gradflow.records import SCHEMAS, read_records
 from gradflow.records.diagnostic_schema import DIAGNOSTIC_SCHEMAS
-from gradflow.run import execute
-from gradflow.tasks import classify
-from gradflow.training import evaluate
+from gradflow.runs.execute import execute
+from gradflow.training.evaluation import evaluate
+from gradflow.training.optimizers import build_optimizer
+from gradflow.training.tasks import classify
 from tests.small import small_config
 
 EQUAL_TABLES = sorted(set(SCHEMAS) - {"attempts", *DIAGNOSTIC_SCHEMAS})
@@ -180,7 +181,7 @@ def test_an_error_is_kept_in_the_attempts_table(tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr("gradflow.training.evaluate_splits", fail)
+    monkeypatch.setattr("gradflow.training.loop.evaluate_splits", fail)
     with pytest.raises(RuntimeError, match="out of luck"):
         execute(small_config(tmp_path))
     attempt = read_records(tmp_path / "scratch", "attempts").iloc[0]

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from analysis.study import load_study
-from analysis.verdict import analyse, end_blocks, sentence
 from benchmarks import verdict as simulation
+from gradflow.analysis.studies.verdict import analyse, end_blocks, sentence
+from gradflow.analysis.study import load_study
 from gradflow.config.schema import OffConfig
-from gradflow.errors import GradflowError
-from gradflow.run import execute
+from gradflow.core.errors import GradflowError
+from gradflow.runs.execute import execute
 from gradflow.verdict import RATE, judge_study
 from gradflow.verdict.gradient import end_to_end
 from gradflow.verdict.tuning import judged_rate
@@ -313,5 +313,5 @@ def test_a_study_without_probes_has_its_outcome(tmp_path, capsys):
 
 
 def test_the_verdict_never_imports_torch():
-    code = "import sys, analysis.verdict; print('torch' in sys.modules)"
+    code = "import sys, gradflow.analysis.studies.verdict; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

@@ -12,7 +12,7 @@ from gradflow.acceptance import (
     training,
 )
 from gradflow.acceptance.claim import Claim
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 
 TOPICS: dict[str, tuple[Claim, ...]] = {
     "sizes": sizes.CLAIMS,

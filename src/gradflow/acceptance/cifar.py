@@ -9,11 +9,12 @@ from gradflow.acceptance.claim import Claim, NotRun, within_factor
 from gradflow.acceptance.measuring import seeds_of
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.schema import Cifar10Config
-from gradflow.data import Dataset, Normalizer, load_dataset, training_batches
+from gradflow.data.batches import Normalizer, training_batches
+from gradflow.data.dataset import Dataset, load_dataset
 from gradflow.networks import build_network
 from gradflow.probes import Probes
 from gradflow.statistics import Interval, geometric_interval
-from gradflow.tasks import classify
+from gradflow.training.tasks import classify
 
 NETWORKS = 16
 PREDICTED = (  # depth, norm, skip, |dL/dh_0| / |dL/dh_last|

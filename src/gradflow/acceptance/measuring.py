@@ -9,9 +9,9 @@ import pandas as pd
 from torch import Tensor, nn, randn
 
 from gradflow.config.acceptance import AcceptanceConfig
+from gradflow.core.seeds import seeded
 from gradflow.networks import Network, build_network
 from gradflow.probes import Probes
-from gradflow.runtime import seeded
 
 Floats = npt.NDArray[np.float64]
 Shape = tuple[int, int, int]

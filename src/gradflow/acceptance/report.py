@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from gradflow import provenance
 from gradflow.acceptance.catalogue import claims_matching
 from gradflow.acceptance.cifar import folder_of
 from gradflow.acceptance.claim import Claim
@@ -27,8 +26,9 @@ from gradflow.acceptance.table import (
 from gradflow.acceptance.training import STUDY
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.schema import Cifar10Config
+from gradflow.core import provenance
 from gradflow.records import ended_runs
-from gradflow.runtime import keep_freed_memory
+from gradflow.training.torch_settings import keep_freed_memory
 
 # The topics that take longest begin first, so that the workers finish together.
 LONGEST_FIRST = ("cifar", "training", "plain", "normalised", "residual", "shattering")

@@ -17,7 +17,7 @@ from gradflow.config.schema import (
     StudyConfig,
 )
 from gradflow.records import read_records
-from gradflow.run import execute
+from gradflow.runs.execute import execute
 from gradflow.statistics import Interval, t_interval
 
 SHALLOW, DEEP, SEEDS = 8, 56, (0, 1, 2)

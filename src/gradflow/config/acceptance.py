@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from gradflow.config.fields import Checked, number
 from gradflow.config.schema import Cifar10Config, DataConfig
+from gradflow.config.validation import Checked, number
 
 
 @dataclass(frozen=True)

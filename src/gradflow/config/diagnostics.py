@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from omegaconf import MISSING
 
-from gradflow.config.fields import Checked, choice, number
+from gradflow.config.validation import Checked, choice, number
 
 AT = {"initialization": (False,), "final": (True,), "both": (False, True)}
 """`diagnostic.at` -> whether of trained weights, for each time that is diagnosed."""

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from omegaconf import MISSING
 
-from gradflow.config.fields import Checked, choice, number
+from gradflow.config.validation import Checked, choice, number
 
 INITIALIZATIONS = (
     "he_fan_out",

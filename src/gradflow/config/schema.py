@@ -10,8 +10,8 @@ from typing import ClassVar
 from omegaconf import MISSING
 
 from gradflow.config.diagnostics import DIAGNOSTICS, DiagnosticConfig, NoDiagnosticConfig
-from gradflow.config.fields import Checked, choice, number
 from gradflow.config.networks import FAMILIES, MlpConfig, NetworkConfig
+from gradflow.config.validation import Checked, choice, number
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gradflow.data.datasets import Dataset
-from gradflow.runtime import seeded
+from gradflow.core.seeds import seeded
+from gradflow.data.dataset import Dataset
 
 PAD = 4  # pixels on each side before the random crop, He et al. 2015, section 4.2
 

@@ -18,8 +18,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import nn
 
 from gradflow.config.diagnostics import CurvatureConfig
+from gradflow.core.seeds import derive_seed
 from gradflow.diagnostics.frozen import Frozen, batch_statistics
-from gradflow.runtime import derive_seed
 
 TOLERANCE = 1e-4  # of an eigenvalue, relative
 

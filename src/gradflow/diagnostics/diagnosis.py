@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from gradflow.config import RunConfig
-from gradflow.config.identity import diagnostic_id, settings_of
-from gradflow.data import Dataset
+from gradflow.config.run_id import diagnostic_id, settings_of
+from gradflow.core.provenance import code_version
+from gradflow.data.dataset import Dataset
 from gradflow.diagnostics.curvature import diagnose_curvature
 from gradflow.diagnostics.frozen import Frozen, freeze
 from gradflow.diagnostics.identity import diagnose_identity
@@ -17,9 +18,8 @@ from gradflow.diagnostics.landscape import diagnose_landscape
 from gradflow.diagnostics.lesion import diagnose_lesion
 from gradflow.diagnostics.paths import diagnose_paths
 from gradflow.diagnostics.shattering import diagnose_shattering
-from gradflow.provenance import code_version
 from gradflow.records import RecordWriter, cut_rows, pending, read_records
-from gradflow.runtime import weights_dtype
+from gradflow.training.torch_settings import weights_dtype
 
 Tables = dict[str, dict[str, list[Any]]]
 

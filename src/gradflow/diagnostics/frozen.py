@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gradflow.checkpoint import load_final
 from gradflow.config import RunConfig
 from gradflow.config.diagnostics import DiagnosticConfig
-from gradflow.data import Dataset, Normalizer
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
+from gradflow.core.seeds import seeded
+from gradflow.data.batches import Normalizer
+from gradflow.data.dataset import Dataset
 from gradflow.networks import Network
-from gradflow.runtime import seeded
-from gradflow.tasks import Task, network_of, task_of
+from gradflow.training.checkpoint import load_final
+from gradflow.training.tasks import Task, network_of, task_of
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 

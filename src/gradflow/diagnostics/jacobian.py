@@ -15,8 +15,8 @@ from scipy.sparse.linalg import LinearOperator, svds
 from torch import Tensor
 
 from gradflow.config.diagnostics import JacobianConfig
+from gradflow.core.seeds import derive_seed
 from gradflow.diagnostics.frozen import Frozen, block_inputs
-from gradflow.runtime import derive_seed
 
 Array = npt.NDArray[np.float64]
 Map = Callable[[Tensor], Tensor]

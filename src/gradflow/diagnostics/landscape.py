@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from gradflow.config.diagnostics import LandscapeConfig
+from gradflow.core.seeds import seeded
 from gradflow.diagnostics.frozen import Frozen, batch_statistics
-from gradflow.runtime import seeded
 
 Rows = dict[str, list[Any]]
 

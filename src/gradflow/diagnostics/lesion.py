@@ -13,10 +13,10 @@ from scipy.stats import kendalltau
 from torch import Tensor, nn
 
 from gradflow.config.diagnostics import LesionConfig
+from gradflow.core.seeds import seeded
 from gradflow.diagnostics.frozen import Frozen
 from gradflow.networks import Network
 from gradflow.networks.blocks import Block
-from gradflow.runtime import seeded
 
 
 def diagnose_lesion(frozen: Frozen, config: LesionConfig) -> dict[str, dict[str, list[Any]]]:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from gradflow.config.diagnostics import PathsConfig
+from gradflow.core.errors import GradflowError
+from gradflow.core.seeds import seeded
 from gradflow.diagnostics.frozen import Frozen, block_inputs
-from gradflow.errors import GradflowError
 from gradflow.networks.blocks import Block
-from gradflow.runtime import seeded
 
 AT_A_TIME = 1024  # examples, over all paths that are followed together
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from gradflow.config.diagnostics import ShatteringConfig
+from gradflow.core.seeds import seeded
 from gradflow.diagnostics.frozen import Frozen, block_inputs
 from gradflow.networks import Network
-from gradflow.runtime import seeded
 
 Rows = dict[str, list[Any]]
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from gradflow.config.networks import NetworkConfig
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.networks.layers import Scale, StochasticDepth, Weighted, layer_stack
 from gradflow.networks.shortcuts import Gate, make_shortcut
 

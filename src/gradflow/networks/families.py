@@ -16,7 +16,7 @@ from gradflow.config.networks import (
     TransformerConfig,
     UNetConfig,
 )
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.networks.initialization import initialize
 from gradflow.networks.mlp import mlp
 from gradflow.networks.network import Network

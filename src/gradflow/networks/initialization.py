@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from gradflow.config.networks import NetworkConfig
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
+from gradflow.core.seeds import seeded
 from gradflow.networks.layers import RMSNorm
 from gradflow.networks.network import Network
-from gradflow.runtime import seeded
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, RMSNorm)
 

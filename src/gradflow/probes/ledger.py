@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.probes.norms import Scalar, square, squares_of_parts
 from gradflow.probes.sites import Site
 

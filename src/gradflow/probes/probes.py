@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.probes.details import distribution
 from gradflow.probes.ledger import Watch
 from gradflow.probes.measurement import Measurement, to_tables

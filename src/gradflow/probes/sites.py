@@ -7,7 +7,7 @@ from functools import cached_property
 
 from torch import Tensor, nn
 
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 
 NORMS = (nn.LayerNorm, nn.RMSNorm)  # their weights may be matrices, but weigh no inputs
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gradflow.config.diagnostics import AT, DiagnosticConfig
-from gradflow.config.identity import diagnostic_id
+from gradflow.config.run_id import diagnostic_id
 from gradflow.records.index import has_ended
 from gradflow.records.reader import read_records
 

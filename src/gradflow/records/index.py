@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.records.reader import read_records, read_table
 from gradflow.records.schema import SCHEMAS
 

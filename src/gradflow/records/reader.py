@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.records.schema import DERIVED, SCHEMAS
 from gradflow.records.writer import REPLACED
 

@@ -5,7 +5,7 @@ from typing import Any, get_args, get_origin
 
 import pyarrow as pa
 
-from gradflow.config.identity import NOT_IDENTITY
+from gradflow.config.run_id import NOT_IDENTITY
 from gradflow.config.schema import GROUPS, RunConfig
 from gradflow.records.diagnostic_schema import DIAGNOSTIC_SCHEMAS, KEY
 

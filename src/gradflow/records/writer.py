@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.records.schema import SCHEMAS
 
 REPLACED = ".replaced"  # suffix of a table's parts while their compacted form takes their place

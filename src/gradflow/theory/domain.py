@@ -1,6 +1,6 @@
 """Where a closed form holds: outside of it a function raises rather than return a number."""
 
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 
 
 def require(condition: bool, name: str, value: object, valid: str) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import erf
 
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.theory.domain import require
 
 Array = npt.NDArray[np.float64]

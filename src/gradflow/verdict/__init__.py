@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gradflow.errors import GradflowError
+from gradflow.core.errors import GradflowError
 from gradflow.verdict import tuning
 from gradflow.verdict.gradient import gradients
 from gradflow.verdict.outcome import (

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from gradflow.config.identity import TWINS
+from gradflow.config.run_id import TWINS
 from gradflow.statistics import CLAIM_FROM, interval
 
 FACTOR = 10.0

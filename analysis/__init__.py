@@ -1,1 +1,0 @@
-"""Analysis scripts: from records to figures and tables. No torch here."""

@@ -1,0 +1,1 @@
+"""Records to figures, tables and reports; knows no torch."""

@@ -1,0 +1,93 @@
+"""Take a study's tidy frames away: as CSV, parquet or TensorBoard event files.
+
+    python analysis/export.py outputs/degradation --format csv
+    python analysis/export.py outputs/degradation --format tensorboard
+
+One file a table, the runs' settings beside every row; all under <study>/export. For TensorBoard:
+pip install -e '.[tensorboard]'.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from gradflow.config.run_id import run_name
+from gradflow.core.errors import GradflowError
+from gradflow.records import SCHEMAS, read_records, read_runs
+
+FORMATS = ("csv", "parquet", "tensorboard")
+SETTINGS = ["run_id", "network_name", "network_depth", "network_skip", "seed"]
+
+
+def export(folder: Path, kind: str) -> list[Path]:
+    """Write every table of a study that has rows; what was written.
+
+    Raises:
+        GradflowError: an unknown format, nothing recorded, or an extra that is not installed.
+    """
+    if kind not in FORMATS:
+        raise GradflowError(f"--format {kind}: choose among {', '.join(FORMATS)}")
+    runs = read_runs(folder)
+    target = folder / "export"
+    if kind == "tensorboard":
+        return _event_files(folder, runs, target / kind)
+    target.mkdir(exist_ok=True)
+    written = []
+    for table in SCHEMAS:
+        if not any(folder.glob(f"*/{table}/*.parquet")):
+            continue
+        rows = runs if table == "runs" else _with_settings(folder, table, runs)
+        path = target / f"{table}.{kind}"
+        if kind == "csv":
+            rows.to_csv(path, index=False, lineterminator="\n")
+        else:
+            rows.to_parquet(path, index=False)
+        written.append(path)
+    return written
+
+
+def _with_settings(folder: Path, table: str, runs: pd.DataFrame) -> pd.DataFrame:
+    rows = read_records(folder, table, where={"run_id": list(runs.run_id)})
+    return rows.merge(runs[SETTINGS], on="run_id", validate="many_to_one")
+
+
+def _event_files(folder: Path, runs: pd.DataFrame, target: Path) -> list[Path]:
+    """Loss, error, learning rate and gradient norms by step: a folder a run."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise GradflowError(
+            "--format tensorboard: needs tensorboardX: pip install -e '.[tensorboard]'"
+        ) from error
+    steps = read_records(folder, "steps")
+    evaluations = read_records(folder, "evaluations")
+    written = []
+    for run in runs.itertuples():
+        name = run_name(run.network_depth, run.network_skip, run.seed)
+        path = target / f"{name} {run.run_id}".replace(" ", "_")
+        with SummaryWriter(str(path)) as writer:
+            own = steps[steps.run_id == run.run_id].drop(columns="run_id").set_index("step")
+            for column in own.columns:
+                for step, value in own[column].items():
+                    writer.add_scalar(f"steps/{column}", value, step)
+            for row in evaluations[evaluations.run_id == run.run_id].itertuples():
+                for value in ("loss", "error"):
+                    writer.add_scalar(f"{row.split}/{value}", getattr(row, value), row.step)
+        written.append(path)
+    return written
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="a study's folder, such as outputs/degradation")
+    parser.add_argument("--format", default="csv", help=f"one of {', '.join(FORMATS)}")
+    arguments = parser.parse_args()
+    try:
+        for path in export(arguments.folder, arguments.format):
+            print(path)
+    except GradflowError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,150 @@
+"""Every figure and table of a study, or of all studies in a folder, that is not up to date.
+
+python analysis/make.py outputs/degradation
+python analysis/make.py outputs --style neurips --format pdf
+"""
+
+import argparse
+import hashlib
+import importlib
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from gradflow.analysis.figures import style
+from gradflow.analysis.study import add_figure_options, formats_of, load_study
+from gradflow.config.conf_folder import STUDIES
+from gradflow.core.errors import GradflowError
+from gradflow.records import has_ended
+from gradflow.runs.status import CONFIG
+
+MADE = ".made.json"  # which script made what, of which records
+
+
+class Made(NamedTuple):
+    """What was written, and of each script that cannot show the study's runs, why."""
+
+    paths: list[Path]
+    failures: list[str]
+
+
+def make(folder: Path, formats: Sequence[str], venue: str) -> Made:
+    """Run the analysis scripts of one study that have something new to show.
+
+    What has failed is tried again the next time.
+    """
+    ledger = folder / MADE
+    known: dict[str, Any] = json.loads(ledger.read_text()) if ledger.exists() else {}
+    stamp = _stamp(folder)
+    keys = {name: f"{name} {venue} {','.join(formats)}" for name in scripts_of(folder)}
+    stale = [name for name, key in keys.items() if not _is_there(folder, known.get(key), stamp)]
+    made = Made([], [])
+    # Side by side: drawing takes a core each. Forked, so that nothing is imported again.
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("fork")) as pool:
+        tasks = {name: pool.submit(_run, name, folder, formats, venue) for name in stale}
+        for name, task in tasks.items():
+            paths, told, failure = task.result()
+            print(told, end="", flush=True)
+            if failure is not None:
+                made.failures.append(f"{name}: {failure}")
+                continue
+            made.paths.extend(paths)
+            files = [str(path.relative_to(folder)) for path in paths]
+            known[keys[name]] = {"stamp": stamp, "files": files}
+    if stale:
+        ledger.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    return made
+
+
+def _run(
+    name: str, folder: Path, formats: Sequence[str], venue: str
+) -> tuple[list[Path], str, str | None]:
+    """What one script wrote, what it printed, and why it could not."""
+    module = importlib.import_module(f"gradflow.analysis.studies.{name}")
+    with redirect_stdout(io.StringIO()) as told, style.for_venue(venue):
+        try:
+            study = load_study(folder, swept=getattr(module, "SWEPT", ()))
+            for note in study.notes:
+                print(f"note: {folder.name}: {note}")
+            return module.analyse(study, formats), told.getvalue(), None
+        except GradflowError as error:
+            return [], told.getvalue(), str(error)
+
+
+def _is_there(folder: Path, before: dict[str, Any] | None, stamp: str) -> bool:
+    """Whether what a script made before is of the same records and still there."""
+    if before is None or before["stamp"] != stamp:
+        return False
+    return all((folder / file).exists() for file in before["files"])
+
+
+def scripts_of(folder: Path) -> list[str]:
+    """The analysis scripts of a study: those that its first and its last run name (a thousand
+    configs take seconds to read), and those that the study of its name names in conf/."""
+    names: dict[str, None] = {}
+    configs = sorted(folder.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime_ns)
+    own = STUDIES / f"{folder.name}.yaml"
+    for config in [configs[0], configs[-1], *([own] if own.exists() else [])]:
+        study = yaml.safe_load(config.read_text()).get("study") or {}
+        names |= dict.fromkeys(study.get("analysis") or ())
+    return list(names)
+
+
+def studies_in(folder: Path) -> list[Path]:
+    """The folder itself where it is a study, else the studies in it that have ended runs.
+
+    Raises:
+        GradflowError: there is none.
+    """
+    if not folder.is_dir():
+        raise GradflowError(f"{folder}: no such folder; give a study's, or the one of all studies")
+    if any(folder.glob(f"*/{CONFIG}")):
+        return [folder]
+    found = sorted({path.parents[1] for path in folder.glob(f"*/*/{CONFIG}")})
+    found = [study for study in found if any(has_ended(run) for run in study.iterdir())]
+    if not found:
+        raise GradflowError(f"{folder}: holds no study that has a finished run")
+    return found
+
+
+def _stamp(folder: Path) -> str:
+    """What figures are made of: records, diagnoses and the analysis itself."""
+    causes = [
+        *folder.glob("*/runs"),
+        *folder.glob("*/diagnoses"),
+        *Path(__file__).parent.rglob("*.py"),
+    ]
+    facts = sorted((str(path.name), path.stat().st_mtime_ns) for path in causes)
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="a study's folder, or the one of all studies")
+    add_figure_options(parser)
+    arguments = parser.parse_args()
+    failed = []
+    try:
+        formats = formats_of(arguments.format)
+        with style.for_venue(arguments.style):
+            studies = studies_in(arguments.folder)
+    except GradflowError as error:
+        sys.exit(f"error: {error}")
+    for folder in studies:
+        paths, failures = make(folder, formats, arguments.style)
+        failed += failures
+        for path in paths:
+            print(path)
+        if not paths and not failures:
+            print(f"{folder}: figures and tables are up to date")
+    if failed:
+        sys.exit("\n".join(f"error: {text}" for text in failed))

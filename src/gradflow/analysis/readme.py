@@ -1,0 +1,79 @@
+"""Put the tables and figures of studies where README.md and docs/ quote them.
+
+    python analysis/readme.py outputs            # what has records there is renewed
+    python analysis/readme.py outputs --check    # only say what would change: exit status 1
+
+A table stands between <!-- table STUDY/NAME --> and <!-- end -->; a figure is an image
+docs/figures/NAME.png. The tables as they were measured are kept in docs/tables.
+"""
+
+import argparse
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from gradflow.config.conf_folder import ROOT
+from gradflow.core.errors import GradflowError
+
+PAGES = ("README.md", "docs/mechanisms.md")
+TABLE = re.compile(r"(<!-- table (\S+)/(\S+) -->\n).*?(<!-- end -->)", re.S)
+FIGURE = re.compile(r"figures/(\w+)\.png")
+
+
+def renewed(page: str, root: Path = ROOT) -> str:
+    """A page's text with every marked table as docs/tables has it.
+
+    Raises:
+        GradflowError: a table is marked and not there.
+    """
+
+    def table(match: re.Match[str]) -> str:
+        start, study, name, end = match.groups()
+        path = root / "docs" / "tables" / study / f"{name}.md"
+        if not path.exists():
+            raise GradflowError(f"{page}: quotes {path.relative_to(root)}, which is not there")
+        rows = [line for line in path.read_text().splitlines() if line.startswith("|")]
+        return "\n".join([start.rstrip(), *rows, end])
+
+    return TABLE.sub(table, (root / page).read_text())
+
+
+def changes(outputs: Path, root: Path = ROOT) -> Iterator[tuple[Path, Path]]:
+    """(new file, quoted file) of tables and figures that `outputs` has otherwise."""
+    for page in PAGES:
+        text = (root / page).read_text()
+        wanted = [
+            (outputs / study / "tables" / f"{name}.md", root / f"docs/tables/{study}/{name}.md")
+            for _, study, name, _ in TABLE.findall(text)
+        ]
+        for name in FIGURE.findall(text):
+            # By its own name, or by that of a study which has one figure.
+            made = [*outputs.glob(f"*/figures/{name}.png")]
+            made = made or [*outputs.glob(f"{name}/figures/*.png")]
+            if len(made) == 1:
+                wanted.append((made[0], root / "docs" / "figures" / f"{name}.png"))
+        for new, quoted in wanted:
+            if new.exists() and (not quoted.exists() or new.read_bytes() != quoted.read_bytes()):
+                yield new, quoted
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("outputs", type=Path, help="the folder of all studies")
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    arguments = parser.parse_args()
+    found = list(dict.fromkeys(changes(arguments.outputs)))
+    for new, quoted in found:
+        print(f"{quoted.relative_to(ROOT)}: {new}")
+        if not arguments.check:
+            quoted.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(new, quoted)
+    if arguments.check:
+        sys.exit(1 if found else 0)
+    try:
+        for page in PAGES:
+            (ROOT / page).write_text(renewed(page))
+    except GradflowError as error:
+        sys.exit(f"error: {error}")

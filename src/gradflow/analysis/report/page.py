@@ -1,0 +1,199 @@
+"""A study as one page that opens without a network; of a folder of studies, an index page.
+
+python analysis/report.py outputs/degradation
+python analysis/report.py outputs
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from gradflow.analysis import settings as origin
+from gradflow.analysis.make import Made, make, studies_in
+from gradflow.analysis.report.explorer import explorer
+from gradflow.analysis.report.pages import (
+    embedded_figures,
+    embedded_tables,
+    html_of,
+    plotly_script,
+    render,
+)
+from gradflow.analysis.study import load_study
+from gradflow.config.run_id import TWINS
+from gradflow.core.errors import GradflowError
+from gradflow.records import ended_runs
+from gradflow.runs.status import ENDED, study_states
+
+PAGE, INDEX = "report.html", "index.html"
+FORMATS = ("png", "pdf", "svg")
+VERDICT = ("verdict", "verdict_numbers")
+FINAL = ["run_id", "final_train_error", "final_test_error"]
+
+
+class Report(NamedTuple):
+    """What was written, the notes that stand on the page, and which scripts failed, with why."""
+
+    paths: list[Path]
+    notes: list[str]
+    failures: list[str]
+
+
+def make_report(folder: Path) -> Report:
+    """Write a study's page, its figures and tables first where they are not up to date.
+
+    Raises:
+        GradflowError: the folder holds no run.
+    """
+    states = study_states(folder)
+    runs = ended_runs(folder)
+    notes = state_notes(states)
+    made = Made([], [])
+    facts: dict[str, Any] = {"explorer": None, "verdict": None, "figures": [], "tables": []}
+    facts |= {"versions": [], "varied": [], "fixed": [], "plotly": ""}
+    if len(runs):
+        made = make(folder, FORMATS, "web")
+        notes += [f"not shown: {failure}" for failure in made.failures]
+        study = load_study(folder, swept=origin.varied_columns(runs))
+        notes = [*study.notes, *notes]
+        varied, fixed = origin.settings(study.runs)
+        facts |= {"varied": varied, "fixed": fixed}
+        facts["versions"] = origin.versions(folder, study.runs)
+        facts["figures"] = embedded_figures(folder, list(study.runs.run_id), notes)
+        facts["tables"] = embedded_tables(folder, left_out=VERDICT)
+        facts["verdict"] = [
+            html_of((folder / "tables" / f"{name}.md").read_text())
+            for name in VERDICT
+            if (folder / "tables" / f"{name}.md").exists()
+        ]
+        facts["explorer"] = explorer(study)
+        if facts["explorer"]:
+            facts["plotly"] = plotly_script()
+        else:
+            notes.append("no gradients were recorded (probe=off), so there is no profile of them")
+    page = render(
+        "report.html",
+        name=folder.name,
+        question=origin.question(folder.name),
+        counts=counts_of(states),
+        hours=hours_of(states),
+        notes=notes,
+        twins=list(TWINS.values())[::-1],
+        runs=run_rows(folder, states),
+        failures=[(f"{r.name} ({r.run_id})", r.error) for r in states.itertuples() if r.error],
+        commands=origin.commands(folder),
+        **facts,
+    )
+    path = folder / PAGE
+    path.write_text(page)
+    return Report([*made.paths, path], notes, made.failures)
+
+
+def state_notes(states: pd.DataFrame) -> list[str]:
+    """What of a study is not done yet, or did not work."""
+    counts = states.state.value_counts()
+    notes = []
+    if running := counts.get("running", 0):
+        notes.append(f"the study is still running: {running} of {len(states)} runs in progress")
+    if not states.state.isin(ENDED).any():
+        notes.append(f"none of its {len(states)} runs has finished")
+    if failed := counts.get("failed", 0):
+        notes.append(f"{failed} runs failed")
+    return notes
+
+
+def verdict_line(folder: Path) -> str:
+    """What the verdict says of which depths; nothing where there is none."""
+    path = folder / "tables" / "verdict.csv"
+    if not path.exists():
+        return ""
+    table = pd.read_csv(path)
+    words = table.outcome.str.replace(r" \(.*", "", regex=True)
+    told = [
+        f"{word} at depth {', '.join(map(str, depths))}"
+        for word, depths in table.depth.groupby(words, sort=False)
+    ]
+    return "; ".join(told)
+
+
+def counts_of(states: pd.DataFrame) -> str:
+    """How many runs are in which state."""
+    counts = states.state.value_counts().sort_index()
+    return f"{len(states)} runs: {', '.join(f'{n} {state}' for state, n in counts.items())}"
+
+
+def hours_of(states: pd.DataFrame) -> str:
+    """What they took."""
+    hours = states.seconds.sum() / 3600
+    return f"{hours:.2g} core-hours" if hours else ""
+
+
+def run_rows(folder: Path, states: pd.DataFrame) -> list[dict[str, str]]:
+    """The runs as the page's table shows them."""
+    final = ended_runs(folder)[FINAL]
+    return [
+        {
+            "name": run.name,
+            "state": run.state,
+            "steps": f"{run.steps_done:.0f}/{run.steps:.0f}",
+            "train": _number(100 * run.final_train_error),
+            "test": _number(100 * run.final_test_error),
+            "seconds": _number(run.seconds),
+            "id": run.run_id,
+        }
+        for run in states.merge(final, on="run_id", how="left").itertuples()
+    ]
+
+
+def _number(value: float) -> str:
+    return "-" if pd.isna(value) else f"{value:.1f}"
+
+
+def make_index(root: Path) -> Path:
+    """Write the page of all studies below a folder."""
+    studies = []
+    for folder in studies_in(root):
+        states = study_states(folder)
+        link = f"{folder.name}/{PAGE}" if (folder / PAGE).exists() else ""
+        studies.append(
+            {
+                "name": folder.name,
+                "folder": str(folder),
+                "question": origin.question(folder.name),
+                "counts": counts_of(states),
+                "verdict": verdict_line(folder),
+                "link": link,
+                "notes": state_notes(states),
+            }
+        )
+    path = root / INDEX
+    path.write_text(render("index.html", name=root.name, studies=studies))
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="a study's folder, or one of many studies")
+    folder: Path = parser.parse_args(arguments).folder
+    try:
+        if (folder / "config.yaml").exists():
+            raise GradflowError(f"{folder}: is one run; give its study, {folder.parent}")
+        studies = studies_in(folder)
+        reports = [make_report(study) for study in studies]
+        index = [make_index(folder)] if studies != [folder] else []
+    except GradflowError as error:
+        sys.exit(f"error: {error}")
+    for study, report in zip(studies, reports, strict=True):
+        for note in report.notes:
+            print(f"note: {study.name}: {note}")
+        for path in report.paths:
+            print(path)
+    for path in index:
+        print(path)
+    if failed := [failure for report in reports for failure in report.failures]:
+        sys.exit("\n".join(f"error: {failure}" for failure in failed))

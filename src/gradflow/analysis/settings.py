@@ -1,0 +1,114 @@
+"""What a study is and where it came from: its question, commands, settings, versions, runs."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gradflow.analysis.study import OUTCOMES
+from gradflow.config.conf_folder import STUDIES
+from gradflow.config.run_id import NOT_IDENTITY
+from gradflow.config.schema import RunConfig
+from gradflow.core.errors import GradflowError
+from gradflow.records import SCHEMAS, read_records
+
+COMMANDS = "commands.txt"  # in a study's folder: those that made its runs, a line each
+NOT_RECORDED = "not recorded"
+
+
+def question(name: str) -> str:
+    """What a study's file in conf/study says first; nothing for a sweep without a file."""
+    path = STUDIES / f"{name}.yaml"
+    if not path.exists():
+        return ""
+    lines = path.read_text().splitlines()
+    told = []
+    for line in lines[1:]:  # the first line places the file: # @package _global_
+        if not line.startswith("#") or line.startswith("#   python"):
+            break
+        told.append(line.removeprefix("#").strip())
+    return " ".join(told)
+
+
+def commands(folder: Path) -> list[str]:
+    """The commands that made a study; where none was kept, that of its file, or none."""
+    kept = folder / COMMANDS
+    if kept.exists():
+        return kept.read_text().splitlines()
+    if (STUDIES / f"{folder.name}.yaml").exists():
+        return [f"python experiments/train.py study={folder.name}"]
+    return []
+
+
+def key_of(column: str) -> str:
+    """A column of the runs table as the key of the command line: network.depth."""
+    names = [entry.name for entry in fields(RunConfig)]
+    if column in names:
+        return column
+    group = next((name for name in names if column.startswith(f"{name}_")), None)
+    return column if group is None else f"{group}.{column.removeprefix(f'{group}_')}"
+
+
+def value_text(value: Any) -> str:
+    """A config's value as it is typed on the command line."""
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def config_columns(runs: pd.DataFrame) -> list[str]:
+    """The columns of the runs table that are values of the config."""
+    left_out = {*OUTCOMES, *NOT_IDENTITY, "data_fingerprint"}
+    return [name for name in SCHEMAS["runs"].names if name in runs.columns and name not in left_out]
+
+
+def varied_columns(runs: pd.DataFrame) -> list[str]:
+    """Those of the config's columns that differ between runs."""
+    return [name for name in config_columns(runs) if runs[name].nunique(dropna=False) > 1]
+
+
+def settings(runs: pd.DataFrame) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Keys and values: those that differ between the runs, and those that all have."""
+    varied = varied_columns(runs)
+    fixed = [name for name in config_columns(runs) if name not in varied]
+    texts = {name: [value_text(v) for v in levels(runs[name])] for name in (*varied, *fixed)}
+    return (
+        [(key_of(name), ", ".join(texts[name])) for name in varied],
+        # A null is a key that the chosen network, optimiser, ... does not have.
+        [(key_of(name), texts[name][0]) for name in fixed if texts[name] != ["null"]],
+    )
+
+
+def versions(folder: Path, runs: pd.DataFrame) -> list[tuple[str, str]]:
+    """What the runs were made with, and on what."""
+    columns = {
+        "code_version": "gradflow",
+        "git_commit": "git commit",
+        "torch_version": "PyTorch",
+        "python_version": "Python",
+        "machine": "machine",
+        "host": "host",
+    }
+    try:
+        attempts = read_records(folder, "attempts", columns=["run_id", *columns])
+    except GradflowError:  # records that were copied without them
+        attempts = pd.DataFrame(columns=["run_id", *columns])
+    attempts = attempts[attempts.run_id.isin(runs.run_id)]
+    told = {name: sorted(attempts[name].dropna().unique()) for name in columns}
+    told |= {name: sorted(runs[name].unique()) for name in ("code_version", "torch_version")}
+    return [(label, ", ".join(told[name]) or NOT_RECORDED) for name, label in columns.items()]
+
+
+def levels(values: pd.Series) -> list[Any]:
+    """The distinct values of a column in their order, null last."""
+    found = pd.factorize(values, sort=True, use_na_sentinel=False)[1]
+    return [value.item() if hasattr(value, "item") else value for value in found]
+
+
+def codes(values: pd.Series) -> np.ndarray:
+    """The place of each value among `levels`."""
+    return pd.factorize(values, sort=True, use_na_sentinel=False)[0]

@@ -1,0 +1,82 @@
+"""How far is a study? Runs by state, progress, time left, and what failed.
+
+python analysis/status.py outputs/degradation
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from gradflow.core.errors import GradflowError
+from gradflow.runs.status import ENDED, study_states
+
+MEANINGS = {
+    "finished": "",
+    "diverged": "their loss became Inf or NaN: a result",
+    "running": "",
+    "interrupted": "go on from their checkpoints when the study is started again",
+    "pruned": "stopped by a search",
+    "failed": "tried again when the study is started again; only=failed tries them alone",
+    "missing": "planned, not begun",
+}
+
+
+def report(runs: pd.DataFrame, *, every: bool = False) -> str:
+    """The states of `states.study_states` for people; `every`: a line for each run."""
+    lines = []
+    for state, meaning in MEANINGS.items():
+        if count := int((runs.state == state).sum()):
+            lines.append(f"{count:6} {state:12} {meaning}".rstrip())
+    if stale := int(runs.stale.sum()):
+        lines.append(f"{stale:6} {'stale':12} of these, made by other code than the present")
+    shown = runs if every else runs[runs.state.isin(["running", "failed"])]
+    for run in shown.itertuples():
+        line = f"  {run.name:24} {run.run_id}  {run.state:12} {run.steps_done}/{run.steps} steps"
+        lines.append(line + (f"  {run.error}" if run.error else ""))
+    lines.append(_progress(runs))
+    return "\n".join(lines)
+
+
+def seconds_left(runs: pd.DataFrame) -> float | None:
+    """Core-seconds until all runs have ended; None where none has yet.
+
+    A run takes as long as the ended ones of the nearest depth, in proportion to depth and
+    steps.
+    """
+    ended = runs[runs.state.isin(ENDED) & runs.seconds.notna() & (runs.steps_done > 0)]
+    if ended.empty:
+        return None
+    rates = ended.seconds / (ended.depth * ended.steps_done)
+    total = 0.0
+    for run in runs[~runs.state.isin(ENDED)].itertuples():
+        distance = (ended.depth - run.depth).abs()
+        rate = rates[distance == distance.min()].median()
+        total += rate * run.depth * (run.steps - run.steps_done)
+    return float(total)
+
+
+def _progress(runs: pd.DataFrame) -> str:
+    work = runs.depth * runs.steps
+    shares = (runs.steps_done / runs.steps).where(~runs.state.isin(ENDED), 1.0)
+    done = f"{100 * float((work * shares).sum() / work.sum()):.0f} % of the work is done"
+    size = f"{runs.bytes.sum() / 1e6:.1f} MB on disk, {runs.seconds.sum() / 3600:.2g} core-hours"
+    left, running = seconds_left(runs), int((runs.state == "running").sum())
+    if left is None or not left:
+        return f"{done}; {size}"
+    at_a_time = f" ({running} running)" if running else ", none is running"
+    return f"{done}; about {left / 60 / max(running, 1):.1f} minutes left{at_a_time}; {size}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="a study's folder, such as outputs/degradation")
+    parser.add_argument("--all", action="store_true", help="a line for each run")
+    arguments = parser.parse_args()
+    try:
+        runs = study_states(arguments.folder)
+    except GradflowError as error:
+        sys.exit(f"error: {error}")
+    print(f"{arguments.folder}: {len(runs)} runs")
+    print(report(runs, every=arguments.all))

@@ -1,0 +1,1 @@
+"""One module per family of studies: its figures and tables."""

@@ -1,0 +1,163 @@
+"""Do the gradients at different inputs agree, at the bottom of deep random networks?
+
+python analysis/shattered_gradients.py outputs/shattered_gradients
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from gradflow.analysis.figures import style
+from gradflow.analysis.study import Study, run_script
+from gradflow.analysis.tables import Table
+from gradflow.statistics import interval, intervals_by
+from gradflow.theory.mean_field import relu_correlation, relu_gate_correlation
+
+SWEPT = ("network_norm", "network_scaling")
+KEYS = ["norm", "network"]
+LINES = {"plain": "-", "residual": "-", "residual, branches / √L": (0, (4, 1.5))}
+NORMS = {"none": "no norm", "batch": "batch norm", "layer": "layer norm"}
+
+
+def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
+    """The figure, and the table of what is left at the first block; prints the table."""
+    places = shattering(study)
+    told = predicted(study, places)
+    table = bottom_table(places, told)
+    print(table)
+    paths = study.save_table("shattered_gradients", table)
+    return [*paths, *draw(study, places, told, formats)]
+
+
+def shattering(study: Study) -> pd.DataFrame:
+    """A row a run and block from 1 on, before training: signal_cosine, grad_cosine (means over
+    pairs of images), whiteness, `above`: the blocks between there and the output."""
+    columns = ["block_index", "signal_cosine", "grad_cosine", "whiteness"]
+    rows = study.diagnosis("shattering", "shattering", columns)
+    rows = rows[(rows["at"] == "initialization") & (rows.block_index > 0)]
+    settings = study.runs[["run_id", *SWEPT]].set_axis(["run_id", "norm", "scaling"], axis=1)
+    rows = rows.merge(settings, on="run_id")
+    scaled = rows.scaling == "inverse_sqrt"
+    rows["network"] = np.where(scaled, "residual, branches / √L", rows.twin)
+    return rows.assign(above=rows.groupby("run_id").block_index.transform("max") - rows.block_index)
+
+
+def predicted(study: Study, places: pd.DataFrame) -> pd.DataFrame:
+    """Theory's `grad_cosine` by norm, network and `above`.
+
+    Without norm from the cosines of the signals of every pair of images, where they enter the
+    lowest block, by `pair_theory`; with batch norm one half a layer, for plain networks.
+    """
+    blocks = int(places.above.max())
+    lowest = places[places.above == blocks]
+    pairs = study.diagnosis("shattering", "pairs", ["block_index", "signal_cosine"])
+    pairs = pairs[pairs["at"] == "initialization"].drop(columns=["depth", "twin", "seed"])
+    pairs = pairs.merge(lowest[["run_id", "block_index", *KEYS]], on=["run_id", "block_index"])
+    found = [
+        pd.DataFrame(
+            {"above": range(blocks + 1), "grad_cosine": 0.5 ** np.arange(1, blocks + 2)}
+        ).assign(norm="batch", network="plain")
+    ]
+    for network, group in pairs[pairs.norm == "none"].groupby("network"):
+        # The recursion is smooth, so a grid of cosines stands for all the pairs.
+        grid = np.linspace(-1, 1, 81)
+        lines = np.array([pair_theory(str(network), c, blocks) for c in grid])
+        weights = np.histogram(group.signal_cosine, bins=len(grid), range=(-1 - 1 / 80, 1 + 1 / 80))
+        mean = np.average(lines, axis=0, weights=weights[0])
+        line = pd.DataFrame({"above": range(blocks + 1), "grad_cosine": mean})
+        found.append(line.assign(norm="none", network=network))
+    return pd.concat(found, ignore_index=True)
+
+
+def pair_theory(network: str, cosine: float, blocks: int) -> list[float]:
+    """Cosine of two inputs' gradients with 0 ... `blocks` blocks above, without norm.
+
+    `cosine`: of the signals that enter the lowest block. The recursion is that of
+    `depth.gradient_correlation`; one gate more stands for the ReLU of the head.
+    """
+    scale = {"plain": None, "residual": 1.0}.get(network, (blocks + 1) ** -0.5)
+    square = 1.0 if scale is None else scale**2
+    cosines, gates = [cosine], []
+    for _ in range(blocks):
+        kernel, gate = relu_correlation(cosines[-1]), relu_gate_correlation(cosines[-1])
+        mixed = (cosines[-1] + square * kernel) / (1 + square)
+        cosines.append(min(kernel if scale is None else mixed, 1.0))
+        gates.append(gate if scale is None else (1 + square * gate) / (1 + square))
+    gates.append(relu_gate_correlation(cosines[-1]))
+    return [float(factor) for factor in np.cumprod(gates[::-1])]
+
+
+def draw(
+    study: Study, places: pd.DataFrame, told: pd.DataFrame, formats: Sequence[str]
+) -> list[Path]:
+    norms = [norm for norm in NORMS if norm in set(places.norm)]
+    with style.figure(2, len(norms), height=4.2, sharex=True, sharey=True) as (made, axes):
+        for column, norm in zip(axes.T, norms, strict=True):
+            measured, lines = (frame[frame.norm == norm] for frame in (places, told))
+            cosine_against_depth(measured, "grad_cosine", ax=column[0]).set_title(NORMS[norm])
+            cosine_against_depth(measured, "signal_cosine", ax=column[1])
+            theory_lines(lines, ax=column[0])
+            column[1].set_xlabel("blocks above")
+        axes[0, 0].set_ylabel("cosine of gradients")
+        axes[1, 0].set_ylabel("cosine of signals")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        axes[0, -1 if len(norms) < 3 else 1].legend(handles, labels, loc="upper right")
+        style.letter_panels(axes.flat)
+        seeds = study.runs.seed.nunique()
+        caption = (
+            "Random ReLU networks before training: mean cosine between two images' gradients (top) "
+            "and signals (bottom) at a block's input, against the number of blocks above it; the "
+            f"network's input is on the right. Bands: 95 % t intervals over {seeds} seeds. Black: "
+            "theory; a: arc-cosine kernels, from the cosines of the signals at the lowest block; "
+            "b: one half a layer, for plain networks."
+        )
+        return style.save(made, study, "shattered_gradients", caption, formats)
+
+
+def cosine_against_depth(places: pd.DataFrame, value: str, *, ax: Axes) -> Axes:
+    """Mean cosine of gradients, or of signals, against blocks above, by network; of one norm."""
+    summary = intervals_by(places, ["network", "above"], value)
+    for network, group in summary.groupby("network"):
+        color = style.COLORS[network.split(",")[0]]
+        ax.plot(group.above, group["mean"], color=color, ls=LINES[network], label=network)
+        ax.fill_between(group.above, group.low, group.high, color=color, alpha=0.2, lw=0)
+    ax.set_ylim(-0.05, 1.03)
+    return ax
+
+
+def theory_lines(told: pd.DataFrame, *, ax: Axes) -> Axes:
+    """Cosine of gradients in theory, a thin black line a network."""
+    for network, line in told.groupby("network"):
+        ax.plot(line.above, line.grad_cosine, color="k", lw=0.7, ls=LINES[network], zorder=3)
+    return ax
+
+
+def bottom_table(places: pd.DataFrame, told: pd.DataFrame) -> Table:
+    """What is left at the lowest block that is measured."""
+    blocks = int(places.above.max())
+    lowest = places[places.above == blocks]
+    top = places[places.above == 0].groupby(KEYS).signal_cosine.mean()
+    ends = told[told.above == blocks].set_index(KEYS).grad_cosine
+    cosine = f"cosine of gradients under {blocks} blocks (95 % interval)"
+    formats = {cosine: ".3f", "theory": ".3f"}
+    formats |= {"whiteness there": ".2f", "cosine of signals at the top": ".2f"}
+    rows = [
+        {
+            "norm": norm,
+            "network": network,
+            cosine: interval(group.grad_cosine),
+            "theory": ends.get((norm, network)),
+            "whiteness there": group.whiteness.mean(),
+            "cosine of signals at the top": top[norm, network],
+        }
+        for norm in NORMS
+        for network, group in lowest[lowest.norm == norm].groupby("network")
+    ]
+    return Table(rows, formats)
+
+
+def main() -> None:
+    run_script(analyse, __doc__, swept=SWEPT)

@@ -1,0 +1,148 @@
+"""What does a study say of each depth? Outcome, gradient and tuning, never mixed; in plain words.
+
+python analysis/verdict.py outputs/degradation
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gradflow.analysis.study import Study, run_script
+from gradflow.analysis.tables import Cell, Table
+from gradflow.core.errors import GradflowError
+from gradflow.statistics import Interval, interval_method
+from gradflow.verdict import RATE, judge_study
+from gradflow.verdict.gradient import EXPLODING, MOMENTS, NEITHER, UNCLEAR, UNKNOWN, VANISHING
+from gradflow.verdict.outcome import DEGRADATION, NO_DIFFERENCE, OVERFITTING, TOO_FEW
+from gradflow.verdict.tuning import DOES_NOT, NO_GAP, REMOVES
+
+SWEPT = (RATE,)
+TWINS = ("plain", "residual")
+GRADIENT_VERBS = {
+    VANISHING: "vanishes",
+    EXPLODING: "explodes",
+    NEITHER: "neither vanishes nor explodes",
+    UNCLEAR: "differs too much from seed to seed to tell",
+    UNKNOWN: "is unknown",
+}
+
+
+def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
+    """The verdict as a table and a sentence a depth; prints both."""
+    verdict = judge_study(study.runs, end_blocks(study))
+    rates = study.runs[RATE].nunique()
+    rate = f"Judged at learning rate {verdict.rate[0]:g}; rates in the study: {rates}."
+    words = replace(words_table(verdict), note=f"{sentences(verdict)}\n\n{rate}")
+    numbers = numbers_table(verdict)
+    print(words, numbers, sep="\n\n")
+    return [
+        *study.save_table("verdict", words),
+        *study.save_table("verdict_numbers", numbers),
+    ]
+
+
+def end_blocks(study: Study) -> pd.DataFrame | None:
+    """Each run's blocks records of its first and last measured step; None where there are none."""
+    names = ["step", "block_index", "input_grad_norm"]
+    try:
+        first = study.records("blocks", ["step"], block_index=0)
+    except GradflowError:  # a study without probes has its outcome all the same
+        return None
+    ends = first.groupby("run_id").step.agg(["min", "max"]).stack().unique()
+    return study.records("blocks", names, step=[int(step) for step in ends])
+
+
+def words_table(verdict: pd.DataFrame) -> Table:
+    """The words, a row a depth."""
+    rows = []
+    for _, row in verdict.iterrows():
+        plain, residual = (
+            ", ".join(row[f"{twin}_gradient_{moment}"] for moment in MOMENTS) for twin in TWINS
+        )
+        rows.append(
+            {
+                "depth": int(row.depth),
+                "outcome": f"{row.outcome} ({row.reason})" if row.reason else row.outcome,
+                "gradient, plain: first step, last": plain,
+                "gradient, residual": residual,
+                "tuning": row.tuning,
+            }
+        )
+    return Table(rows, {})
+
+
+def numbers_table(verdict: pd.DataFrame) -> Table:
+    """The numbers that decide, a row a depth."""
+    methods = sorted({interval_method(int(n)) for n in verdict.from_twin_n if n > 1}) or ["t"]
+    formats = {"p": ".3f", "p at every rate": ".3f", "g": ".1f", "best rate": "g"}
+    rows = []
+    for _, row in verdict.iterrows():
+        cells: dict[str, Cell] = {
+            "depth": int(row.depth),
+            "training error, plain - best shallower plain": _interval(row, "from_shallower"),
+            "shallower depth": None if np.isnan(row.shallower_depth) else int(row.shallower_depth),
+            "plain - residual": _interval(row, "from_twin"),
+            "p": row.p,
+            "g": row.from_twin_g,
+            "plain at its best rate - residual": _interval(row, "best_from_twin"),
+            "best rate": row.best_rate,
+            "p at every rate": row.tuning_p,
+            "pairs": int(row.from_twin_n),
+        }
+        for twin in TWINS:
+            for moment, title in zip(MOMENTS, ("first step", "last step"), strict=True):
+                name = f"gradient's ratio, {twin}, {title}"
+                cells[name] = _interval(row, f"{twin}_ratio_{moment}")
+                formats[name] = ".2g"
+        rows.append(cells)
+    note = (
+        f"Differences in points, with 95 % {' and '.join(methods)} intervals. p: one-sided, of "
+        "both comparisons, after Holm's correction over depths. g: Hedges', of plain - residual. "
+        "Gradient: its norm at the first block's input over that at the last block's output, "
+        "geometric mean and interval."
+    )
+    return Table(rows, formats, note=note)
+
+
+def sentences(verdict: pd.DataFrame) -> str:
+    """A Markdown list, one sentence a depth."""
+    return "\n".join(f"- {sentence(row)}" for _, row in verdict.iterrows())
+
+
+def sentence(row: pd.Series) -> str:
+    """A row of the verdict in plain words."""
+    above = {
+        name: f"{getattr(row, name):.1f} points above" for name in ("from_shallower", "from_twin")
+    }
+    outcome = {
+        DEGRADATION: f"degradation: the plain network's training error is {above['from_shallower']}"
+        f" that of depth {row.shallower_depth:.0f} and {above['from_twin']} its residual twin's",
+        OVERFITTING: f"overfitting: the plain network's test error is "
+        f"{row.test_from_twin:.1f} points above its residual twin's, its training error is not",
+        NO_DIFFERENCE: "no difference: the plain network's training error is within a point of "
+        "its residual twin's",
+        TOO_FEW: f"no claim: {row.reason}",
+    }.get(row.outcome, f"inconclusive: {row.reason}")
+    words = [row[f"plain_gradient_{moment}"] for moment in MOMENTS]
+    first, last = (GRADIENT_VERBS[word] for word in words)
+    gradient = f"The plain network's gradient {first} at the first step and {last} at the last"
+    if words == [UNKNOWN, UNKNOWN]:
+        gradient = "Of its gradient too little was recorded"
+    tuned = {
+        REMOVES: "another learning rate removes the gap",
+        DOES_NOT: "no learning rate of the sweep removes the gap",
+        NO_GAP: "there is no gap for another learning rate to remove",
+    }.get(row.tuning, "whether another learning rate would change this is unknown")
+    return f"Depth {row.depth}, {outcome}. {gradient}; {tuned}."
+
+
+def _interval(row: pd.Series, name: str) -> Interval:
+    count = int(row.get(f"{name}_n", row.from_twin_n))
+    return Interval(row[name], row[f"{name}_low"], row[f"{name}_high"], count)
+
+
+def main() -> None:
+    run_script(analyse, __doc__, swept=SWEPT)

@@ -1,0 +1,177 @@
+"""Where Hydra ends: its schema, its DictConfig made a typed config, its errors made one line."""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING as REQUIRED
+from dataclasses import field, fields, is_dataclass, make_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from gradflow.config.acceptance import AcceptanceConfig
+from gradflow.config.schema import GROUPS, DescribeConfig, DiagnoseConfig, RunConfig
+from gradflow.core.errors import GradflowError
+
+Root = TypeVar("Root")
+
+
+ROOTS = {
+    "schema": RunConfig,
+    "schema_describe": DescribeConfig,
+    "schema_diagnose": DiagnoseConfig,
+    "schema_acceptance": AcceptanceConfig,
+}
+"""The schemas of whole configs, by the name that conf/*.yaml uses."""
+
+
+def register_schema() -> None:
+    """Put every config class where the YAML files' defaults lists find it."""
+    store = ConfigStore.instance()
+    for name, root in ROOTS.items():
+        # A group is typed by the schema that its YAML file names, so the root leaves it open.
+        groups = [(group, Any, field(default=MISSING)) for group in _groups(root)]
+        opened = make_dataclass(root.__name__, groups, bases=(root,), frozen=True)
+        store.store(name=name, node=_schema(opened))
+    for group, classes in GROUPS.items():
+        for cls in classes:
+            for name in _names(cls):
+                store.store(group=group, name=f"schema_{name}", node=_schema(cls))
+
+
+def to_config(cfg: DictConfig, root: type[Root]) -> Root:
+    """Check a composed config against a fresh schema and return it as plain frozen values.
+
+    The second check is not redundant: Hydra lets `+key=value` add keys that no schema has.
+
+    Raises:
+        GradflowError: an unknown key, a wrong type or a value out of its range.
+    """
+    try:
+        config = OmegaConf.to_object(checked(cfg, root))
+    except OmegaConfBaseException as error:
+        raise GradflowError(one_line(error)) from error
+    assert isinstance(config, root)
+    return config
+
+
+def checked(cfg: DictConfig, root: type) -> DictConfig:
+    """A composed config in a fresh schema: types are checked, ranges are not.
+
+    Raises:
+        GradflowError: a group has no such choice.
+        OmegaConfBaseException: an unknown key or a wrong type.
+    """
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    plain.pop("hydra", None)
+    schema = _schema(root)
+    optional = {entry.name for entry in fields(root) if entry.default_factory is not REQUIRED}
+    for group in _groups(root):
+        if group in optional and group not in plain:
+            continue  # a config that was saved before there was such a group
+        by_name = {name: cls for cls in GROUPS[group] for name in _names(cls)}
+        name = (plain.get(group) or {}).get("name")
+        if name not in by_name:
+            raise GradflowError(f"{group}.name={name}: choose one of {', '.join(by_name)}")
+        schema[group] = _schema(by_name[name])
+    merged = OmegaConf.merge(schema, plain)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def load_run_config(path: Path) -> RunConfig:
+    """The config that a run folder keeps in its config.yaml."""
+    loaded = OmegaConf.load(path)
+    assert isinstance(loaded, DictConfig)
+    return to_config(loaded, RunConfig)
+
+
+def save_run_config(config: RunConfig, path: Path) -> None:
+    """Write a config as YAML; `load_run_config` reads it back equal."""
+    OmegaConf.save(OmegaConf.structured(config), path)
+
+
+def call(function: Callable[[Root], Any], cfg: DictConfig, root: type[Root]) -> Any:
+    """`function` of the checked config; what a Hydra task function does.
+
+    In a single run the user's mistake ends the process with one line. In a sweep it is
+    raised, so that the launcher can let the other runs go on.
+    """
+    try:
+        return function(to_config(cfg, root))
+    except GradflowError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        raise SystemExit(f"error: {error}") from None
+
+
+def main(app: Callable[[], Any]) -> None:
+    """Run a Hydra application; a user's mistake is one line on stderr and exit status 1."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
+    try:
+        app()
+    except (GradflowError, HydraException, OmegaConfBaseException) as error:
+        sys.exit(f"error: {one_line(error)}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on with the runs that are not finished")
+
+
+def one_line(error: BaseException) -> str:
+    """What is wrong and what would be valid, from Hydra's and OmegaConf's longer messages."""
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        options = sorted(o for o in error.options if not o.startswith("schema"))
+        return (
+            f"{error.missing_cfg_file}: no such file in conf/; choose one of {', '.join(options)}"
+        )
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+            return _unknown_key(cause)
+        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+            return f"{cause.full_key}: {str(cause).splitlines()[0]}"
+        cause = cause.__cause__
+    return " ".join(str(error).split())
+
+
+def _unknown_key(error: OmegaConfBaseException) -> str:
+    valid = sorted(map(str, error.parent_node or ()))  # a node iterates over its keys
+    near = difflib.get_close_matches(str(error.key), valid, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{error.full_key}: no such key; {hint}valid here: {', '.join(valid)}"
+
+
+def _groups(root: type) -> list[str]:
+    assert is_dataclass(root)
+    return [entry.name for entry in fields(root) if entry.name in GROUPS]
+
+
+def _names(cls: type) -> tuple[str, ...]:
+    """The names that a group's class answers to."""
+    assert is_dataclass(cls)
+    [name] = [entry for entry in fields(cls) if entry.name == "name"]
+    names: tuple[str, ...] = name.metadata["choices"]
+    return names
+
+
+def _schema(cls: type) -> DictConfig:
+    """A config class as a node that Hydra may still write to (a frozen class is read-only)."""
+    node = OmegaConf.structured(cls)
+    assert isinstance(node, DictConfig)
+    _unlock(node)
+    return node
+
+
+def _unlock(node: DictConfig) -> None:
+    node._set_flag("readonly", None)
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_missing():
+            _unlock(child)

@@ -1,0 +1,1 @@
+"""What every room may use: errors, seeds, locks, interrupts, progress, provenance."""

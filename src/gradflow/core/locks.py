@@ -1,0 +1,64 @@
+"""One process at a time on a run: file locks that the kernel drops when a process dies."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from gradflow.core.interrupts import Interrupted, asked_to_stop
+
+_WAITS: ContextVar[bool] = ContextVar("waits", default=True)
+
+
+def lock_of(folder: Path) -> FileLock:
+    """The lock that a process holds while it works on a run; a dead one holds nothing.
+
+    It lies outside of the run's folder, which may then be deleted at any time.
+    """
+    locks = folder.parents[1] / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / f"{folder.parent.name}-{folder.name}.lock")
+
+
+@contextmanager
+def held(lock: FileLock) -> Iterator[None]:
+    """Hold a lock, as soon as no other process does.
+
+    Raises:
+        Interrupted: it was asked to stop while it waited, or is not to wait.
+    """
+    while True:
+        try:
+            lock.acquire(timeout=1.0 if _WAITS.get() else 0.0)
+        except Timeout:
+            if asked_to_stop() or not _WAITS.get():
+                raise Interrupted("another process works on the run") from None
+        else:
+            break
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def not_waiting() -> Iterator[None]:
+    """Inside, a run that another process works on is left to it at once."""
+    token = _WAITS.set(False)
+    try:
+        yield
+    finally:
+        _WAITS.reset(token)
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a process of any machine that shares the folder works on the run."""
+    try:
+        with lock_of(folder).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that is only read
+        return False

@@ -1,0 +1,139 @@
+"""What has become of each run of a study, told from its folder alone.
+
+missing      planned, and nothing done yet
+running      a process works on it now
+interrupted  stopped or killed; goes on from its checkpoint
+pruned       stopped by a search, as others did better; would go on likewise
+failed       ended by an error; would be tried again
+finished, diverged   ended; a diverged run is a result too
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from gradflow.config.run_id import run_name
+from gradflow.core.errors import GradflowError
+from gradflow.core.locks import is_running
+from gradflow.core.provenance import code_version
+from gradflow.records import ended_runs, has_ended, read_records
+
+ENDED = ("finished", "diverged")
+CONFIG = "config.yaml"
+
+
+def disk_use(folder: Path) -> int:
+    """Bytes of the files in a folder and below it."""
+    total = 0
+    for entry in os.scandir(folder):
+        below = entry.is_dir(follow_symlinks=False)
+        total += disk_use(Path(entry.path)) if below else entry.stat().st_size
+    return total
+
+
+def state_of(folder: Path) -> str:
+    """One of the words above for one run's folder, which need not exist."""
+    if has_ended(folder):
+        status: str = read_records(folder, "runs", columns=["status"]).status[0]
+        return status
+    return _unfinished_state(folder)[0]
+
+
+def study_states(folder: Path) -> pd.DataFrame:
+    """A row a run of a study, planned or begun, deepest first.
+
+    Columns: run_id, name (such as plain-56 seed 0), depth, state, stale (ended under other
+    code than the present), steps_done, steps, seconds (in all attempts; null where none is
+    recorded), bytes on disk, error (of the last attempt).
+
+    Raises:
+        GradflowError: no such folder, or no run in it.
+    """
+    if not folder.is_dir():
+        raise GradflowError(f"{folder}: no such folder; give a study's, such as outputs/scratch")
+    rows = []
+    ended = ended_runs(folder).to_dict("records")
+    for run in ended:
+        name = run_name(run["network_depth"], run["network_skip"], run["seed"])
+        rows.append(
+            {
+                "run_id": run["run_id"],
+                "name": name,
+                "depth": run["network_depth"],
+                "state": run["status"],
+                "stale": run["code_version"] != code_version(),
+                "steps_done": run["steps_done"],
+                "steps": run["steps"],
+                "seconds": run["seconds"],
+                "error": None,
+            }
+        )
+    known = {row["run_id"] for row in rows}
+    for path in sorted(folder.glob(f"*/{CONFIG}")):
+        if path.parent.name not in known:
+            rows.append(_unfinished(path))
+    if not rows:
+        raise GradflowError(f"{folder}: holds no run; python experiments/train.py begins some")
+    found = pd.DataFrame(rows)
+    found["seconds"] = found.seconds.astype(float)
+    found["bytes"] = [disk_use(folder / run) for run in found.run_id]
+    return found.sort_values(["depth", "name"], ascending=[False, True], ignore_index=True)
+
+
+def _unfinished(path: Path) -> dict[str, Any]:
+    config = yaml.safe_load(path.read_text())
+    network = config.get("network", {})
+    state, error = _unfinished_state(path.parent)
+    return {
+        "run_id": path.parent.name,
+        "name": run_name(network.get("depth", 0), network.get("skip", True), config["seed"]),
+        "depth": network.get("depth", 0),
+        "state": state,
+        "stale": False,
+        "steps_done": _steps_done(path.parent),
+        "steps": config.get("steps", 0),
+        "seconds": _seconds(path.parent),
+        "error": error,
+    }
+
+
+def _unfinished_state(folder: Path) -> tuple[str, str | None]:
+    """The state of a run that has not ended, and the error of its last attempt."""
+    if not (folder / CONFIG).exists():
+        return "missing", None
+    if is_running(folder):
+        return "running", None
+    attempts = _rows(folder, "attempts", ["started", "error"])
+    if attempts.empty:
+        begun = any(entry.name != CONFIG for entry in folder.iterdir())
+        return "interrupted" if begun else "missing", None
+    last = attempts.sort_values("started").error.iloc[-1]
+    error = "" if pd.isna(last) else str(last)  # without one it was killed before it was told
+    if not error:
+        return "interrupted", None
+    if error.startswith(("Interrupted", "KeyboardInterrupt")):
+        return "interrupted", None
+    return ("pruned", None) if error.startswith("Pruned") else ("failed", error)
+
+
+def _steps_done(folder: Path) -> int:
+    steps = _rows(folder, "steps", ["step"]).step
+    return 0 if steps.empty else int(steps.max()) + 1
+
+
+def _rows(folder: Path, table: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Of a run that may have none of this table."""
+    try:
+        return read_records(folder, table, columns=columns)
+    except GradflowError:
+        return pd.DataFrame(columns=list(columns))
+
+
+def _seconds(folder: Path) -> float | None:
+    """In all attempts at a run; None where none is recorded."""
+    attempts = _rows(folder, "attempts", ["wall_seconds"])
+    return None if attempts.empty else float(attempts.wall_seconds.sum())

@@ -1,0 +1,1 @@
+"""Sweeps: which jobs there are, and where they run."""

@@ -1,0 +1,242 @@
+"""`experiments/tune.py`: Optuna's proposals as the jobs of a sweep, batch by batch."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from gradflow.config import RunConfig
+from gradflow.config.hydra_bridge import to_config
+from gradflow.config.run_id import digest, flatten
+from gradflow.core.errors import GradflowError
+from gradflow.records import read_records
+from gradflow.runs.planning import plan
+from gradflow.runs.status import ENDED
+from gradflow.sweeps.grid import Values, written
+from gradflow.sweeps.job_configs import JobComposer
+from gradflow.training.pruning import JOURNAL, open_search
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+
+    Space = dict[str, BaseDistribution]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of what is listed: it has a best of its own, and a search for it."""
+
+    overrides: tuple[str, ...]  # all but those that are searched
+    title: str  # what is listed, such as network.depth=8 network.skip=true
+    name: str  # of its search
+    config: RunConfig
+
+
+class SearchSweeper(Sweeper):
+    """Lists are a grid; interval(), range() and choice() are searched, in each of its cells.
+
+    Args:
+        params: key -> values, as a study's file gives them; the command line replaces them.
+        variants: the keys that differ together, a mapping for each; each has its own cells.
+    """
+
+    def __init__(self, params: Values | None, variants: Sequence[Values] | None = None):
+        self.params = params or {}
+        self.variants = variants or [{}]
+
+    launcher: Launcher
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        self.config = config
+        self.loader = hydra_context.config_loader
+        self.composer = JobComposer(hydra_context, config)
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        self.jobs = 0
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Search in every cell until it has its trials; print and write the best of each.
+
+        Raises:
+            GradflowError: nothing is to be searched, another process searches here, or
+                runs failed (after the others ended).
+        """
+        space, cells = self._parse(arguments)
+        folder = Path(cells[0].config.output_root) / cells[0].config.study.name
+        if cells[0].config.dry_run:
+            trials = cells[0].config.search.trials
+            print(f"would search {', '.join(space)} with {trials} trials in each of:")
+            print("\n".join(f"  {cell.title}" for cell in cells))
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / f"{JOURNAL}.lock").acquire(timeout=0):
+                while jobs := [job for cell in cells for job in self._batch(cell, space)]:
+                    self._run(jobs)
+        except Timeout as error:
+            raise GradflowError(f"{folder}: another process searches here") from error
+        table = best_table([(c, open_search(c.config, c.name)) for c in cells], list(space))
+        path = folder / "tables" / "search.md"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{table}\n")
+        print(f"{table}\n{path}")
+        failed = sum(_count(open_search(c.config, c.name), "FAIL") for c in cells)
+        if failed:
+            raise GradflowError(
+                f"{failed} trials failed; python analysis/status.py {folder} names them"
+            )
+
+    def _parse(self, arguments: list[str]) -> tuple["Space", list[Cell]]:
+        space: Space = {}
+        cells: dict[str, Cell] = {}
+        for variant in self.variants:
+            own, found = self._cells(variant, arguments)
+            if cells and own != space:
+                raise GradflowError("every variant must search the same keys, in the same ranges")
+            space = own
+            cells |= {cell.name: cell for cell in found}
+        return space, list(cells.values())
+
+    def _cells(self, variant: Values, arguments: list[str]) -> tuple["Space", list[Cell]]:
+        given = [*written(self.params), *written(variant), *arguments]
+        parsed = OverridesParser.create(self.loader).parse_overrides(given)
+        parsed = list({override.key_or_group: override for override in parsed}.values())
+        space: Space = {}
+        fixed: list[str] = []
+        named: list[str] = []
+        listed: list[list[str]] = []
+        for override in parsed:
+            if not override.is_sweep_override():
+                own = override.key_or_group in variant
+                (named if own else fixed).append(str(override.input_line))
+            elif _is_list(override):
+                key = override.get_key_element()
+                texts = [str(value) for value in override.sweep_string_iterator()]
+                shown = [t.lower() if t in ("True", "False") else t for t in texts]
+                listed.append([f"{key}={text}" for text in shown])
+            else:
+                space[override.get_key_element()] = _distribution(override)
+        if not space:
+            raise GradflowError(
+                "nothing to search: give a key an interval(), a range() or a choice(), such as "
+                "'optimizer.learning_rate=tag(log,interval(0.001,1))'"
+            )
+        cells = []
+        for values in itertools.product(*listed):
+            overrides = (*fixed, *named, *values)
+            config = to_config(self.composer.compose(overrides, 0), RunConfig)
+            flat = {k.replace(".", "_") for k in space}
+            facts = {k: v for k, v in flatten(config).items() if k not in flat}
+            facts |= {k: str(v) for k, v in space.items()}
+            facts["objective"] = config.search.objective
+            title = " ".join([*named, *values]) or "all"
+            cells.append(Cell(overrides, title, f"{title} {digest(facts)}", config))
+        return space, cells
+
+    def _batch(self, cell: Cell, space: "Space") -> list[tuple[Cell, int, list[str]]]:
+        """The next trials of a cell: those left over from a search that was killed, or new."""
+        import optuna
+
+        study = open_search(cell.config, cell.name)
+        left = study.get_trials(states=[optuna.trial.TrialState.RUNNING])
+        told = len(study.trials) - len(left)
+        wanted = min(cell.config.search.batch, cell.config.search.trials - told) - len(left)
+        new = [study.ask(space) for _ in range(max(wanted, 0))]
+        return [
+            (
+                cell,
+                trial.number,
+                [
+                    *cell.overrides,
+                    *(f"{key}={value}" for key, value in trial.params.items()),
+                    f"search.study='{cell.name}'",
+                    f"search.trial={trial.number}",
+                ],
+            )
+            for trial in [*left, *new]
+        ]
+
+    def _run(self, jobs: list[tuple[Cell, int, list[str]]]) -> None:
+        """Run trials and tell how they ended, which is read from their records."""
+        from optuna.trial import TrialState
+
+        try:
+            self.launcher.launch([overrides for *_, overrides in jobs], self.jobs)
+        except GradflowError as error:  # the others have ended, and it is said at the end
+            print(f"note: {error}")
+        self.jobs += len(jobs)
+        for cell, number, overrides in jobs:
+            run = plan(to_config(self.composer.compose(overrides, 0), RunConfig))
+            study = open_search(cell.config, cell.name)
+            if run.state in ENDED:
+                row = read_records(run.folder, "runs").iloc[0]
+                value = float(row[cell.config.search.objective])
+                study.tell(number, math.inf if math.isnan(value) else value)
+            else:
+                state = TrialState.PRUNED if run.state == "pruned" else TrialState.FAIL
+                study.tell(number, state=state)
+
+
+def best_table(searches: Sequence[tuple[Cell, "Study"]], keys: Sequence[str]) -> str:
+    """A Markdown table: the best of each cell, and what became of its trials."""
+    objective = searches[0][0].config.search.objective
+    lines = [
+        f"| {' | '.join(['of', *keys, objective, 'trials', 'pruned', 'failed'])} |",
+        f"|{' --- |' * (len(keys) + 5)}",
+    ]
+    for cell, study in searches:
+        ended = _count(study, "COMPLETE")
+        best = study.best_trial if ended else None
+        found = [_short(best.params[key]) if best else "-" for key in keys]
+        value = f"{best.value:.4g}" if best else "-"
+        counts = [len(study.trials), _count(study, "PRUNED"), _count(study, "FAIL")]
+        lines.append(f"| {' | '.join([cell.title, *found, value, *map(str, counts)])} |")
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _count(study: "Study", state: str) -> int:
+    return sum(trial.state.name == state for trial in study.trials)
+
+
+def _is_list(override: Override) -> bool:
+    value = override.value()
+    return isinstance(value, ChoiceSweep) and value.simple_form
+
+
+def _distribution(override: Override) -> "BaseDistribution":
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    value: Any = override.value()
+    key = override.get_key_element()
+    try:
+        if isinstance(value, ChoiceSweep | RangeSweep):
+            return CategoricalDistribution([str(v) for v in override.sweep_string_iterator()])
+        log = "log" in value.tags
+        if isinstance(value.start, int) and isinstance(value.end, int):
+            return IntDistribution(value.start, value.end, log=log)
+        return FloatDistribution(value.start, value.end, log=log)
+    except ValueError as error:
+        raise GradflowError(f"{key}: cannot be searched: {error}") from error

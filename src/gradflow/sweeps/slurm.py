@@ -1,0 +1,96 @@
+"""`hydra/launcher=slurm`: the runs of a sweep on the nodes of a cluster."""
+
+import importlib.util
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gradflow.core.errors import GradflowError
+from gradflow.sweeps.launcher import DaskLauncher, dashboard_address
+
+ONE_THREAD = ["export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1"]  # a run sets its own threads
+
+
+class SlurmLauncher(DaskLauncher):
+    """One SLURM job a worker, as many as there is work for, each reused for run after run.
+
+    A job that is cancelled, preempted or reaches its time limit is replaced by another; the
+    run that it worked on goes on from its checkpoint, at most `checkpoint_seconds` back.
+    The jobs must see this checkout, its Python and `output_root` under the same paths.
+
+    Args:
+        jobs: at a time, at most.
+        queue, account, walltime, memory, cores: of each job.
+        interface: the network by which jobs and this process reach each other.
+        directives: further #SBATCH lines; `skip_directives` leaves some out.
+        prologue: shell lines before the worker starts.
+        logs: the folder of the jobs' output.
+        dashboard: serve Dask's own dashboard and say where.
+    """
+
+    def __init__(
+        self,
+        jobs: int,
+        queue: str | None,
+        account: str | None,
+        walltime: str,
+        memory: str,
+        cores: int,
+        interface: str | None,
+        directives: Sequence[str],
+        skip_directives: Sequence[str],
+        prologue: Sequence[str],
+        logs: str,
+        dashboard: bool,
+    ):
+        self._workers = jobs
+        self.dashboard = dashboard
+        self.logs = Path(logs)
+        self.options: dict[str, Any] = {
+            "queue": queue,
+            "account": account,
+            "walltime": walltime,
+            "memory": memory,
+            "job_cpu": cores,
+            "interface": interface,
+            "job_extra_directives": list(directives),
+            "job_directives_skip": list(skip_directives),
+            "job_script_prologue": [*ONE_THREAD, *prologue],
+        }
+
+    @property
+    def workers(self) -> int:
+        return self._workers
+
+    def check(self) -> None:
+        super().check()
+        if importlib.util.find_spec("dask_jobqueue") is None:
+            raise GradflowError(
+                "hydra/launcher=slurm: needs dask-jobqueue: pip install -e '.[slurm]'"
+            )
+        if shutil.which("sbatch") is None:
+            raise GradflowError(
+                "hydra/launcher=slurm: there is no sbatch here; start the study where jobs "
+                "are submitted, or use hydra/launcher=local"
+            )
+
+    @contextmanager
+    def cluster(self, workers: int) -> Iterator[Any]:
+        from dask_jobqueue.slurm import SLURMCluster
+
+        self.logs.mkdir(parents=True, exist_ok=True)
+        with SLURMCluster(
+            cores=1,  # threads of the worker: one run at a time
+            processes=1,
+            scheduler_options={"dashboard_address": dashboard_address(self.dashboard)},
+            silence_logs=logging.CRITICAL,
+            log_directory=str(self.logs),
+            **self.options,
+        ) as cluster:
+            cluster.adapt(minimum=0, maximum=workers)
+            if self.dashboard:
+                print(f"dashboard: {cluster.dashboard_link}")
+            yield cluster

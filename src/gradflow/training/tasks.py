@@ -1,0 +1,166 @@
+"""What a network is trained to do, by family or as asked: its loss and error, of a batch.
+
+    classification  cross-entropy in nats; share of wrong answers
+    denoising       x + noise -> x (U-Net); mean squared error; its share of mean x^2
+    noise           x_t, t -> the noise in it (diffusion U-Net); likewise, of mean noise^2
+    identity        x -> x (any MLP, task=identity); likewise, of mean x^2
+
+An error is 0 for a perfect network and, where a network predicts an image, 1 for one that
+predicts nothing.
+"""
+
+import math
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gradflow.config import RunConfig
+from gradflow.config.networks import DiffusionUNetConfig, NetworkConfig, UNetConfig
+from gradflow.core.seeds import seeded
+from gradflow.networks import Network, make_network
+
+
+class Task(Protocol):
+    """(network, images, labels, generator of its noise) -> (mean loss, mean error).
+
+    each: the loss of each example, [B], in place of their mean.
+    """
+
+    def __call__(
+        self,
+        network: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        generator: torch.Generator,
+        *,
+        each: bool = False,
+    ) -> tuple[Tensor, Tensor]: ...
+
+
+def task_of(config: NetworkConfig, asked: str = "family") -> Task:
+    """The task of a network's family, unless another is asked for (`RunConfig.task`)."""
+    if asked == "identity":
+        return reconstruct
+    if isinstance(config, DiffusionUNetConfig):
+        return predict_noise
+    return denoise if isinstance(config, UNetConfig) else classify
+
+
+def in_precision(task: Task, config: RunConfig) -> Task:
+    """The task, its forward pass under bfloat16 autocast where the config says so."""
+    if config.dtype != "bfloat16":
+        return task
+
+    def rounded(*batch: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        with torch.autocast(config.device, torch.bfloat16):
+            return task(*batch, **options)
+
+    return rounded
+
+
+def draws_noise(config: NetworkConfig, asked: str) -> bool:
+    """Whether the task draws from its generator."""
+    return asked == "family" and isinstance(config, UNetConfig | DiffusionUNetConfig)
+
+
+def network_of(config: RunConfig, image_shape: tuple[int, int, int], classes: int) -> Network:
+    """The network of a run, as it is drawn from the run's seed.
+
+    With task=identity its stem and head are fixed: x -> ReLU([Wx, -Wx]) and back, W orthogonal,
+    which together are the identity. So the best that the blocks can do is to hand on what
+    they are given: F(x) = 0 in a residual block.
+
+    Raises:
+        GradflowError: task=identity, and the width has no room for the image twice.
+    """
+    if config.task != "identity":
+        return make_network(config.network, image_shape, classes, config.seed)
+    features = math.prod(image_shape)
+    if config.network.width < 2 * features:
+        config.network.refuse("width", f"task=identity needs at least {2 * features}")
+    network = make_network(config.network, image_shape, features, config.seed)
+    generator = seeded(config.seed, "identity")
+    frame = nn.init.orthogonal_(torch.empty(features, features), generator=generator)
+    first, last = network.stem.get_submodule("linear1"), network.head[-1]  # type: ignore[index]
+    with torch.no_grad():
+        for weight, mirrored in (
+            (first.get_parameter("weight"), torch.cat([frame, -frame])),
+            (last.get_parameter("weight").T, torch.cat([frame, -frame])),
+        ):
+            weight.zero_()
+            weight[: 2 * features] = mirrored
+    network.stem.requires_grad_(False)
+    network.head.requires_grad_(False)
+    return network
+
+
+def classify(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    *,
+    each: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the labels; the generator is not drawn from."""
+    logits = network(images)
+    error = (logits.detach().argmax(dim=1) != labels).double().mean()
+    return F.cross_entropy(logits, labels, reduction="none" if each else "mean"), error
+
+
+def reconstruct(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    *,
+    each: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Images -> the same images, flat: the best map is the identity, see `network_of`."""
+    return _regress(network(images), images.flatten(start_dim=1), each)
+
+
+def denoise(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    *,
+    each: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Images with as much noise as signal (both of unit variance) -> the images."""
+    return _regress(network(images + _noise_like(images, generator)), images, each)
+
+
+def predict_noise(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    *,
+    each: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """x_t = cos(pi t / 2) x + sin(pi t / 2) noise, t uniform -> the noise.
+
+    Ho et al. 2020, eq. 14, with the cosine schedule of Nichol and Dhariwal 2021, eq. 17,
+    without its offset.
+    """
+    times = torch.rand(len(images), generator=generator, dtype=images.dtype).to(images.device)
+    angle = (math.pi / 2 * times)[:, None, None, None]
+    noise = _noise_like(images, generator)
+    return _regress(network(angle.cos() * images + angle.sin() * noise, times), noise, each)
+
+
+def _noise_like(images: Tensor, generator: torch.Generator) -> Tensor:
+    noise = torch.randn(images.shape, generator=generator, dtype=images.dtype)
+    return noise.to(images.device)
+
+
+def _regress(predicted: Tensor, target: Tensor, each: bool) -> tuple[Tensor, Tensor]:
+    loss = F.mse_loss(predicted, target)
+    error = loss.detach() / target.square().mean()
+    if each:
+        loss = F.mse_loss(predicted, target, reduction="none").flatten(start_dim=1).mean(dim=1)
+    return loss, error

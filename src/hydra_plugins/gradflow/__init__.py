@@ -1,1 +1,0 @@
-"""Hydra plugins of this project: the local launcher and the end of a study."""
