@@ -23,6 +23,7 @@ from gradflow.analysis.tables import Cell, Table
 from gradflow.core.progress import Progress
 from gradflow.networks import count_macs, make_network
 from gradflow.records import RecordWriter
+from gradflow.training import loop
 from gradflow.training.recorder import Recorder
 from gradflow.training.torch_settings import prepare_torch
 
