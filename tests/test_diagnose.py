@@ -110,7 +110,7 @@ def test_a_diagnosis_that_was_killed_while_it_wrote_is_there_once(ended, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(diagnosis, "code_version", dies)
+        patched.setattr(diagnosis, "settings_of", dies)
         with pytest.raises(KeyboardInterrupt):
             execute(wanted)
     left = read_records(folder, "lesions")

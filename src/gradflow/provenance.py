@@ -1,5 +1,6 @@
 """What code and what machine a run is from."""
 
+import ast
 import contextlib
 import hashlib
 import os
@@ -11,18 +12,107 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 
+PURPOSES = ("run", "diagnosis", "acceptance")
+"""What has a code version; each counts what those before it count, and more."""
+
+MODULES = {
+    "networks": ("run", "what is computed, how it is drawn, its size"),
+    "data": ("run", "batches, their order and augmentation, normalization"),
+    "images.py": ("run", "which images and labels there are"),
+    "tasks.py": ("run", "losses, errors, their noise; precision and memory layout"),
+    "optimizers.py": ("run", "the update"),
+    "learning_rate.py": ("run", "its rate"),
+    "training.py": ("run", "what is done in a step, when it is evaluated, when it diverges"),
+    "step.py": ("run", "forward, backward, clipping"),
+    "graph.py": ("run", "the same step, replayed"),
+    "probes": ("run", "what is measured"),
+    "recorder.py": ("run", "which rows are recorded of it"),
+    "runtime.py": ("run", "seeds, precision, deterministic algorithms"),
+    "config/networks.py": ("run", "values derived from the config of a network"),
+    "config/schema.py": ("run", "the other config classes"),
+    "records/schema.py": ("run", "the type that each number is stored in"),
+    "diagnostics": ("diagnosis", "what is measured of a network that has been trained"),
+    "config/diagnostics.py": ("diagnosis", "its config classes"),
+    "records/diagnostic_schema.py": ("diagnosis", "the type that each number is stored in"),
+    "acceptance": ("acceptance", "the claims, and what they compare"),
+    "theory": ("acceptance", "what is predicted"),
+    "statistics": ("acceptance", "intervals and tests"),
+    "config/acceptance.py": ("acceptance", "its config class"),
+    "__init__.py": (None, "names of the package"),
+    "checkpoint.py": (None, "gives back the bits that it was given, or none"),
+    "config/__init__.py": (None, "names"),
+    "config/door.py": (None, "passes checked values on"),
+    "config/fields.py": (None, "refuses values, changes none"),
+    "config/identity.py": (None, "names runs"),
+    "errors.py": (None, "computes nothing"),
+    "planning.py": (None, "chooses which runs are done"),
+    "progress.py": (None, "shows"),
+    "provenance.py": (None, "says what code and machine there is"),
+    "records": (None, "stores rows and reads them as they are"),
+    "run.py": (None, "calls the others and stores what they return"),
+    "search.py": (None, "chooses which runs are given up"),
+    "states.py": (None, "says which runs have ended"),
+    "stopping.py": (None, "says when to stop"),
+    "verdict": (None, "reads records"),
+}
+"""Module or room, by its path in the package -> the first purpose whose numbers it can change
+(None: no recorded number), and why. The longest path that fits a module decides."""
+
+
+def entry_of(module: str) -> str | None:
+    """The key of MODULES that decides for a module, by its path in the package."""
+    fits = [path for path in MODULES if module == path or module.startswith(f"{path}/")]
+    return max(fits, key=len, default=None)
+
 
 @cache
-def code_version() -> str:
-    """The package's version and a hash of its source, such as 0.1.0+1f2e3d4c.
+def code_version(purpose: str = "run", package: Path = PACKAGE) -> str:
+    """The package's version and a hash of its code, such as 0.1.0+1f2e3d4c.
 
-    Unlike a commit id it changes with every edit of the code, committed or not, and with
-    nothing else.
+    Hashed are the syntax trees of the modules that can change a number recorded for
+    `purpose`, without comments, docstrings and layout: unlike a commit id it changes with
+    every edit that may change a number, committed or not, and with nothing else. A module
+    that MODULES does not name counts.
     """
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(f"{path.relative_to(PACKAGE)}\n".encode() + path.read_bytes())
+    wanted = (*PURPOSES[: PURPOSES.index(purpose) + 1], "unknown")
+    trees = []
+    for path in package.rglob("*.py"):
+        entry = entry_of(path.relative_to(package).as_posix())
+        if (MODULES[entry][0] if entry else "unknown") in wanted:
+            parts: list[str] = []
+            _write_syntax(ast.parse(path.read_bytes()), parts)
+            trees.append("".join(parts))
+    digest = hashlib.sha256("\n".join(sorted(trees)).encode())
     return f"{version('gradflow')}+{digest.hexdigest()[:8]}"
+
+
+def _write_syntax(node: object, parts: list[str]) -> None:
+    """A tree as text that is the same in every version of Python: empty fields are left out."""
+    if isinstance(node, ast.AST):
+        parts.append(f"({type(node).__name__}")
+        for name in node._fields:
+            value = getattr(node, name)
+            if name != "ctx" and value is not None and value != []:
+                parts.append(f" {name}=")
+                _write_syntax(value, parts)
+        parts.append(")")
+    elif isinstance(node, list):
+        parts.append("[")
+        for item in node:
+            if not _is_text(item):
+                _write_syntax(item, parts)
+        parts.append("]")
+    else:
+        parts.append(repr(node))
+
+
+def _is_text(node: object) -> bool:
+    """Whether a statement is a string alone: a docstring, of whatever it stands below."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 @cache

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gradflow.checkpoint import Checkpoints
+from gradflow.checkpoint import Checkpoints, Saved, origins_of, present_origin, restore
 from gradflow.config import RunConfig
 from gradflow.data import Dataset, Normalizer, evaluation_batches, training_batches
 from gradflow.graph import GraphedStep, side_stream
@@ -17,7 +17,7 @@ from gradflow.optimizers import build_optimizer, set_learning_rate
 from gradflow.probes import Probes, between_examples, fires
 from gradflow.progress import Progress, Reporter
 from gradflow.recorder import Recorder
-from gradflow.records import RecordWriter, cut_back
+from gradflow.records import RecordWriter
 from gradflow.runtime import derive_seed, seeded, weights_dtype
 from gradflow.search import Judge, Pruned
 from gradflow.step import EagerStep, Step
@@ -49,11 +49,12 @@ def train(
     report: Reporter,
     label: str,
     judge: Judge | None = None,
+    resumed: Saved | None = None,
 ) -> Outcome:
     """Train `network` in place as `config` says and record every measurement.
 
-    It goes on from the checkpoint in the writer's folder where there is one. A loss that is
-    Inf or NaN ends the training; that is an outcome, not an error.
+    It starts where `resumed` was saved, or at step 0. A loss that is Inf or NaN ends the
+    training; that is an outcome, not an error.
 
     Raises:
         Interrupted: it was asked to stop, and has left a checkpoint.
@@ -65,16 +66,17 @@ def train(
     masked = any(isinstance(m, nn.Dropout | StochasticDepth) for m in network.modules())
     if config.graph and (masked or draws_noise(config.network, config.task)):
         config.refuse("graph", "what a step draws at random cannot be captured; use graph=false")
-    checkpoints = Checkpoints(writer.folder, config.checkpoint_seconds)
-    first_step = checkpoints.restore(network, optimizer)
-    cut_back(writer.folder, first_step)
+    origins = origins_of(resumed, present_origin(config.device))
+    checkpoints = Checkpoints(writer.folder, config.checkpoint_seconds, origins)
+    if resumed is not None:
+        restore(resumed, network, optimizer)
     batches = training_batches(
         dataset,
         normalize,
         batch_size=config.data.batch_size,
         augment=config.data.augment,
         seed=config.seed,
-        first_step=first_step,
+        first_step=0 if resumed is None else resumed.steps_done,
         steps=config.steps,
     )
     final: dict[str, tuple[float, float]] = {}

@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gradflow.checkpoint import load_final
+from gradflow.checkpoint import FINAL, load_final, load_weights
 from gradflow.config import RunConfig
 from gradflow.config.diagnostics import DiagnosticConfig
 from gradflow.data import Dataset, Normalizer
 from gradflow.errors import GradflowError
 from gradflow.networks import Network
 from gradflow.runtime import seeded
-from gradflow.tasks import Task, network_of, task_of
+from gradflow.tasks import Task, network_of, placed, task_of
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -64,9 +64,8 @@ def freeze(
     """
     network = network_of(config, dataset.image_shape, dataset.classes)
     if trained:
-        network.load_state_dict(load_final(folder))
-    network = network.to(config.device, dtype).eval()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        load_weights(network, load_final(folder), folder / FINAL)
+    network = placed(network, config, dtype).eval()
     images, labels = (
         (dataset.train_images, dataset.train_labels)
         if diagnostic.split == "train"
