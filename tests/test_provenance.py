@@ -16,6 +16,7 @@ HARMLESS = {
     "config/fields.py",
     "config/identity.py",
     "errors.py",
+    "origin.py",
     "progress.py",
     "records/__init__.py",
     "records/diagnostic_schema.py",

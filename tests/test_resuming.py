@@ -13,16 +13,14 @@ import torch
 from gradflow.checkpoint import (
     CHECKPOINT,
     Checkpoints,
-    Origin,
-    present_origin,
     read_checkpoint,
     restore,
     resume,
 )
 from gradflow.errors import GradflowError
+from gradflow.origin import CAPS, Origin, instruction_set, present_origin
 from gradflow.records import SCHEMAS, RecordWriter, read_records, set_aside
 from gradflow.run import execute
-from gradflow.runtime import CAPS, instruction_set
 from gradflow.states import study_states
 from gradflow.stopping import Interrupted
 from tests.small import small_config
@@ -31,9 +29,9 @@ from tests.test_interruptions import assert_equal_records, command, interrupt_at
 from tests.test_records import add_steps
 
 OTHERS = {
-    "code version": ("gradflow.checkpoint.code_version", lambda: "0.1.0+other"),
+    "code version": ("gradflow.origin.code_version", lambda: "0.1.0+other"),
     "torch version": ("torch.__version__", "1.0"),
-    "instruction set": ("gradflow.checkpoint.instruction_set", lambda device: "NEON"),
+    "instruction set": ("gradflow.origin.instruction_set", lambda device: "NEON"),
 }
 
 
@@ -231,7 +229,6 @@ def test_the_instruction_set(monkeypatch, capability, bfloat16, environment, exp
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    supported = {"_is_amx_tile": False, "_is_avx512_bf16": bfloat16, "_is_avx512": bfloat16}
-    for name, value in (supported | {"_is_avx2": True}).items():
-        monkeypatch.setattr(torch.cpu, f"{name}_supported", lambda value=value: value)
+    flags = "fpu avx2" + " avx512dq avx512_bf16" * bfloat16
+    monkeypatch.setattr("gradflow.provenance._cpuinfo", lambda key: flags)
     assert instruction_set.__wrapped__("cpu") == expected

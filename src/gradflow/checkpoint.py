@@ -11,14 +11,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 
 from gradflow.errors import GradflowError
+from gradflow.origin import Origin
 from gradflow.progress import tell
-from gradflow.provenance import code_version
 from gradflow.records import cut_back
 from gradflow.records.set_aside import (
     CHECKPOINT,
@@ -28,26 +28,9 @@ from gradflow.records.set_aside import (
     tidy,
     unused_steps,
 )
-from gradflow.runtime import instruction_set
 
 FINAL = "final.pt"
 UNREADABLE = (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError)
-
-
-class Origin(NamedTuple):
-    """What decides a run's bits besides its config; equal where a resume is exact."""
-
-    code_version: str
-    torch_version: str
-    instruction_set: str
-
-    def __str__(self) -> str:
-        return f"code {self.code_version}, torch {self.torch_version}, {self.instruction_set}"
-
-
-def present_origin(device: str) -> Origin:
-    """This process's."""
-    return Origin(code_version(), str(torch.__version__), instruction_set(device))
 
 
 @dataclass

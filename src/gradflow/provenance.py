@@ -45,6 +45,7 @@ MODULES = {
     "config/fields.py": (None, "refuses values, changes none"),
     "config/identity.py": (None, "names runs"),
     "errors.py": (None, "computes nothing"),
+    "origin.py": (None, "names code, torch version and instruction set"),
     "planning.py": (None, "chooses which runs are done"),
     "progress.py": (None, "shows"),
     "provenance.py": (None, "says what code and machine there is"),
@@ -139,10 +140,29 @@ def host() -> str:
 @cache
 def machine() -> str:
     """The processor and how many cores of it, such as AMD EPYC-Rome, 2 cores."""
-    model = platform.processor() or platform.machine()
+    model = _cpuinfo("model name") or platform.processor() or platform.machine()
+    return f"{model}, {os.cpu_count()} cores"
+
+
+INSTRUCTIONS = {
+    "amx_tile": "AMX",
+    "avx512_bf16": "AVX512_BF16",
+    "avx512dq": "AVX512",
+    "avx2": "AVX2",
+}
+"""Flag of a processor -> the set of instructions that it stands for, the best first."""
+
+
+def best_instructions() -> str | None:
+    """The best of INSTRUCTIONS that the processor has; None where that is not known."""
+    flags = (_cpuinfo("flags") or "").split()
+    return next((name for flag, name in INSTRUCTIONS.items() if flag in flags), None)
+
+
+def _cpuinfo(key: str) -> str | None:
+    """What Linux says of the first core."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    return f"{model}, {os.cpu_count()} cores"
+            if line.startswith(key):
+                return line.partition(":")[2].strip()
+    return None

@@ -15,7 +15,6 @@ from gradflow.checkpoint import (
     Saved,
     discard_checkpoints,
     origins_of,
-    present_origin,
     resume,
     save_final,
 )
@@ -23,6 +22,7 @@ from gradflow.config import RunConfig
 from gradflow.config.identity import flatten
 from gradflow.data import Dataset, load_dataset
 from gradflow.networks import count_macs, count_parameters
+from gradflow.origin import present_origin
 from gradflow.planning import PlannedRun, announce, cache_of, plan
 from gradflow.progress import Reporter, RunResult, reporter
 from gradflow.records import SCHEMAS, RecordWriter, has_ended, pending, read_records

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gradflow.checkpoint import Checkpoints, Saved, origins_of, present_origin, restore
+from gradflow.checkpoint import Checkpoints, Saved, origins_of, restore
 from gradflow.config import RunConfig
 from gradflow.data import Dataset, Normalizer, evaluation_batches, training_batches
 from gradflow.graph import GraphedStep, side_stream
 from gradflow.learning_rate import learning_rate
 from gradflow.networks.layers import StochasticDepth
 from gradflow.optimizers import build_optimizer, set_learning_rate
+from gradflow.origin import present_origin
 from gradflow.probes import Probes, between_examples, fires
 from gradflow.progress import Progress, Reporter
 from gradflow.recorder import Recorder

@@ -69,7 +69,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("recording_share", pa.float64()),  # of the training's time, spent measuring
             ("host", pa.string()),
             ("machine", pa.string()),  # processor and cores
-            ("instruction_set", pa.string()),  # see runtime.instruction_set
+            ("instruction_set", pa.string()),  # see gradflow.origin
             ("resumed_from", pa.string()),  # step and versions of its checkpoint; null: step 0
             ("code_version", pa.string()),
             ("git_commit", pa.string()),
