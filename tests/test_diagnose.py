@@ -110,7 +110,7 @@ def test_a_diagnosis_that_was_killed_while_it_wrote_is_there_once(ended, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(diagnosis, "code_version", dies)
+        patched.setattr(diagnosis, "settings_of", dies)
         with pytest.raises(KeyboardInterrupt):
             execute(wanted)
     left = read_records(folder, "lesions")
@@ -228,3 +228,30 @@ def test_a_mistake_is_one_line(tmp_path, arguments, told):
     assert done.returncode == 1
     assert told in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_diagnosis_by_other_code_says_so_and_mixes_no_landscapes(ended, monkeypatch, capsys):
+    folder, config = ended
+    wanted = replace(config, diagnostic=LandscapeConfig(images=8, line=3, plane=3))
+    measure, seen = landscape.loss_at, []
+
+    def dies_after_five(frozen, directions, point):
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        seen.append(point)
+        return measure(frozen, directions, point)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(landscape, "loss_at", dies_after_five)
+        with pytest.raises(KeyboardInterrupt):
+            execute(wanted)
+    assert not capsys.readouterr().err
+    assert len(read_records(folder, "landscape")) == 3
+    monkeypatch.setattr(diagnosis, "code_version", lambda purpose="run": f"other {purpose}")
+    execute(wanted)
+    rows = read_records(folder, "landscape")
+    assert len(rows) == 12
+    assert set(rows.code_version) == {"other diagnosis"}
+    [line] = capsys.readouterr().err.splitlines()
+    [trained_by] = read_records(folder, "runs").code_version
+    assert line == f"{folder}: trained by code {trained_by}, diagnosed by code other run"

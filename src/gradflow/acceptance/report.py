@@ -91,7 +91,7 @@ def save(results: list[Result], config: AcceptanceConfig) -> list[Path]:
     folder = Path(config.output_root) / "acceptance"
     folder.mkdir(parents=True, exist_ok=True)
     origin = {
-        "code_version": provenance.code_version(),
+        "code_version": provenance.code_version("acceptance"),
         "torch_version": torch.__version__,
         "seed": config.seed,
         "match": config.match,

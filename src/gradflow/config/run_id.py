@@ -16,6 +16,7 @@ NOT_IDENTITY = frozenset(
         "data_folder",
         "checkpoint_seconds",
         "only",
+        "resume",
         "dry_run",
         "graph",  # the same kernels in the same order
         *(f"search_{entry.name}" for entry in fields(SearchConfig)),

@@ -221,6 +221,8 @@ class RunConfig(Checked):
     `dtype`: of weights and arithmetic; with bfloat16 and tf32 weights, gradients and norms are
     float32, and what is multiplied is rounded to bfloat16 (autocast) or TF32 before.
     `graph`: the training step is captured once as a CUDA graph and replayed.
+    `resume`: force resumes a run from a checkpoint of other code, another torch version or
+    another instruction set too; auto starts it again.
     """
 
     network: NetworkConfig = MISSING
@@ -243,6 +245,7 @@ class RunConfig(Checked):
     checkpoint_seconds: float = number(60.0, at_least=0)
     task: str = choice("family", "identity")
     only: str = choice("unfinished", "failed", "missing")
+    resume: str = choice("auto", "force")
     dry_run: bool = False
 
     def __post_init__(self) -> None:

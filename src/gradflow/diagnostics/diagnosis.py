@@ -8,6 +8,7 @@ import torch
 
 from gradflow.config import RunConfig
 from gradflow.config.run_id import diagnostic_id, settings_of
+from gradflow.core.progress import tell
 from gradflow.core.provenance import code_version
 from gradflow.data.dataset import Dataset
 from gradflow.diagnostics.curvature import diagnose_curvature
@@ -40,12 +41,17 @@ def diagnose(config: RunConfig, folder: Path, dataset: Dataset) -> bool:
     """Measure what `config.diagnostic` names on the run in `folder`; False if all was there.
 
     What has been measured with the same options is not measured again; what was begun and
-    interrupted goes on (the landscape) or begins anew.
+    interrupted is resumed (the landscape, under the same code) or starts again. A line says if
+    other code trained the network.
 
     Raises:
         GradflowError: the diagnostic does not fit the network; nothing is recorded then.
     """
     todo = pending(folder, config.diagnostic)
+    if any(todo):
+        [trained_by] = read_records(folder, "runs", columns=["code_version"]).code_version
+        if trained_by != code_version():
+            tell(f"{folder}: trained by code {trained_by}, diagnosed by code {code_version()}")
     for trained in todo:
         _diagnose_once(config, folder, dataset, trained=trained)
     return bool(todo)
@@ -60,12 +66,13 @@ def _diagnose_once(config: RunConfig, folder: Path, dataset: Dataset, *, trained
         "diagnostic_id": diagnostic_id(diagnostic),
         "step": config.steps if trained else 0,
     }
+    code = code_version("diagnosis")
     with RecordWriter(folder, folder.name) as writer:
         if diagnostic.name == "landscape":
-            done = _saved(folder, key)
+            done = _saved(folder, key, code)
 
             def save(rows: dict[str, list[Any]]) -> None:
-                writer.add("landscape", **key, **rows)
+                writer.add("landscape", **key, code_version=code, **rows)
                 writer.flush()
 
             diagnose_landscape(frozen, diagnostic, done, save)  # type: ignore[arg-type]
@@ -76,13 +83,16 @@ def _diagnose_once(config: RunConfig, folder: Path, dataset: Dataset, *, trained
                 writer.add(table, **key, **columns)
         writer.flush()
         # This row says that the diagnosis is whole, so it is written after all others.
-        writer.add("diagnoses", **key, **settings_of(diagnostic), code_version=code_version())
+        writer.add("diagnoses", **key, **settings_of(diagnostic), code_version=code)
         writer.compact()
 
 
-def _saved(folder: Path, key: dict[str, Any]) -> set[tuple[str, float]]:
-    """The lines of a landscape that an interrupted process left."""
-    if not (folder / "landscape").is_dir():
+def _saved(folder: Path, key: dict[str, Any], code: str) -> set[tuple[str, float]]:
+    """The lines of a landscape that an interrupted process left; those of other code go."""
+    if not list(folder.glob("landscape/*.parquet")):
         return set()
-    rows = read_records(folder, "landscape", columns=["surface", "y"], where=key)
+    rows = read_records(folder, "landscape", columns=["surface", "y", "code_version"], where=key)
+    if not (rows.code_version == code).all():
+        cut_rows(folder, "landscape", key)
+        return set()
     return set(zip(rows.surface, rows.y, strict=True))

@@ -15,8 +15,8 @@ from gradflow.core.seeds import seeded
 from gradflow.data.batches import Normalizer
 from gradflow.data.dataset import Dataset
 from gradflow.networks import Network
-from gradflow.training.checkpoint import load_final
-from gradflow.training.tasks import Task, network_of, task_of
+from gradflow.training.checkpoint import FINAL, load_final, load_weights
+from gradflow.training.tasks import Task, network_of, placed, task_of
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -65,9 +65,8 @@ def freeze(
     """
     network = network_of(config, dataset.image_shape, dataset.classes)
     if trained:
-        network.load_state_dict(load_final(folder))
-    network = network.to(config.device, dtype).eval()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        load_weights(network, load_final(folder), folder / FINAL)
+    network = placed(network, config, dtype).eval()
     images, labels = (
         (dataset.train_images, dataset.train_labels)
         if diagnostic.split == "train"

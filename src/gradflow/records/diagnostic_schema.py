@@ -89,6 +89,7 @@ DIAGNOSTIC_SCHEMAS: dict[str, pa.Schema] = {
     "landscape": pa.schema(
         [
             *DIAGNOSED,
+            ("code_version", pa.string()),  # one that is half done is resumed by the same code
             ("surface", pa.string()),  # line or plane
             ("x", pa.float64()),
             ("y", pa.float64()),

@@ -69,6 +69,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("recording_share", pa.float64()),  # of the training's time, spent measuring
             ("host", pa.string()),
             ("machine", pa.string()),  # processor and cores
+            ("instruction_set", pa.string()),  # see gradflow.training.origin
+            ("resumed_from", pa.string()),  # step and versions of its checkpoint; null: step 0
             ("code_version", pa.string()),
             ("git_commit", pa.string()),
             ("torch_version", pa.string()),

@@ -76,13 +76,13 @@ class RecordWriter:
             GradflowError: the disk is full or the folder cannot be written to; the parts
                 written before are intact.
         """
-        with _told(self.folder):
+        with told(self.folder):
             recover(self.folder)  # a part written beside parts set aside would replace them
         for table in list(self._buffers):
             rows = pa.concat_tables(self._buffers[table])
             folder = self.folder / table
             if rows.num_rows:
-                with _told(folder):
+                with told(folder):
                     folder.mkdir(parents=True, exist_ok=True)
                     _write(rows, folder / _next_name(folder))
             del self._buffers[table]
@@ -104,7 +104,7 @@ class RecordWriter:
             if len(parts) < 2:
                 continue
             whole = folder.with_suffix(".whole")
-            with _told(folder):
+            with told(folder):
                 shutil.rmtree(whole, ignore_errors=True)
                 whole.mkdir()
                 rows = pa.concat_tables(pq.read_table(part, partitioning=None) for part in parts)
@@ -135,7 +135,7 @@ def cut_back(folder: Path, steps_done: int) -> None:
     Raises:
         GradflowError: as `RecordWriter.flush`.
     """
-    with _told(folder):
+    with told(folder):
         recover(folder)
         for table, schema in SCHEMAS.items():
             if "step" not in schema.names:
@@ -151,7 +151,7 @@ def cut_rows(folder: Path, table: str, where: Mapping[str, Any]) -> None:
         GradflowError: as `RecordWriter.flush`.
     """
     matches = [pc.field(name) == value for name, value in where.items()]
-    with _told(folder):
+    with told(folder):
         recover(folder)
         _keep(folder, table, ~functools.reduce(operator.and_, matches))
 
@@ -202,7 +202,8 @@ def _write(rows: pa.Table, path: Path) -> None:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def told(folder: Path) -> Iterator[None]:
+    """An OSError inside is the user's to mend: one line that names the folder."""
     try:
         yield
     except OSError as error:

@@ -46,9 +46,9 @@ def state_of(folder: Path) -> str:
 def study_states(folder: Path) -> pd.DataFrame:
     """A row a run of a study, planned or begun, deepest first.
 
-    Columns: run_id, name (such as plain-56 seed 0), depth, state, stale (ended under other
-    code than the present), steps_done, steps, seconds (in all attempts; null where none is
-    recorded), bytes on disk, error (of the last attempt).
+    Columns: run_id, name (such as plain-56 seed 0), depth, state, stale (ended under code
+    that may compute other numbers than the present), steps_done, steps, seconds (in all
+    attempts; null where none is recorded), bytes on disk, error (of the last attempt).
 
     Raises:
         GradflowError: no such folder, or no run in it.

@@ -28,12 +28,13 @@ from gradflow.core.interrupts import (
     terminating_as_interrupt,
 )
 from gradflow.core.locks import not_waiting
-from gradflow.core.progress import Progress, RunResult, StudyBar, reporting_to
+from gradflow.core.progress import Progress, RunResult, StudyBar, print_line, reporting_to
 from gradflow.records import ended_runs
 from gradflow.sweeps.job_configs import JobComposer
 from gradflow.sweeps.summary import failures, summary
 
 TOPIC = "gradflow-progress"
+LINES = "gradflow-lines"
 STOP_SECONDS = 30.0  # for the runs in progress to write their checkpoints
 LOOK_SECONDS = 1.0  # between looks at what has ended and which workers are there
 INDEX_SECONDS = 60.0  # between updates of the studies' index
@@ -148,6 +149,7 @@ class DaskLauncher(Launcher):
         ):
             client.register_plugin(_preparation(self.gpus))
             client.subscribe_topic(TOPIC, lambda event: bar.show(Progress(*event[1])))
+            client.subscribe_topic(LINES, lambda event: print_line(event[1]))
 
             def submit(config: DictConfig, *, wait: bool) -> Any:
                 # Only the waiting for another process is put off, so that no worker is idle.
@@ -242,7 +244,10 @@ def _run_in_worker(
     HydraConfig.instance().set_config(config)
     worker = get_worker()
     with (
-        reporting_to(lambda progress: worker.log_event(TOPIC, tuple(progress))),
+        reporting_to(
+            lambda progress: worker.log_event(TOPIC, tuple(progress)),
+            lambda line: worker.log_event(LINES, line),
+        ),
         nullcontext() if wait else not_waiting(),
     ):
         try:

@@ -15,12 +15,13 @@ from gradflow.data.batches import Normalizer, training_batches
 from gradflow.data.dataset import Dataset
 from gradflow.networks.layers import StochasticDepth
 from gradflow.probes import Probes, fires
-from gradflow.records import RecordWriter, cut_back
-from gradflow.training.checkpoint import Checkpoints
+from gradflow.records import RecordWriter
+from gradflow.training.checkpoint import Checkpoints, Saved, origins_of, restore
 from gradflow.training.cuda_graph import GraphedStep, side_stream
 from gradflow.training.evaluation import compare_examples, evaluate_splits
 from gradflow.training.learning_rate import learning_rate
 from gradflow.training.optimizers import build_optimizer, set_learning_rate
+from gradflow.training.origin import present_origin
 from gradflow.training.pruning import Judge, Pruned
 from gradflow.training.recorder import Recorder
 from gradflow.training.step import EagerStep, Step
@@ -50,11 +51,12 @@ def train(
     report: Reporter,
     label: str,
     judge: Judge | None = None,
+    resumed: Saved | None = None,
 ) -> Outcome:
     """Train `network` in place as `config` says and record every measurement.
 
-    It goes on from the checkpoint in the writer's folder where there is one. A loss that is
-    Inf or NaN ends the training; that is an outcome, not an error.
+    It starts where `resumed` was saved, or at step 0. A loss that is Inf or NaN ends the
+    training; that is an outcome, not an error.
 
     Raises:
         Interrupted: it was asked to stop, and has left a checkpoint.
@@ -66,16 +68,17 @@ def train(
     masked = any(isinstance(m, nn.Dropout | StochasticDepth) for m in network.modules())
     if config.graph and (masked or draws_noise(config.network, config.task)):
         config.refuse("graph", "what a step draws at random cannot be captured; use graph=false")
-    checkpoints = Checkpoints(writer.folder, config.checkpoint_seconds)
-    first_step = checkpoints.restore(network, optimizer)
-    cut_back(writer.folder, first_step)
+    origins = origins_of(resumed, present_origin(config.device))
+    checkpoints = Checkpoints(writer.folder, config.checkpoint_seconds, origins)
+    if resumed is not None:
+        restore(resumed, network, optimizer)
     batches = training_batches(
         dataset,
         normalize,
         batch_size=config.data.batch_size,
         augment=config.data.augment,
         seed=config.seed,
-        first_step=first_step,
+        first_step=0 if resumed is None else resumed.steps_done,
         steps=config.steps,
     )
     final: dict[str, tuple[float, float]] = {}
