@@ -23,12 +23,15 @@ register_schema()
 
 
 def train(config: RunConfig) -> Any:
-    from gradflow.planning import forecast, plan
     from gradflow.run import execute  # torch is imported where the work is done
 
     alone = HydraConfig.get().mode == RunMode.RUN
     if alone and config.dry_run:
-        print(forecast([plan(config)], workers=1))
+        from gradflow.forecast import forecast
+        from gradflow.planning import plan
+        from gradflow.precision import resolved
+
+        print(forecast([plan(resolved(config))], workers=1))
         return None
     result = execute(config)
     if alone:

@@ -1,4 +1,7 @@
-"""Where a run reports how far it is, to a bar of its own or to the study's, and how it ended."""
+"""Where a run reports how far it is, to a bar of its own or to the study's, and how it ended.
+
+What a user must know while it runs is a line on the terminal: `tell`.
+"""
 
 import sys
 import time
@@ -30,18 +33,32 @@ class RunResult(NamedTuple):
 
 
 Reporter = Callable[[Progress], None]
+Teller = Callable[[str], None]
+
+
+def print_line(line: str) -> None:
+    """To stderr, above any bar."""
+    tqdm.write(line, file=sys.stderr)
+
 
 _REPORTER: ContextVar[Reporter | None] = ContextVar("reporter", default=None)
+_TELLER: ContextVar[Teller] = ContextVar("teller", default=print_line)
 
 
 @contextmanager
-def reporting_to(reporter: Reporter) -> Iterator[None]:
-    """Send the reports of runs inside this block to `reporter`; a launcher's side of it."""
-    token = _REPORTER.set(reporter)
+def reporting_to(reporter: Reporter, teller: Teller) -> Iterator[None]:
+    """Send the reports and lines of runs inside this block there; a launcher's side of it."""
+    tokens = _REPORTER.set(reporter), _TELLER.set(teller)
     try:
         yield
     finally:
-        _REPORTER.reset(token)
+        _REPORTER.reset(tokens[0])
+        _TELLER.reset(tokens[1])
+
+
+def tell(line: str) -> None:
+    """Show a line on the user's terminal, from a worker's process too."""
+    _TELLER.get()(line)
 
 
 @contextmanager

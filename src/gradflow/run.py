@@ -17,12 +17,13 @@ from gradflow.config.identity import flatten
 from gradflow.data import Dataset, load_dataset
 from gradflow.networks import count_macs, count_parameters
 from gradflow.planning import PlannedRun, announce, cache_of, plan
+from gradflow.precision import resolved
 from gradflow.progress import Reporter, RunResult, reporter
 from gradflow.records import SCHEMAS, RecordWriter, has_ended, pending, read_records
 from gradflow.search import Pruned, judge_of
 from gradflow.states import ENDED, held, lock_of
 from gradflow.stopping import on_signals, terminating_as_interrupt
-from gradflow.tasks import network_of
+from gradflow.tasks import network_of, placed
 from gradflow.training import train
 
 
@@ -41,6 +42,7 @@ def execute(config: RunConfig) -> RunResult:
             behind that reads as a run.
     """
     runtime.prepare_torch(config)
+    config = resolved(config)
     run = plan(config)
     if config.dry_run or (run.state not in ENDED and not run.is_wanted):
         return RunResult(run.folder, run.state, True, None)
@@ -104,6 +106,7 @@ def _attempt(run: PlannedRun, dataset: Dataset, report: Reporter) -> RunResult:
                 recording_share=share,
                 host=provenance.host(),
                 machine=_machine(run.config.device),
+                instruction_set=runtime.instruction_set(run.config.device),
                 code_version=provenance.code_version(),
                 git_commit=provenance.git_commit(),
                 torch_version=torch.__version__,
@@ -125,9 +128,7 @@ def _train_and_summarise(
     config = run.config
     network = network_of(config, dataset.image_shape, dataset.classes)
     macs = count_macs(network, dataset.image_shape)
-    network = network.to(config.device, runtime.weights_dtype(config))
-    # On a CPU the 6n+2 networks step 1.1 to 1.3 times faster so; sums round in another order.
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = placed(network, config, runtime.weights_dtype(config))
     outcome = asdict(
         train(
             config, network, dataset.to(config.device), writer, report, run.name, judge_of(config)

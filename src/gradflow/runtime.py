@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import os
 import sys
+from functools import cache
 from typing import TYPE_CHECKING
 
 from gradflow.config import RunConfig
@@ -35,6 +36,43 @@ def weights_dtype(config: RunConfig) -> "torch.dtype":
     import torch
 
     return torch.float64 if config.dtype == "float64" else torch.float32
+
+
+CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
+"""Environment variables that hold oneDNN (convolutions) and MKL (matrix products) to less than
+the processor has: oneDNN's guide, CPU dispatcher control; MKL's, instruction set dispatching."""
+
+
+@cache
+def instruction_set(device: str) -> str:
+    """What the kernels were made for, which decides how sums round.
+
+    On a CPU the set of torch's own kernels, such as AVX2, and in brackets what oneDNN and
+    MKL go by if that is another: the best set of the processor, and the CAPS that are set.
+    On a GPU its name and compute capability.
+    """
+    import torch
+
+    if device == "cuda":
+        major, minor = torch.cuda.get_device_capability()
+        return f"{torch.cuda.get_device_name()}, compute capability {major}.{minor}"
+    own = torch.backends.cpu.get_cpu_capability()
+    processor = next(
+        (
+            name
+            for name, is_supported in (
+                ("AMX", torch.cpu._is_amx_tile_supported),
+                ("AVX512_BF16", torch.cpu._is_avx512_bf16_supported),
+                ("AVX512", torch.cpu._is_avx512_supported),
+                ("AVX2", torch.cpu._is_avx2_supported),
+            )
+            if is_supported()
+        ),
+        own,
+    )
+    others = [f"processor {processor}"] if processor != own else []
+    others += [f"{name}={os.environ[name].upper()}" for name in CAPS if name in os.environ]
+    return f"{own} ({', '.join(others)})" if others else own
 
 
 def prepare_torch(config: RunConfig) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gradflow.checkpoint import Checkpoints
 from gradflow.config import RunConfig
+from gradflow.cost import EVALUATION_BATCH
 from gradflow.data import Dataset, Normalizer, evaluation_batches, training_batches
 from gradflow.graph import GraphedStep, side_stream
 from gradflow.learning_rate import learning_rate
@@ -25,7 +26,6 @@ from gradflow.stopping import Interrupted, asked_to_stop
 from gradflow.tasks import Task, draws_noise, in_precision, task_of
 
 FLUSH_STEPS = 25  # steps between copies to the host; a divergence is noticed then
-EVALUATION_BATCH = 256
 EXAMPLES = 8  # the first so many training images, whose gradients are compared
 
 

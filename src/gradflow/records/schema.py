@@ -69,6 +69,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("recording_share", pa.float64()),  # of the training's time, spent measuring
             ("host", pa.string()),
             ("machine", pa.string()),  # processor and cores
+            ("instruction_set", pa.string()),  # see runtime.instruction_set
             ("code_version", pa.string()),
             ("git_commit", pa.string()),
             ("torch_version", pa.string()),

@@ -21,7 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from gradflow.errors import GradflowError
-from gradflow.progress import Progress, RunResult, StudyBar, reporting_to
+from gradflow.progress import Progress, RunResult, StudyBar, print_line, reporting_to
 from gradflow.records import ended_runs
 from gradflow.states import not_waiting
 from gradflow.stopping import (
@@ -34,6 +34,7 @@ from hydra_plugins.gradflow.composing import JobComposer
 from hydra_plugins.gradflow.summary import failures, summary
 
 TOPIC = "gradflow-progress"
+LINES = "gradflow-lines"
 STOP_SECONDS = 30.0  # for the runs in progress to write their checkpoints
 LOOK_SECONDS = 1.0  # between looks at what has ended and which workers are there
 INDEX_SECONDS = 60.0  # between updates of the studies' index
@@ -88,11 +89,18 @@ class DaskLauncher(Launcher):
             GradflowError: before any run, if one config is not valid; after all runs, if
                 some failed.
         """
-        from gradflow.planning import announce, forecast, plan_study
+        from gradflow.planning import announce, plan_study
 
         setup_globals()
-        planned = plan_study(self.composer.typed(overrides) for overrides in job_overrides)
+        configs = [self.composer.typed(overrides) for overrides in job_overrides]
+        if any(config.dtype == "auto" for config in configs):
+            from gradflow.precision import resolved  # imports torch
+
+            configs = [resolved(config) for config in configs]
+        planned = plan_study(configs)
         if planned and planned[0].config.dry_run:
+            from gradflow.forecast import forecast  # imports torch too
+
             print(forecast(planned, self.workers))
             return []
         wanted = [index for index, run in enumerate(planned) if run.is_wanted]
@@ -102,7 +110,10 @@ class DaskLauncher(Launcher):
             announce(planned[index])
         studies = {planned[index].folder.parent for index in wanted}
         # A job is composed when it is handed in, so that the first runs do not wait for the last.
-        jobs = (self._job(job_overrides[index], initial_job_idx + index) for index in wanted)
+        jobs = (
+            self._job(job_overrides[index], initial_job_idx + index, planned[index].config.dtype)
+            for index in wanted
+        )
         returns = self._run_on_cluster(jobs, len(wanted), studies) if wanted else []
         failed = [job for job in returns if job.status != JobStatus.COMPLETED]
         results = [job.return_value for job in returns if job.status == JobStatus.COMPLETED]
@@ -114,8 +125,9 @@ class DaskLauncher(Launcher):
             raise GradflowError(failures(failed))
         return returns
 
-    def _job(self, overrides: Sequence[str], index: int) -> DictConfig:
+    def _job(self, overrides: Sequence[str], index: int, dtype: str) -> DictConfig:
         config = self.composer.compose(overrides, index)
+        config.dtype = dtype  # where it was auto, it is decided
         config.only = "unfinished"  # it was chosen; begun and interrupted, it goes on
         return config
 
@@ -148,6 +160,7 @@ class DaskLauncher(Launcher):
         ):
             client.register_plugin(_preparation(self.gpus))
             client.subscribe_topic(TOPIC, lambda event: bar.show(Progress(*event[1])))
+            client.subscribe_topic(LINES, lambda event: print_line(event[1]))
 
             def submit(config: DictConfig, *, wait: bool) -> Any:
                 # Only the waiting for another process is put off, so that no worker is idle.
@@ -242,7 +255,10 @@ def _run_in_worker(
     HydraConfig.instance().set_config(config)
     worker = get_worker()
     with (
-        reporting_to(lambda progress: worker.log_event(TOPIC, tuple(progress))),
+        reporting_to(
+            lambda progress: worker.log_event(TOPIC, tuple(progress)),
+            lambda line: worker.log_event(LINES, line),
+        ),
         nullcontext() if wait else not_waiting(),
     ):
         try:
