@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import median
+from statistics import mean
 from typing import Any, NamedTuple
 
 import torch
@@ -37,7 +37,7 @@ class Timed(NamedTuple):
 
     config: RunConfig
     start: float  # to draw the network and take its first step
-    step: float  # median of the steps after the first
+    step: float  # mean of the steps after the first
 
 
 def steps_of(config: RunConfig, dataset: Dataset, batch_size: int) -> Generator[float]:
@@ -91,7 +91,7 @@ def time_steps(config: RunConfig, dataset: Dataset, seconds: float) -> Timed:
         taken = [next(steps), next(steps)]
         while start + sum(taken) < seconds:
             taken.append(next(steps))
-    return Timed(config, start, median(taken))
+    return Timed(config, start, mean(taken))
 
 
 def time_kinds(kinds: Sequence[Sequence[tuple[RunConfig, int]]], seconds: float) -> list[Timed]:
