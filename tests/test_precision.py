@@ -63,7 +63,9 @@ def test_twins_and_seeds_agree_and_the_residual_one_is_timed(tmp_path):
                 assert resolved(config, measure) == replace(config, dtype="bfloat16")
     [timed] = calls
     assert timed.network.skip
-    drawn = replace(auto(tmp_path), network=CifarResNetConfig(8, 4, initialization="xavier"))
+    drawn = replace(
+        auto(tmp_path), network=CifarResNetConfig(depth=8, width=4, initialization="xavier")
+    )
     assert resolved(drawn, never).dtype == "bfloat16"
     # Another size of network, batch or number of threads is timed for itself.
     for number, other in enumerate(

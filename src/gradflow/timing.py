@@ -7,6 +7,7 @@ does not change; else the time that passes.
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from multiprocessing import get_context
@@ -30,6 +31,7 @@ from gradflow.step import EagerStep
 from gradflow.tasks import in_precision, network_of, placed, task_of
 
 WITHOUT_END = 2**40  # steps
+MEETING_SECONDS = 300.0  # for every process to import torch
 
 
 class Timed(NamedTuple):
@@ -128,11 +130,11 @@ def time_side_by_side(
     kinds = [[(replace(config, details=OffConfig()), macs) for config, macs in k] for k in kinds]
     context = get_context("spawn")
     meeting = context.Barrier(count)
-    with context.Pool(count, initializer=_meet, initargs=(meeting,)) as pool:
-        found = pool.starmap(time_kinds, [(kinds, seconds)] * count, chunksize=1)
-    return [timed for one in found for timed in one]
+    with ProcessPoolExecutor(count, context, initializer=_meet, initargs=(meeting,)) as pool:
+        found = pool.map(time_kinds, [kinds] * count, [seconds] * count)
+        return [timed for one in found for timed in one]
 
 
 def _meet(barrier: Any) -> None:
     """Wait until every process has imported torch."""
-    barrier.wait()
+    barrier.wait(MEETING_SECONDS)
