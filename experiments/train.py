@@ -24,11 +24,14 @@ register_schema()
 
 def train(config: RunConfig) -> Any:
     from gradflow.runs.execute import execute  # torch is imported where the work is done
-    from gradflow.runs.planning import forecast, plan
 
     alone = HydraConfig.get().mode == RunMode.RUN
     if alone and config.dry_run:
-        print(forecast([plan(config)], workers=1))
+        from gradflow.runs.forecast import forecast
+        from gradflow.runs.planning import plan
+        from gradflow.runs.precision import resolved
+
+        print(forecast([plan(resolved(config))], workers=1))
         return None
     result = execute(config)
     if alone:

@@ -1,6 +1,5 @@
 """What a study's folder tells about its runs, and which of them a restart does."""
 
-import shutil
 import time
 from dataclasses import replace
 
@@ -12,9 +11,9 @@ from gradflow.core.errors import GradflowError
 from gradflow.core.interrupts import Interrupted
 from gradflow.core.locks import held, lock_of
 from gradflow.core.provenance import code_version
-from gradflow.records import read_records
 from gradflow.runs.execute import execute
-from gradflow.runs.planning import announce, forecast, plan
+from gradflow.runs.forecast import forecast
+from gradflow.runs.planning import announce, plan
 from gradflow.runs.status import is_running, state_of, study_states
 from tests.small import small_config
 from tests.test_interruptions import interrupt_at
@@ -133,20 +132,8 @@ def test_a_dry_run_does_nothing_and_says_what_would_be_done(mixed):
     assert execute(runs[3].config).skipped
     assert "would do 4 of 6 runs" in text
     assert "1 failed" in text
-    assert "from 2 runs already timed" in text
+    assert "from 2 ended runs of this machine" in text
     assert sorted(study.glob("[!.]*/**/*")) == before
-
-
-def test_the_forecast_scales_the_runs_most_alike(tmp_path):
-    folder = execute(small_config(tmp_path, depth=8, steps=8)).folder
-    other = execute(small_config(tmp_path, depth=8, steps=8, skip=False)).folder
-    took = read_records(folder, "attempts").wall_seconds[0]
-    wanted = plan(small_config(tmp_path, depth=20, steps=8, seed=3, study="new"))
-    minutes = took * 20 / 8 / 60
-    assert f"{minutes:.1f} minutes" in forecast([wanted], workers=1)
-    shutil.rmtree(folder)
-    shutil.rmtree(other)
-    assert "no run has been timed" in forecast([wanted], workers=1)
 
 
 def test_a_lock_is_held_by_one_and_waiting_for_it_can_be_stopped(tmp_path, monkeypatch):

@@ -32,16 +32,31 @@ TWINS = {True: "residual", False: "plain"}
 
 def flatten(config: RunConfig) -> dict[str, Any]:
     """The values that can change a recorded number, as `group_key: scalar`."""
-    flat: dict[str, Any] = {}
+    flat = {key.replace(".", "_"): value for key, value in by_key(config).items()}
+    return {
+        key: json.dumps(value) if isinstance(value, list | tuple) else value
+        for key, value in flat.items()
+        if key not in NOT_IDENTITY
+    }
+
+
+def by_key(config: RunConfig) -> dict[str, Any]:
+    """Every value of a config by its key on the command line, such as network.depth."""
+    values: dict[str, Any] = {}
     for name, value in vars(config).items():
-        parts = {f"{name}_{k}": v for k, v in vars(value).items()} if is_dataclass(value) else {}
-        for key, scalar in (parts or {name: value}).items():
-            flat[key] = json.dumps(scalar) if isinstance(scalar, list | tuple) else scalar
-    return {key: scalar for key, scalar in flat.items() if key not in NOT_IDENTITY}
+        parts = {f"{name}.{k}": v for k, v in vars(value).items()} if is_dataclass(value) else {}
+        values |= parts or {name: value}
+    return values
 
 
 def run_id(config: RunConfig, data_fingerprint: str) -> str:
-    """Twelve hexadecimal digits: equal exactly where all that changes a number is equal."""
+    """Twelve hexadecimal digits: equal exactly if all that changes a number is equal.
+
+    Raises:
+        ValueError: `dtype` is still auto, which says nothing about the numbers.
+    """
+    if config.dtype == "auto":
+        raise ValueError("dtype=auto is resolved before a run has an id: gradflow.runs.precision")
     return digest(flatten(config) | {"data_fingerprint": data_fingerprint})
 
 

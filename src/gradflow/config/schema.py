@@ -219,7 +219,8 @@ class RunConfig(Checked):
     """One training of one network from one seed.
 
     `dtype`: of weights and arithmetic; with bfloat16 and tf32 weights, gradients and norms are
-    float32, and what is multiplied is rounded to bfloat16 (autocast) or TF32 before.
+    float32, and what is multiplied is rounded to bfloat16 (autocast) or TF32 before. auto: the
+    faster of float32 and bfloat16, timed before the run has an id (see gradflow.runs.precision).
     `graph`: the training step is captured once as a CUDA graph and replayed.
     `resume`: force resumes a run from a checkpoint of other code, another torch version or
     another instruction set too; auto starts it again.
@@ -236,7 +237,7 @@ class RunConfig(Checked):
     seed: int = number(0, at_least=0)
     steps: int = number(120, at_least=1)
     device: str = choice("cpu", "cuda")
-    dtype: str = choice("float32", "float64", "bfloat16", "tf32")
+    dtype: str = choice("float32", "float64", "bfloat16", "tf32", "auto")
     graph: bool = False
     threads: int = number(1, at_least=1)
     study: StudyConfig = field(default_factory=StudyConfig)
@@ -251,7 +252,7 @@ class RunConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.device == "cpu" and self.dtype == "tf32":
-            self.refuse("dtype", "needs device=cuda; a CPU has float32, float64 and bfloat16")
+            self.refuse("dtype", "needs device=cuda; a CPU has float32, float64, bfloat16 and auto")
         if self.device == "cpu" and self.graph:
             self.refuse("graph", "needs device=cuda")
         if self.data.subset is not None and self.data.subset < self.data.batch_size:

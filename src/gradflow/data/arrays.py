@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from gradflow.core.errors import GradflowError
 
 DIGITS_TEST_IMAGES = 360
 CLASSES = 10
+EVALUATION_BATCH = 256  # images
 
 Arrays = dict[str, npt.NDArray[np.uint8]]
 
@@ -32,6 +34,27 @@ def load_arrays(config: DataConfig, cache: Path) -> Arrays:
     """
     with np.load(_decoded(config, cache)) as stored:
         return {name: stored[name] for name in stored.files if name != "fingerprint"}
+
+
+class Shapes(NamedTuple):
+    """How many images each split has, and how large one is: channels, height and width."""
+
+    train: int
+    test: int
+    image: tuple[int, int, int]
+    classes: int = CLASSES
+
+
+def shapes(config: DataConfig, cache: Path) -> Shapes:
+    """Of a whole data set, whatever the config's subset.
+
+    Raises:
+        GradflowError: as `load_arrays`.
+    """
+    with np.load(_decoded(config, cache)) as stored:
+        channels, height, width = stored["test_images"].shape[1:]
+        splits = len(stored["train_labels"]), len(stored["test_labels"])
+        return Shapes(*splits, (channels, height, width))
 
 
 def fingerprint(config: DataConfig, cache: Path) -> str:

@@ -20,6 +20,7 @@ from gradflow.data.dataset import Dataset, load_dataset
 from gradflow.networks import count_macs, count_parameters
 from gradflow.records import SCHEMAS, RecordWriter, has_ended, pending, read_records
 from gradflow.runs.planning import PlannedRun, announce, cache_of, plan
+from gradflow.runs.precision import resolved
 from gradflow.runs.status import ENDED
 from gradflow.training.checkpoint import (
     Saved,
@@ -50,6 +51,7 @@ def execute(config: RunConfig) -> RunResult:
             behind that reads as a run.
     """
     prepare_torch(config)
+    config = resolved(config)
     run = plan(config)
     if config.dry_run or (run.state not in ENDED and not run.is_wanted):
         return RunResult(run.folder, run.state, True, None)

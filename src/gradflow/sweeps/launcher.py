@@ -89,11 +89,18 @@ class DaskLauncher(Launcher):
             GradflowError: before any run, if one config is not valid; after all runs, if
                 some failed.
         """
-        from gradflow.runs.planning import announce, forecast, plan_study
+        from gradflow.runs.planning import announce, plan_study
 
         setup_globals()
-        planned = plan_study(self.composer.typed(overrides) for overrides in job_overrides)
+        configs = [self.composer.typed(overrides) for overrides in job_overrides]
+        if any(config.dtype == "auto" for config in configs):
+            from gradflow.runs.precision import resolved  # imports torch
+
+            configs = [resolved(config) for config in configs]
+        planned = plan_study(configs)
         if planned and planned[0].config.dry_run:
+            from gradflow.runs.forecast import forecast  # imports torch too
+
             print(forecast(planned, self.workers))
             return []
         wanted = [index for index, run in enumerate(planned) if run.is_wanted]
@@ -103,7 +110,10 @@ class DaskLauncher(Launcher):
             announce(planned[index])
         studies = {planned[index].folder.parent for index in wanted}
         # A job is composed when it is handed in, so that the first runs do not wait for the last.
-        jobs = (self._job(job_overrides[index], initial_job_idx + index) for index in wanted)
+        jobs = (
+            self._job(job_overrides[index], initial_job_idx + index, planned[index].config.dtype)
+            for index in wanted
+        )
         returns = self._run_on_cluster(jobs, len(wanted), studies) if wanted else []
         failed = [job for job in returns if job.status != JobStatus.COMPLETED]
         results = [job.return_value for job in returns if job.status == JobStatus.COMPLETED]
@@ -115,8 +125,9 @@ class DaskLauncher(Launcher):
             raise GradflowError(failures(failed))
         return returns
 
-    def _job(self, overrides: Sequence[str], index: int) -> DictConfig:
+    def _job(self, overrides: Sequence[str], index: int, dtype: str) -> DictConfig:
         config = self.composer.compose(overrides, index)
+        config.dtype = dtype  # where it was auto, it is decided
         config.only = "unfinished"  # it was chosen; begun and interrupted, it goes on
         return config
 

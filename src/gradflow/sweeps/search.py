@@ -175,13 +175,15 @@ class SearchSweeper(Sweeper):
         """Run trials and tell how they ended, which is read from their records."""
         from optuna.trial import TrialState
 
+        from gradflow.runs.precision import resolved
+
         try:
             self.launcher.launch([overrides for *_, overrides in jobs], self.jobs)
         except GradflowError as error:  # the others have ended, and it is said at the end
             print(f"note: {error}")
         self.jobs += len(jobs)
         for cell, number, overrides in jobs:
-            run = plan(to_config(self.composer.compose(overrides, 0), RunConfig))
+            run = plan(resolved(to_config(self.composer.compose(overrides, 0), RunConfig)))
             study = open_search(cell.config, cell.name)
             if run.state in ENDED:
                 row = read_records(run.folder, "runs").iloc[0]

@@ -4,12 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from gradflow.core.seeds import seeded
+from gradflow.data.arrays import EVALUATION_BATCH
 from gradflow.data.batches import Normalizer, evaluation_batches
 from gradflow.data.dataset import Dataset
 from gradflow.probes import between_examples
 from gradflow.training.tasks import Task
 
-EVALUATION_BATCH = 256
 EXAMPLES = 8  # the first so many training images, whose gradients are compared
 
 
