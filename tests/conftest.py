@@ -5,8 +5,15 @@ from pathlib import Path
 import pytest
 import threadpoolctl
 import torch
+from hypothesis import HealthCheck, settings
 
 from tests.small import THREADS, small_config
+
+# How long an example takes says how busy the machine is.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -32,6 +32,8 @@ from gradflow.config.schema import Cifar10Config, DigitsConfig
 from gradflow.errors import GradflowError
 from gradflow.statistics import Interval, t_interval
 
+pytestmark = pytest.mark.numeric
+
 ROOT = Path(__file__).parents[1]
 EVERY = [claim for claims in TOPICS.values() for claim in claims]
 

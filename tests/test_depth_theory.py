@@ -13,6 +13,8 @@ import pytest
 from gradflow.errors import GradflowError
 from gradflow.theory import depth, mean_field
 
+pytestmark = pytest.mark.numeric
+
 
 def relu(x):
     return np.maximum(x, 0)

@@ -12,6 +12,8 @@ from gradflow.run import execute
 from gradflow.theory import depth
 from tests.small import small_config
 
+pytestmark = pytest.mark.numeric
+
 
 def frame(columns, *rows):
     return pd.DataFrame(rows, columns=columns.split())

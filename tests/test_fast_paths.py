@@ -3,7 +3,7 @@
 channels_last      the same sums in another order: 1e-10 of a gradient in float64
 graph=true         bit for bit
 dtype=bfloat16     loss and gradient norms of a step: as roundings to 8 bits at random do
-checkpoint=true    1e-6, see test_initialization
+checkpoint=true    bit for bit, see test_initialization
 device=cuda        the same training, 1e-5 in float64
 """
 
@@ -33,6 +33,8 @@ from gradflow.step import EagerStep
 from gradflow.tasks import classify
 from tests.rounding import assert_rounded_to_bfloat16
 from tests.small import small_config
+
+pytestmark = pytest.mark.numeric
 
 KINDS = [MlpConfig(), TransformerConfig(depth=6), UNetConfig()]
 TABLES = ("steps", "layers", "blocks", "evaluations")

@@ -29,6 +29,8 @@ from gradflow.tasks import task_of
 from tests.measured import cross_entropy, frames, measure
 from tests.rounding import assert_rounded_to_bfloat16
 
+pytestmark = pytest.mark.numeric
+
 SMALL = {
     "cifar_resnet": {"depth": 14, "width": 4, "shortcut": "exclusive_gate"},
     "imagenet_resnet": {"depth": 18, "width": 2},

@@ -16,6 +16,8 @@ from gradflow.errors import GradflowError
 from gradflow.run import execute
 from tests.small import small_config
 
+pytestmark = pytest.mark.numeric
+
 ROOT = Path(__file__).parents[1]
 
 

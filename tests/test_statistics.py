@@ -24,6 +24,8 @@ from gradflow.statistics import (
     t_interval,
 )
 
+pytestmark = pytest.mark.numeric
+
 values = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12)
 
 

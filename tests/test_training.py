@@ -23,6 +23,8 @@ from gradflow.tasks import classify
 from gradflow.training import evaluate
 from tests.small import small_config
 
+pytestmark = pytest.mark.numeric
+
 EQUAL_TABLES = sorted(set(SCHEMAS) - {"attempts", *DIAGNOSTIC_SCHEMAS})
 
 

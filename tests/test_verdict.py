@@ -21,6 +21,8 @@ from gradflow.verdict.gradient import end_to_end
 from gradflow.verdict.tuning import judged_rate
 from tests.small import small_config
 
+pytestmark = pytest.mark.numeric
+
 ROOT = Path(__file__).parents[1]
 
 
