@@ -80,14 +80,19 @@ def test_noise_is_a_function_of_its_generator():
             ),
             0.4,
         ),
-        (CifarResNetConfig(depth=14, width=8, survival=0.8, shortcut="dropout"), 0.85),
+        (CifarResNetConfig(depth=8, width=8, survival=0.9, shortcut="dropout"), 0.4),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
 def test_every_family_learns_its_task(tmp_path, network, error):
-    """Forty steps on 128 digits bring the training error well below that of knowing nothing."""
+    """Eighty steps on 128 digits bring the training error well below that of knowing nothing.
+
+    Training amplifies a rounding until it is worth another seed, so a limit must suit every seed:
+    of 8 or 10 seeds' mean errors the nearest to its limit is the transformer's, 0.24, 9 standard
+    deviations below; the losses' ratios are 8 or more below 1.
+    """
     config = small_config(
-        tmp_path, network=network, steps=40, optimizer=AdamWConfig(learning_rate=5e-3)
+        tmp_path, network=network, steps=80, optimizer=AdamWConfig(learning_rate=5e-3)
     )
     result = execute(config)
     assert result.status == "finished"

@@ -176,8 +176,10 @@ def test_config_of_a_run_is_read_back(tmp_path):
 def test_training_lowers_the_loss(tmp_path):
     folder = execute(small_config(tmp_path, steps=60)).folder
     loss = read_records(folder, "steps").loss
-    assert loss[:5].mean() > 2
-    assert loss[-5:].mean() < 0.5
+    # In units of log 10, the loss of knowing nothing; over 12 seeds the means are 1.04 and 0.14,
+    # the deviations 0.02 and 0.03, and another CPU is like another seed.
+    assert loss[:5].mean() > 0.85 * math.log(10)
+    assert loss[-5:].mean() < 0.5 * math.log(10)
 
 
 def test_an_error_is_kept_in_the_attempts_table(tmp_path, monkeypatch):
@@ -256,7 +258,9 @@ def test_clipping_bounds_the_update_and_both_norms_are_recorded(tmp_path):
     folder = execute(small_config(tmp_path, optimizer=SGDConfig(clip_norm=limit))).folder
     clipped = read_records(folder, "steps")
     assert clipped.grad_norm[0] == free.grad_norm[0]  # the norm before
-    np.testing.assert_allclose(clipped.clipped_grad_norm, limit, rtol=1e-4)
+    assert clipped.grad_norm[0] > limit
+    expected = clipped.grad_norm.clip(upper=limit)  # a later gradient may be smaller
+    np.testing.assert_allclose(clipped.clipped_grad_norm, expected, rtol=1e-4)
     layers = read_records(folder, "layers", where={"step": 0})
     before = read_records(execute(small_config(tmp_path)).folder, "layers", where={"step": 0})
     assert (layers.grad_norm == before.grad_norm).all()  # layers show the gradient before
