@@ -1,7 +1,7 @@
-"""make test-portable: the numeric tests under the arithmetic of other CPUs and other threads.
+"""make test-portable: the numeric tests with the arithmetic of other CPUs and other threads.
 
-A CPU rounds in another order with other vector units, BLAS kernels or threads. Each setting is
-one pytest of the tests marked `numeric`; those that this CPU cannot take are named and left out.
+Vector units, BLAS kernels and threads decide in which order a sum is rounded. Each setting is one
+pytest of the tests marked `numeric`; those that this CPU has no instructions for are left out.
 """
 
 import argparse
@@ -14,25 +14,38 @@ from typing import NamedTuple
 
 import torch
 
-KERNELS = {
-    "native": {},
-    "avx2": {
-        "ATEN_CPU_CAPABILITY": "avx2",
-        "ONEDNN_MAX_CPU_ISA": "AVX2",
-        "OPENBLAS_CORETYPE": "Haswell",
-    },
-    "default": {
-        "ATEN_CPU_CAPABILITY": "default",
-        "ONEDNN_MAX_CPU_ISA": "SSE41",
-        "OPENBLAS_CORETYPE": "Nehalem",
-    },
-}
-"""Of torch, oneDNN and NumPy's OpenBLAS: environment by name."""
-
-RUNS_ON = {"avx2": ("AVX2", "AVX512"), "default": ("DEFAULT", "AVX2", "AVX512")}
-"""What torch must say that an x86-64 CPU has."""
-
 MARKER = "numeric and not slow and not gpu"
+
+
+class Kernels(NamedTuple):
+    """What torch, oneDNN and NumPy's OpenBLAS are asked for.
+
+    runs_on: what torch may say of CPUs that have the instructions; first what it says when asked.
+    """
+
+    runs_on: tuple[str, ...]
+    environment: dict[str, str]
+
+
+KERNELS = {
+    "native": Kernels((), {}),
+    "avx2": Kernels(
+        ("AVX2", "AVX512"),
+        {
+            "ATEN_CPU_CAPABILITY": "avx2",
+            "ONEDNN_MAX_CPU_ISA": "AVX2",
+            "OPENBLAS_CORETYPE": "Haswell",
+        },
+    ),
+    "default": Kernels(
+        ("DEFAULT", "AVX2", "AVX512"),
+        {
+            "ATEN_CPU_CAPABILITY": "default",
+            "ONEDNN_MAX_CPU_ISA": "SSE41",
+            "OPENBLAS_CORETYPE": "Nehalem",
+        },
+    ),
+}
 
 
 class Setting(NamedTuple):
@@ -44,48 +57,48 @@ class Setting(NamedTuple):
 
 
 PARTS = {
-    "whole": (MARKER, [Setting(kernels, n) for n in (1, 2) for kernels in KERNELS]),
-    # `make test` is native with one thread; these differ most from it.
-    "short": (MARKER, [Setting("avx2", 1), Setting("default", 2)]),
+    "whole": [Setting(kernels, threads) for threads in (1, 2) for kernels in KERNELS],
+    "short": [Setting("avx2", 1), Setting("default", 2)],  # `make test` was native, one thread
 }
-"""The tests and the settings, by the name that PART gives."""
+"""The settings, by the name that PART gives."""
 
 
-def can_run(kernels: str) -> bool:
+def can_run(kernels: Kernels) -> bool:
     """Whether this CPU has the instructions."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
-    capability = torch.backends.cpu.get_cpu_capability()
-    return kernels == "native" or (x86 and capability in RUNS_ON[kernels])
+    found = torch.backends.cpu.get_cpu_capability()
+    return not kernels.environment or (x86 and found in kernels.runs_on)
 
 
-def run(setting: Setting, marker: str, arguments: list[str]) -> bool:
-    """Whether every test of the marker passes under the setting; pytest prints what does not."""
-    environment = {"OMP_NUM_THREADS": str(setting.threads), **KERNELS[setting.kernels]}
+def run(setting: Setting, arguments: list[str]) -> str:
+    """Why the setting failed, or "passed"; pytest prints what it finds."""
+    kernels = KERNELS[setting.kernels]
+    changed = {"OMP_NUM_THREADS": str(setting.threads), **kernels.environment}
+    shown = " ".join(f"{name}={value}" for name, value in changed.items())
+    print(f"\n== {setting}: {shown} pytest -m '{MARKER}'", flush=True)
+    environment = os.environ | changed
+    ask = [sys.executable, "-c", "import torch; print(torch.backends.cpu.get_cpu_capability())"]
+    said = subprocess.check_output(ask, env=environment, text=True).strip()
+    if kernels.environment and said != kernels.runs_on[0]:
+        return f"FAILED: torch uses {said}, not {kernels.runs_on[0]}"
     processes = ["-n", str(max(1, 2 // setting.threads))]
-    command = [sys.executable, "-m", "pytest", "-m", marker, *processes, *arguments]
-    shown = " ".join(f"{name}={value}" for name, value in environment.items())
-    print(f"\n== {setting}: {shown} pytest -m '{marker}'", flush=True)
-    return subprocess.run(command, env=os.environ | environment).returncode == 0
+    command = [sys.executable, "-m", "pytest", "-m", MARKER, *processes, *arguments]
+    return "FAILED" if subprocess.run(command, env=environment).returncode else "passed"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=PARTS, nargs="?", default="whole")
     options, arguments = parser.parse_known_args()  # what else is given is pytest's
-    marker, settings = PARTS[options.part]
-    lines, failed = [], False
-    for setting in settings:
-        if not can_run(setting.kernels):
-            lines.append(f"{setting}: left out, this CPU cannot")
-            continue
-        start = time.monotonic()
-        passed = run(setting, marker, arguments)
-        failed |= not passed
-        lines.append(
-            f"{setting}: {'passed' if passed else 'FAILED'} ({time.monotonic() - start:.0f} s)"
-        )
-    print("", *lines, sep="\n")
-    sys.exit(failed)
+    ends = {}
+    for setting in PARTS[options.part]:
+        if can_run(KERNELS[setting.kernels]):
+            start = time.monotonic()
+            ends[setting] = run(setting, arguments) + f" ({time.monotonic() - start:.0f} s)"
+        else:
+            ends[setting] = f"left out: torch finds {torch.backends.cpu.get_cpu_capability()} here"
+    print("", *(f"{setting}: {end}" for setting, end in ends.items()), sep="\n")
+    sys.exit(any(end.startswith("FAILED") for end in ends.values()))
 
 
 if __name__ == "__main__":
