@@ -23,6 +23,12 @@ test: .venv/.dev
 	$(BIN)/lint-imports
 	$(BIN)/pytest
 
+# make test-portable: the numeric tests as on other CPUs; PART=short, under two settings only.
+PART = whole
+
+test-portable: .venv/.dev
+	$(BIN)/python tests/portable.py $(PART)
+
 test-slow: .venv/.dev
 	$(BIN)/pytest -m slow
 
@@ -47,4 +53,4 @@ clean:
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch .venv/.dev
 
-.PHONY: reproduce paper test test-slow benchmark acceptance clean
+.PHONY: reproduce paper test test-portable test-slow benchmark acceptance clean

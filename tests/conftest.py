@@ -3,14 +3,29 @@
 from pathlib import Path
 
 import pytest
+import threadpoolctl
 import torch
+from hypothesis import HealthCheck, settings
 
-from tests.small import small_config
+from tests.small import THREADS, small_config
+
+# How long an example takes says how busy the machine is.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    torch.set_num_threads(1)  # two test processes share two cores
+def _blas_threads() -> None:
+    threadpoolctl.threadpool_limits(THREADS)
+
+
+@pytest.fixture(autouse=True)
+def _as_if_alone() -> None:
+    """No test depends on those before it: a run sets the threads, and any draw moves the stream."""
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Configs small enough to train in a second."""
 
+import os
 from pathlib import Path
 
 from gradflow.config.networks import CifarResNetConfig, NetworkConfig
@@ -16,6 +17,9 @@ from gradflow.config.schema import (
     StudyConfig,
 )
 
+THREADS = int(os.environ.get("OMP_NUM_THREADS", "1"))
+"""Of a test and of its runs: one, for two test processes share two cores, or as asked."""
+
 REAL_CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10"
 
 
@@ -30,7 +34,9 @@ def small_config(
     details: ProbeConfig | None = None,
     optimizer: OptimizerConfig | None = None,
     network: NetworkConfig | None = None,
+    evaluation: EvaluationConfig | None = None,
     study: str = "scratch",
+    threads: int = THREADS,
     **options: object,
 ) -> RunConfig:
     return RunConfig(
@@ -40,9 +46,10 @@ def small_config(
         schedule=OneCycleConfig(),
         probe=probe or EveryConfig(every=3),
         details=details or InitializationConfig(),
-        evaluation=EvaluationConfig(every=4),
+        evaluation=evaluation or EvaluationConfig(every=4),
         seed=seed,
         steps=steps,
+        threads=threads,
         study=StudyConfig(name=study),
         output_root=str(root),
         **options,  # type: ignore[arg-type]

@@ -32,6 +32,8 @@ from gradflow.config.schema import Cifar10Config, DigitsConfig
 from gradflow.core.errors import GradflowError
 from gradflow.statistics import Interval, t_interval
 
+pytestmark = pytest.mark.numeric
+
 ROOT = Path(__file__).parents[1]
 EVERY = [claim for claims in TOPICS.values() for claim in claims]
 
@@ -206,7 +208,7 @@ def test_the_command(tmp_path):
     script = str(ROOT / "experiments" / "acceptance.py")
     done = subprocess.run(
         [sys.executable, script, f"output_root={tmp_path}", "match=path lengths"],
-        capture_output=True, text=True, cwd=tmp_path, timeout=120,
+        capture_output=True, text=True, cwd=tmp_path, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 claims tested: 2 pass, 0 fail" in done.stdout

@@ -19,6 +19,8 @@ from gradflow.networks.resnet import block_layers
 from gradflow.networks.shortcuts import Gate
 from gradflow.networks.unet import TimedBranch
 
+pytestmark = pytest.mark.numeric
+
 relu = F.relu
 
 

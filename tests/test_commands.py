@@ -27,7 +27,7 @@ def command(script, *arguments):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=280,
+        timeout=900,
     )
 
 

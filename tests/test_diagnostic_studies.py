@@ -19,6 +19,8 @@ from gradflow.runs.execute import execute
 from gradflow.theory import depth
 from tests.small import small_config
 
+pytestmark = pytest.mark.numeric
+
 
 def frame(columns, *rows):
     return pd.DataFrame(rows, columns=columns.split())

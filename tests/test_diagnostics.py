@@ -25,6 +25,8 @@ from gradflow.diagnostics.identity import diagnose_identity
 from gradflow.networks import build_network
 from gradflow.training.tasks import classify, denoise
 
+pytestmark = pytest.mark.numeric
+
 
 def frozen(family="mlp", *, images=6, settled=True, task=classify, seed=3, **options):
     """A random network in float64 with random 8x8 images and labels."""

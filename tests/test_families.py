@@ -15,6 +15,8 @@ from gradflow.networks import Network, build_network, count_macs, count_paramete
 from gradflow.probes import Probes
 from gradflow.training.tasks import task_of
 
+pytestmark = pytest.mark.numeric
+
 NORMS = ("none", "batch", "layer", "group", "rms")
 CONVOLUTIONAL = {
     "block": ("basic", "bottleneck"),

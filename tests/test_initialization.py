@@ -11,6 +11,8 @@ from gradflow.config.networks import INITIALIZATIONS
 from gradflow.core.errors import GradflowError
 from gradflow.networks import build_network
 
+pytestmark = pytest.mark.numeric
+
 
 def conv_network(**options):
     options = {"depth": 8, "width": 32, "norm": "none", **options}

@@ -47,7 +47,7 @@ def test_two_processes_on_one_study_share_its_runs(tmp_path):
     ]
     wait_for(lambda: len(list(tmp_path.glob("two/s/*/checkpoint.pt"))) == 2)
     subprocess.run(["pkill", "-KILL", "-g", str(both[0].pid)], check=True)
-    output, _ = both[1].communicate(timeout=300)
+    output, _ = both[1].communicate(timeout=900)
     assert both[1].returncode == 0, output
     assert "4 runs: 4 finished" in output
     both[0].communicate()

@@ -10,6 +10,8 @@ from gradflow.networks import build_network
 from gradflow.probes import Probes
 from tests.measured import cross_entropy, linear_chain, measure
 
+pytestmark = pytest.mark.numeric
+
 CLOSE = {"rtol": 1e-10, "atol": 1e-14}
 
 

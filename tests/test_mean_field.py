@@ -13,6 +13,8 @@ from gradflow.core.errors import GradflowError
 from gradflow.theory import mean_field
 from gradflow.theory.mean_field import ACTIVATIONS, Activation
 
+pytestmark = pytest.mark.numeric
+
 
 def integral(f):
     """E[f(z)], z standard normal, by adaptive quadrature."""

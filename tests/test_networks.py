@@ -12,6 +12,8 @@ from gradflow.networks import build_network, count_macs, count_parameters
 from gradflow.networks.layers import Weighted, layer_stack
 from gradflow.networks.shortcuts import PaddedShortcut
 
+pytestmark = pytest.mark.numeric
+
 
 def build(depth=8, width=4, skip=True, norm="batch", channels=3, seed=0):
     return build_network(

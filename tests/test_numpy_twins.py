@@ -19,6 +19,8 @@ from gradflow.networks import make_network
 from gradflow.networks.blocks import make_block
 from gradflow.networks.layers import Weighted
 
+pytestmark = pytest.mark.numeric
+
 
 def numpy_block(x, parameters, upstream, skip):
     """y, dL/dx and dL/d(parameters) for L = sum(upstream * y)."""

@@ -10,6 +10,8 @@ from gradflow.networks import build_network
 from gradflow.probes import BIN_EDGES, between_examples
 from tests.measured import cross_entropy, measure
 
+pytestmark = pytest.mark.numeric
+
 
 def test_histogram_and_zeros_of_gradients():
     network = build_network("mlp", image_shape=(1, 2, 3), depth=4, width=6, norm="none").double()

@@ -85,7 +85,7 @@ def test_the_commands_of_a_section_run(tmp_path, title):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         assert done.returncode == 0, (command, done.stderr)
 

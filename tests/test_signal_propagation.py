@@ -16,6 +16,8 @@ from gradflow.core.errors import GradflowError
 from gradflow.runs.execute import execute
 from tests.small import small_config
 
+pytestmark = pytest.mark.numeric
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -64,7 +64,7 @@ def test_a_study_through_a_shim_of_sbatch(tmp_path):
         env=shim(tmp_path),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     assert "2 runs: 2 finished" in done.stdout

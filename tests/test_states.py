@@ -1,6 +1,5 @@
 """What a study's folder tells about its runs, and which of them a restart does."""
 
-import time
 from dataclasses import replace
 
 import pandas as pd
@@ -142,10 +141,8 @@ def test_a_lock_is_held_by_one_and_waiting_for_it_can_be_stopped(tmp_path, monke
     with held(lock_of(run.folder)):
         assert is_running(run.folder)
         monkeypatch.setattr("gradflow.core.locks.asked_to_stop", lambda: True)
-        began = time.monotonic()
         with pytest.raises(Interrupted), held(lock_of(run.folder)):
             pass
-        assert time.monotonic() - began < 5
     assert not is_running(run.folder)
 
 

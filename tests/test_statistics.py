@@ -1,5 +1,8 @@
 """Intervals against scipy.stats, which the package itself does not import."""
 
+import math
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,12 +16,15 @@ from gradflow.statistics import (
     holm,
     interval,
     interval_ends,
+    intervals,
     intervals_by,
     p_values,
     paired_test,
     simes,
     t_interval,
 )
+
+pytestmark = pytest.mark.numeric
 
 values = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12)
 
@@ -81,14 +87,29 @@ def test_the_interval_suits_the_number_of_values():
 
 @pytest.mark.parametrize("n", [8, 12, 30])
 def test_bca_agrees_with_scipy(n):
-    """Two bootstraps of 2,000 and 20,000 resamples: their ends differ by their own noise."""
+    """Of the same resamples, so that both are one formula: only rounding is left."""
     sample = np.random.default_rng(n).exponential(size=n)
+    drawn = SimpleNamespace(bootstrap_distribution=intervals._resamples(n) @ sample)
     expected = scipy.stats.bootstrap(
-        (sample,), np.mean, n_resamples=20_000, method="BCa", rng=0
+        (sample,), np.mean, n_resamples=0, method="BCa", bootstrap_result=drawn
     ).confidence_interval
     found = interval(sample)
-    width = expected.high - expected.low
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.05 * width)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [8, 12, 30])
+def test_resamples_are_draws_with_replacement(n):
+    """n draws from n values, each value as often as another: counts are multinomial."""
+    counts = n * intervals._resamples(n)
+    np.testing.assert_allclose(counts, counts.round(), atol=1e-12)
+    np.testing.assert_allclose(counts.sum(axis=1), n, rtol=1e-12)
+    # Means and variances within 5 standard errors: of 60, 1 set in 30,000 would fail.
+    assert len(counts) == intervals.RESAMPLES
+    variance = 1 - 1 / n
+    fourth = variance * (1 + 3 * (n - 2) / n * variance)  # the binomial's fourth moment
+    np.testing.assert_allclose(counts.mean(axis=0), 1, atol=5 * math.sqrt(variance / len(counts)))
+    spread = math.sqrt((fourth - variance**2) / len(counts))
+    np.testing.assert_allclose(counts.var(axis=0), variance, atol=5 * spread)
 
 
 def test_many_samples_at_once_are_each_their_own():
@@ -138,7 +159,8 @@ def test_many_seeds_draw_their_sign_flips():
     ).pvalue  # fmt: skip
     found = paired_test(differences).p
     assert found == paired_test(differences).p
-    assert found == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / 9_999))
+    # The share of 9,999 draws, 5 standard errors: 1 in a million fails.
+    assert found == pytest.approx(expected, abs=5 * np.sqrt(expected * (1 - expected) / 9_999))
 
 
 def test_the_smallest_p_is_that_of_one_flip_in_all():

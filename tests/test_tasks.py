@@ -18,6 +18,8 @@ from gradflow.runs.execute import execute
 from gradflow.training.tasks import classify, denoise, predict_noise, task_of
 from tests.small import small_config
 
+pytestmark = pytest.mark.numeric
+
 
 def generator():
     return torch.Generator().manual_seed(0)
@@ -47,15 +49,16 @@ def test_the_identity_leaves_the_noise_in():
 
 def test_diffusion_keeps_the_variance_and_its_noise_is_the_target():
     """x_t has unit variance at every t; a network that solves for the noise has no error."""
-    images = torch.randn(5000, 1, 2, 2)
+    images = torch.randn(5000, 1, 2, 2, dtype=torch.float64)
 
     def solve(x, times):
         angle = (math.pi / 2 * times)[:, None, None, None]
-        assert x.var().item() == pytest.approx(1, abs=0.05)
+        # 20,000 numbers: 5 standard deviations of the variance of normal ones.
+        assert x.var().item() == pytest.approx(1, abs=5 * math.sqrt(2 / x.numel()))
         return (x - angle.cos() * images) / angle.sin()
 
     _, error = predict_noise(solve, images, None, generator())
-    assert error < 1e-6
+    assert error < 1e-12
 
 
 def test_noise_is_a_function_of_its_generator():
@@ -77,14 +80,19 @@ def test_noise_is_a_function_of_its_generator():
             ),
             0.4,
         ),
-        (CifarResNetConfig(depth=14, width=8, survival=0.8, shortcut="dropout"), 0.85),
+        (CifarResNetConfig(depth=8, width=8, survival=0.9, shortcut="dropout"), 0.4),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
 def test_every_family_learns_its_task(tmp_path, network, error):
-    """Forty steps on 128 digits bring the training error well below that of knowing nothing."""
+    """Eighty steps on 128 digits bring the training error well below that of knowing nothing.
+
+    Training amplifies a rounding until it is worth another seed, so a limit must suit every seed:
+    of 8 or 10 seeds' mean errors the nearest to its limit is the transformer's, 0.24, 9 standard
+    deviations below; the losses' ratios are 8 or more below 1.
+    """
     config = small_config(
-        tmp_path, network=network, steps=40, optimizer=AdamWConfig(learning_rate=5e-3)
+        tmp_path, network=network, steps=80, optimizer=AdamWConfig(learning_rate=5e-3)
     )
     result = execute(config)
     assert result.status == "finished"

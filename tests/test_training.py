@@ -1,6 +1,7 @@
 """Runs: equal records from equal seeds, divergence as a result, what is written where."""
 
 import math
+import time
 
 import numpy as np
 import pandas as pd
@@ -14,13 +15,16 @@ from gradflow.config.schema import AdamWConfig, EveryConfig, ListedConfig, OffCo
 from gradflow.data.batches import Normalizer
 from gradflow.data.dataset import load_dataset
 from gradflow.networks import make_network
-from gradflow.records import SCHEMAS, read_records
+from gradflow.probes.norms import square
+from gradflow.records import SCHEMAS, RecordWriter, read_records
 from gradflow.records.diagnostic_schema import DIAGNOSTIC_SCHEMAS
 from gradflow.runs.execute import execute
 from gradflow.training.evaluation import evaluate
 from gradflow.training.optimizers import build_optimizer
 from gradflow.training.tasks import classify
 from tests.small import small_config
+
+pytestmark = pytest.mark.numeric
 
 EQUAL_TABLES = sorted(set(SCHEMAS) - {"attempts", *DIAGNOSTIC_SCHEMAS})
 
@@ -173,8 +177,10 @@ def test_config_of_a_run_is_read_back(tmp_path):
 def test_training_lowers_the_loss(tmp_path):
     folder = execute(small_config(tmp_path, steps=60)).folder
     loss = read_records(folder, "steps").loss
-    assert loss[:5].mean() > 2
-    assert loss[-5:].mean() < 0.5
+    # In units of log 10, the loss of knowing nothing; over 12 seeds the means are 1.04 and 0.14,
+    # the deviations 0.02 and 0.03, and another CPU is like another seed.
+    assert loss[:5].mean() > 0.85 * math.log(10)
+    assert loss[-5:].mean() < 0.5 * math.log(10)
 
 
 def test_an_error_is_kept_in_the_attempts_table(tmp_path, monkeypatch):
@@ -194,16 +200,16 @@ def test_an_error_is_kept_in_the_attempts_table(tmp_path, monkeypatch):
 
 def test_evaluation_is_in_evaluation_mode_and_leaves_no_trace(tmp_path):
     data = load_dataset(small_config(tmp_path).data, tmp_path)
-    network = make_network(small_config(tmp_path).network, (1, 8, 8), 10, 0).train()
-    normalize = Normalizer(data.train_images, torch.float32)
+    network = make_network(small_config(tmp_path).network, (1, 8, 8), 10, 0).double().train()
+    normalize = Normalizer(data.train_images, torch.float64)
     before = {k: v.clone() for k, v in network.state_dict().items()}
     loss, error = evaluate(network, classify, data.test_images, data.test_labels, normalize)
     assert network.training
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
     with torch.no_grad():
-        logits = network.eval()(normalize(data.test_images)).double()
+        logits = network.eval()(normalize(data.test_images))  # float64: two batches round as one
     picked = logits.log_softmax(1)[torch.arange(360), data.test_labels]
-    assert loss == pytest.approx(-picked.mean().item(), rel=1e-5)
+    assert loss == pytest.approx(-picked.mean().item(), rel=1e-12)
     wrong = (logits.argmax(1) != data.test_labels).double().mean().item()
     assert error == pytest.approx(wrong, rel=1e-12)
 
@@ -253,7 +259,9 @@ def test_clipping_bounds_the_update_and_both_norms_are_recorded(tmp_path):
     folder = execute(small_config(tmp_path, optimizer=SGDConfig(clip_norm=limit))).folder
     clipped = read_records(folder, "steps")
     assert clipped.grad_norm[0] == free.grad_norm[0]  # the norm before
-    np.testing.assert_allclose(clipped.clipped_grad_norm, limit, rtol=1e-4)
+    assert clipped.grad_norm[0] > limit
+    expected = clipped.grad_norm.clip(upper=limit)  # a later gradient may be smaller
+    np.testing.assert_allclose(clipped.clipped_grad_norm, expected, rtol=1e-4)
     layers = read_records(folder, "layers", where={"step": 0})
     before = read_records(execute(small_config(tmp_path)).folder, "layers", where={"step": 0})
     assert (layers.grad_norm == before.grad_norm).all()  # layers show the gradient before
@@ -261,11 +269,36 @@ def test_clipping_bounds_the_update_and_both_norms_are_recorded(tmp_path):
     np.testing.assert_allclose(ratio, limit / free.grad_norm[0], rtol=0.01)
 
 
-def test_the_share_of_recording_is_accounted(tmp_path):
-    shares = [
-        read_records(
-            execute(small_config(tmp_path, probe=probe, steps=20)).folder, "attempts"
-        ).recording_share.iloc[0]
-        for probe in (OffConfig(), EveryConfig(every=1))
-    ]
-    assert 0 < shares[0] < shares[1] < 1
+def test_the_share_of_recording_is_accounted(tmp_path, monkeypatch):
+    """On a clock that only the work named here moves: what is recording counts, and once."""
+    now = 0.0
+    spent = {"training": 0.0, "recording": 0.0, "afterwards": 0.0}
+
+    def costs(work, seconds, kind_of):
+        def timed(*args, **options):
+            nonlocal now
+            now += seconds
+            spent[kind_of(args, options)] += seconds
+            return work(*args, **options)
+
+        return timed
+
+    def of_pass(args, options):  # the losses of single examples are compared, not trained on
+        return "recording" if options.get("each") else "training"
+
+    def of_table(args, options):
+        kinds = {"evaluations": "training", "attempts": "afterwards", "runs": "afterwards"}
+        return kinds.get(args[1], "recording")
+
+    def of_norm(args, options):
+        return "recording"
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    monkeypatch.setattr("gradflow.training.task_of", lambda *_: costs(classify, 5.0, of_pass))
+    monkeypatch.setattr("gradflow.probes.ledger.square", costs(square, 1.0, of_norm))
+    monkeypatch.setattr(RecordWriter, "add", costs(RecordWriter.add, 3.0, of_table))
+    folder = execute(small_config(tmp_path)).folder
+    share = read_records(folder, "attempts").recording_share.iloc[0]
+    during = spent["training"] + spent["recording"]
+    assert share == pytest.approx(spent["recording"] / during, rel=1e-12)
+    assert 0 < share < 1

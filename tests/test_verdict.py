@@ -225,6 +225,7 @@ def test_the_judged_rate_is_chosen_without_looking_at_errors():
     assert verdict.outcome.tolist() == ["no difference"] * 2
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("seeds", simulation.SEEDS)
 def test_false_degradation_is_rare(seeds):
     """Of 300 studies of each kind at most 5 % and three standard errors; `slow` has 1,000."""
@@ -235,6 +236,7 @@ def test_false_degradation_is_rare(seeds):
             assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / studies), (noise, null, rate)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("index", range(3), ids=["3 seeds", "5 seeds", "10 seeds"])
 def test_planted_effects_are_named(index):
     for truth, sizes in simulation.PLANTED.items():
