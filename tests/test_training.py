@@ -294,7 +294,7 @@ def test_the_share_of_recording_is_accounted(tmp_path, monkeypatch):
         return "recording"
 
     monkeypatch.setattr(time, "perf_counter", lambda: now)
-    monkeypatch.setattr("gradflow.training.task_of", lambda *_: costs(classify, 5.0, of_pass))
+    monkeypatch.setattr("gradflow.training.loop.task_of", lambda *_: costs(classify, 5.0, of_pass))
     monkeypatch.setattr("gradflow.probes.ledger.square", costs(square, 1.0, of_norm))
     monkeypatch.setattr(RecordWriter, "add", costs(RecordWriter.add, 3.0, of_table))
     folder = execute(small_config(tmp_path)).folder
