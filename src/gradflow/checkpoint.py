@@ -16,8 +16,8 @@ from torch import nn
 
 from gradflow.errors import GradflowError
 from gradflow.provenance import code_version
+from gradflow.states import CHECKPOINT
 
-CHECKPOINT = "checkpoint.pt"
 FINAL = "final.pt"
 
 

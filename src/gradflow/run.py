@@ -102,12 +102,7 @@ def _attempt(run: PlannedRun, dataset: Dataset, report: Reporter) -> RunResult:
                 ended=datetime.now(UTC),
                 wall_seconds=time.perf_counter() - clock,
                 recording_share=share,
-                host=provenance.host(),
-                machine=_machine(run.config.device),
-                code_version=provenance.code_version(),
-                git_commit=provenance.git_commit(),
-                torch_version=torch.__version__,
-                python_version=platform.python_version(),
+                **circumstances(run.config.device),
                 error=None if error is None else f"{type(error).__name__}: {error}",
                 traceback=None if error is None else traceback.format_exc(),
             )
@@ -150,7 +145,19 @@ def _train_and_summarise(
     return row, share
 
 
-def _machine(device: str) -> str:
-    """The processor, and the GPU first where it did the work."""
-    gpu = f"{torch.cuda.get_device_name()}; " if device == "cuda" else ""
-    return f"{gpu}{provenance.machine()}"
+def circumstances(device: str) -> dict[str, str | None]:
+    """Columns of the attempts table: the machine, code and versions at work in this process.
+
+    machine: the processor, and the GPU first if it does the work.
+    """
+    gpu = ""
+    if device == "cuda" and torch.cuda.is_available():
+        gpu = f"{torch.cuda.get_device_name()}; "
+    return {
+        "host": provenance.host(),
+        "machine": f"{gpu}{provenance.machine()}",
+        "code_version": provenance.code_version(),
+        "git_commit": provenance.git_commit(),
+        "torch_version": str(torch.__version__),
+        "python_version": platform.python_version(),
+    }

@@ -27,6 +27,7 @@ from gradflow.stopping import Interrupted, asked_to_stop
 
 ENDED = ("finished", "diverged")
 CONFIG = "config.yaml"
+CHECKPOINT = "checkpoint.pt"
 
 _WAITS: ContextVar[bool] = ContextVar("waits", default=True)
 

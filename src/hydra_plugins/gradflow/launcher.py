@@ -6,11 +6,10 @@ A launcher differs from another in its cluster only: `local.py`, `slurm.py`.
 import logging
 import os
 import signal
-import time
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -21,30 +20,25 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from gradflow.errors import GradflowError
-from gradflow.progress import Progress, RunResult, StudyBar, reporting_to
-from gradflow.records import ended_runs
+from gradflow.planning import PlannedRun
+from gradflow.progress import RunResult, StudyBar, reporting_to
 from gradflow.states import not_waiting
-from gradflow.stopping import (
-    Interrupted,
-    ask_to_stop,
-    asked_to_stop,
-    terminating_as_interrupt,
-)
+from gradflow.stopping import Interrupted, asked_to_stop, terminating_as_interrupt
 from hydra_plugins.gradflow.composing import JobComposer
+from hydra_plugins.gradflow.deaths import report_begin
+from hydra_plugins.gradflow.dispatch import FIRST, TOPIC, Dispatch, Job
+from hydra_plugins.gradflow.fitting import alike, peaks, shortage
 from hydra_plugins.gradflow.summary import failures, summary
 
-TOPIC = "gradflow-progress"
-STOP_SECONDS = 30.0  # for the runs in progress to write their checkpoints
-LOOK_SECONDS = 1.0  # between looks at what has ended and which workers are there
-INDEX_SECONDS = 60.0  # between updates of the studies' index
-LAST = -1  # priority of a run that another process works on: after all others
+LEAST_MEMORY = 100 * 10**6  # bytes of a worker; Python and torch alone take more
 
 
 class DaskLauncher(Launcher):
     """Runs every job of a sweep once on the workers of a cluster.
 
-    A run that has ended is not sent there; one whose worker died is given to another
-    worker and goes on from its checkpoint; one that fails does not stop the others.
+    A run that has ended is not sent there. One whose worker died resumes from its checkpoint
+    on another worker; if it dies again without a newer checkpoint, the run is failed. One that
+    fails does not stop the others.
 
     Attributes:
         gpus: the worker numbered i sees the GPU i mod `gpus` alone; 0: no matter.
@@ -58,6 +52,11 @@ class DaskLauncher(Launcher):
     @abstractmethod
     def workers(self) -> int:
         """How many runs there may be at a time."""
+
+    @property
+    @abstractmethod
+    def memory(self) -> int:
+        """Bytes that a worker may use."""
 
     @abstractmethod
     def cluster(self, workers: int) -> AbstractContextManager[Any]:
@@ -91,19 +90,25 @@ class DaskLauncher(Launcher):
         from gradflow.planning import announce, forecast, plan_study
 
         setup_globals()
+        workers = self.workers
         planned = plan_study(self.composer.typed(overrides) for overrides in job_overrides)
-        if planned and planned[0].config.dry_run:
-            print(forecast(planned, self.workers))
-            return []
         wanted = [index for index, run in enumerate(planned) if run.is_wanted]
+        distinct = alike([planned[index] for index in wanted])
+        if planned and planned[0].config.dry_run:
+            print(forecast(planned, workers))
+            if distinct and (line := shortage(distinct, peaks(distinct), self.memory)):
+                print(line)
+            return []
         if wanted:
             self.check()
         for index in wanted:
             announce(planned[index])
-        studies = {planned[index].folder.parent for index in wanted}
         # A job is composed when it is handed in, so that the first runs do not wait for the last.
-        jobs = (self._job(job_overrides[index], initial_job_idx + index) for index in wanted)
-        returns = self._run_on_cluster(jobs, len(wanted), studies) if wanted else []
+        jobs = (
+            Job(self._config(job_overrides[index], initial_job_idx + index), planned[index])
+            for index in wanted
+        )
+        returns = self._run_on_cluster(jobs, len(wanted), distinct) if wanted else []
         failed = [job for job in returns if job.status != JobStatus.COMPLETED]
         results = [job.return_value for job in returns if job.status == JobStatus.COMPLETED]
         results += [
@@ -114,26 +119,26 @@ class DaskLauncher(Launcher):
             raise GradflowError(failures(failed))
         return returns
 
-    def _job(self, overrides: Sequence[str], index: int) -> DictConfig:
+    def _config(self, overrides: Sequence[str], index: int) -> DictConfig:
         config = self.composer.compose(overrides, index)
         config.only = "unfinished"  # it was chosen; begun and interrupted, it goes on
         return config
 
     def _run_on_cluster(
-        self, jobs: Iterator[DictConfig], count: int, studies: Collection[Path]
+        self, jobs: Iterator[Job], count: int, distinct: Sequence[PlannedRun]
     ) -> list[JobReturn]:
-        """What the jobs returned; the index of their studies is kept up to date meanwhile."""
         import dask
-        from distributed import Client, wait
-        from distributed import TimeoutError as NotYet
+        from distributed import Client
 
         # An interrupt ends every task of the cluster; the user is told once, not once a task.
         for name in ("distributed", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         dask.config.set(
             {
-                # A run that lost its worker goes on; it does not fail, however often.
-                "distributed.scheduler.allowed-failures": 2**31,
+                # A lost worker is reported at once, and `Dispatch` decides about its run.
+                "distributed.scheduler.allowed-failures": 0,
+                # Workers keep freed memory for the next step; Dask would pause them for that.
+                "distributed.worker.memory.pause": False,
                 # Dask samples a worker's stack every 10 ms: 8 % of a run, 3 s of its start.
                 "distributed.worker.profile.enabled": self.dashboard,
             }
@@ -147,10 +152,8 @@ class DaskLauncher(Launcher):
             terminating_as_interrupt(),
         ):
             client.register_plugin(_preparation(self.gpus))
-            client.subscribe_topic(TOPIC, lambda event: bar.show(Progress(*event[1])))
 
-            def submit(config: DictConfig, *, wait: bool) -> Any:
-                # Only the waiting for another process is put off, so that no worker is idle.
+            def submit(config: DictConfig, wait: bool, priority: int) -> Any:
                 return client.submit(
                     _run_in_worker,
                     self.hydra_context,
@@ -159,36 +162,20 @@ class DaskLauncher(Launcher):
                     state,
                     wait,
                     pure=False,
-                    priority=LAST if wait else 0,
+                    priority=priority,
                 )
 
-            pending = {submit(job, wait=False): job for job in jobs}
-            returns: list[JobReturn] = []
-            indexed = time.monotonic()
-            try:
-                while pending:
-                    try:
-                        ended = wait(list(pending), LOOK_SECONDS, "FIRST_COMPLETED").done
-                    except NotYet:
-                        ended = set()
-                    for future in ended:
-                        job, outcome = pending.pop(future), future.result()
-                        if outcome is None:
-                            pending[submit(job, wait=True)] = job
-                        else:
-                            returns.append(outcome)
-                            bar.end_run(failed=outcome.status != JobStatus.COMPLETED)
-                    if time.monotonic() - indexed > INDEX_SECONDS or not pending:
-                        for study in studies:
-                            ended_runs(study)
-                        indexed = time.monotonic()
-                    self.tend(cluster, workers)
-                    bar.look(workers=len(client.scheduler_info(n_workers=-1)["workers"]))
-            except KeyboardInterrupt:  # a second one ends it at once
-                client.run(ask_to_stop)
-                wait(list(pending), timeout=STOP_SECONDS)
-                raise
-            return returns
+            dispatch = Dispatch(client, bar, submit)
+            # A worker has imported torch; here that would take two seconds.
+            found = client.submit(peaks, distinct, pure=False, priority=FIRST)
+            found.add_done_callback(partial(_warn, bar, distinct, self.memory))
+            return dispatch.run(jobs, lambda: self.tend(cluster, workers))
+
+
+def _warn(bar: StudyBar, distinct: Sequence[PlannedRun], memory: int, found: Any) -> None:
+    """Warn of runs that will not fit; an estimate that failed warns of nothing."""
+    if found.status == "finished" and (line := shortage(distinct, found.result(), memory)):
+        bar.note(line)
 
 
 def dashboard_address(wanted: bool) -> str:
@@ -206,6 +193,37 @@ def dashboard_address(wanted: bool) -> str:
             "hydra.launcher.dashboard=true: needs bokeh: pip install -e '.[dashboard]'"
         ) from error
     return "127.0.0.1:8787"
+
+
+def whole(key: str, value: Any, least: int) -> int:
+    """A launcher's value as a whole number.
+
+    Raises:
+        GradflowError: it is none, or less than `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise GradflowError(f"hydra.launcher.{key}={value}: must be a whole number >= {least}")
+    return value
+
+
+def size(key: str, value: Any) -> int:
+    """A launcher's value in bytes, such as 2GB.
+
+    Raises:
+        GradflowError: it is no size, or too small for any process.
+    """
+    from dask.utils import parse_bytes
+
+    try:
+        found = 0 if isinstance(value, bool) else int(parse_bytes(value))
+    except (ValueError, TypeError, OverflowError, AttributeError):
+        found = 0
+    if found < LEAST_MEMORY:
+        raise GradflowError(
+            f"hydra.launcher.{key}={value}: must be a size such as 2GB, at least "
+            f"{LEAST_MEMORY // 10**6} MB"
+        )
+    return found
 
 
 def _preparation(gpus: int) -> Any:
@@ -241,6 +259,7 @@ def _run_in_worker(
     Singleton.set_state(state)
     HydraConfig.instance().set_config(config)
     worker = get_worker()
+    report_begin(worker, config.hydra.job.num, config.device)
     with (
         reporting_to(lambda progress: worker.log_event(TOPIC, tuple(progress))),
         nullcontext() if wait else not_waiting(),
