@@ -81,7 +81,9 @@ def assert_failed(done, folder: Path, reasons: dict[int, str]) -> None:
         said = f"the worker died twice on this run: {reason}"
         assert row.error.startswith(f"WorkerDied: {said}")
         lines = done.stderr.splitlines()
-        assert len([x for x in lines if x.startswith(f"residual-8 seed {seed}: failed: {said}")]) == 1
+        assert (
+            len([x for x in lines if x.startswith(f"residual-8 seed {seed}: failed: {said}")]) == 1
+        )
         attempts = read_records(folder / row.run_id, "attempts").sort_values("started")
         assert len(attempts) == 2
         assert attempts.error.iloc[0].startswith("Interrupted: the worker died")
@@ -188,7 +190,9 @@ def test_idle_workers_that_die_end_a_study():
 
 
 def launcher(**values):
-    return LocalLauncher(**{"workers": 2, "memory_limit": None, "gpus": 0, "dashboard": False} | values)
+    return LocalLauncher(
+        **{"workers": 2, "memory_limit": None, "gpus": 0, "dashboard": False} | values
+    )
 
 
 @pytest.mark.parametrize(
@@ -231,7 +235,7 @@ def test_the_memory_of_a_run_grows_with_what_it_keeps():
     data = config.data
 
     def at(batch):
-        return peak_memory(replace(config, data=replace(data, batch_size=batch)))
+        return peak_memory(replace(config, data=replace(data, batch_size=batch, subset=None)))
 
     assert at(30_000) - at(20_000) == pytest.approx(at(20_000) - at(10_000), rel=1e-6)
     # Of 19 convolutions in three stages, with one input of each kept for its gradient.

@@ -16,7 +16,7 @@ BEGUN = "gradflow-begun"  # topics of Dask's events
 DIED = "gradflow-died"
 OVER_LIMIT = "worker-restart-memory"  # Dask's own, before it ends a worker
 REPORT_SECONDS = 0.5  # after a death; a nanny that is gone by then was ended with its worker
-NO_REPORT_SECONDS = 5.0  # after which the whole node counts as lost
+NO_REPORT_SECONDS = 30.0  # after which the whole node counts as lost
 IDLE_DEATHS = 5  # in a row, before any run begins, that end a study
 
 
@@ -183,7 +183,5 @@ def _nanny_report() -> Any:
                 restart(exit_code)
 
             nanny._on_worker_exit_sync = exited
-            if nanny.process is not None:
-                nanny.process.on_exit = exited
 
     return Report()

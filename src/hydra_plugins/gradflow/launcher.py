@@ -60,7 +60,11 @@ class DaskLauncher(Launcher):
 
     @abstractmethod
     def cluster(self, workers: int) -> AbstractContextManager[Any]:
-        """A Dask cluster that is to have so many workers."""
+        """A Dask cluster for so many workers, with none yet."""
+
+    @abstractmethod
+    def start(self, cluster: Any, workers: int) -> None:
+        """Ask for the workers, to which all plugins are known from their start."""
 
     def check(self) -> None:
         """Raise a GradflowError where there can be no cluster, before anything is written."""
@@ -166,6 +170,7 @@ class DaskLauncher(Launcher):
                 )
 
             dispatch = Dispatch(client, bar, submit)
+            self.start(cluster, workers)
             # A worker has imported torch; here that would take two seconds.
             found = client.submit(peaks, distinct, pure=False, priority=FIRST)
             found.add_done_callback(partial(_warn, bar, distinct, self.memory))

@@ -66,10 +66,12 @@ class LocalLauncher(DaskLauncher):
             dashboard_address=dashboard_address(self.dashboard),
             silence_logs=logging.CRITICAL,
         )
-        cluster.scale(workers)
         if self.dashboard:
             print(f"dashboard: {cluster.dashboard_link}")
         return cluster
+
+    def start(self, cluster: Any, workers: int) -> None:
+        cluster.scale(workers)
 
     def tend(self, cluster: Any, workers: int) -> None:
         # A worker's keeper starts it again when it dies, and gives up when it dies starting.

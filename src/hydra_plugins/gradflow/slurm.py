@@ -99,7 +99,9 @@ class SlurmLauncher(DaskLauncher):
             log_directory=str(self.logs),
             **self.options,
         ) as cluster:
-            cluster.adapt(minimum=0, maximum=workers)
             if self.dashboard:
                 print(f"dashboard: {cluster.dashboard_link}")
             yield cluster
+
+    def start(self, cluster: Any, workers: int) -> None:
+        cluster.adapt(minimum=0, maximum=workers)
