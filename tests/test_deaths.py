@@ -24,38 +24,41 @@ from hydra_plugins.gradflow.local import LocalLauncher
 from tests.small import small_config
 from tests.test_interruptions import assert_equal_records, command
 
-# Python imports it in every process of the study. Runs of these seeds end their worker.
+# Python imports it in every process; workers are forked from the one that it changes.
+# Runs of these seeds end their worker.
 CRASHES = """
-import ctypes, os, signal
-import gradflow.run
-
-execute = gradflow.run.execute
-crashes = {
-    1: lambda: ctypes.string_at(0),
-    2: lambda: os.kill(os.getpid(), signal.SIGKILL),
-    3: lambda: os._exit(3),
-    4: lambda: [b"x" * 10**7 for _ in range(1000)],
-}
+import ctypes, os, signal, sys
 
 def crash(config):
     crashes.get(config.seed, lambda: None)()
     return execute(config)
 
-gradflow.run.execute = crash
+if any("forkserver" in argument for argument in sys.orig_argv):
+    import gradflow.run
+
+    execute = gradflow.run.execute
+    gradflow.run.execute = crash
+    crashes = {
+        1: lambda: ctypes.string_at(0),
+        2: lambda: os.kill(os.getpid(), signal.SIGKILL),
+        3: lambda: os._exit(3),
+        4: lambda: [b"x" * 10**7 for _ in range(1000)],
+    }
 """
 
-# The same, for a run that dies after each of its checkpoints.
+# The same, for runs that die after each of their checkpoints.
 KILLED_AFTER_CHECKPOINTS = """
-import os, signal
-from gradflow.checkpoint import Checkpoints
-
-save = Checkpoints.save
+import os, signal, sys
 
 def fatal(*arguments):
     save(*arguments)
     os.kill(os.getpid(), signal.SIGKILL)
 
-Checkpoints.save = fatal
+if any("forkserver" in argument for argument in sys.orig_argv):
+    from gradflow.checkpoint import Checkpoints
+
+    save = Checkpoints.save
+    Checkpoints.save = fatal
 """
 
 
@@ -66,7 +69,7 @@ def study(root, module, *overrides):
         env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
     )
 
 
