@@ -220,7 +220,7 @@ def launcher(**values):
 def test_values_of_the_launcher_are_checked(values, said):
     found = launcher(**values)
     with pytest.raises(GradflowError) as raised:
-        _ = found.workers, found.memory
+        found.check()
     assert str(raised.value).startswith(f"hydra.launcher.{said}")
 
 

@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from gradflow.errors import GradflowError
 from gradflow.planning import PlannedRun
 from gradflow.progress import RunResult, StudyBar, reporting_to
+from gradflow.runtime import give_back_freed_memory
 from gradflow.states import not_waiting
 from gradflow.stopping import Interrupted, asked_to_stop, terminating_as_interrupt
 from hydra_plugins.gradflow.composing import JobComposer
@@ -69,6 +70,7 @@ class DaskLauncher(Launcher):
     def check(self) -> None:
         """Raise a GradflowError where there can be no cluster, before anything is written."""
         dashboard_address(self.dashboard)
+        _ = self.memory
 
     def tend(self, cluster: Any, workers: int) -> None:
         """Called about once a second: a cluster that does not replace its dead does so here."""
@@ -264,6 +266,7 @@ def _run_in_worker(
     Singleton.set_state(state)
     HydraConfig.instance().set_config(config)
     worker = get_worker()
+    give_back_freed_memory()  # of the run before, which took other sizes
     report_begin(worker, config.hydra.job.num, config.device)
     with (
         reporting_to(lambda progress: worker.log_event(TOPIC, tuple(progress))),
