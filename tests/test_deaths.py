@@ -257,7 +257,7 @@ def test_a_run_that_will_not_fit_is_named():
     line = shortage(runs, [10**9, 3 * 10**9], 2 * 10**9)
     assert line.startswith("warning: residual-14 seed 0 needs about 3.00 GB of memory and a")
     assert "\n" not in line
-    assert "1 more kinds" in shortage(runs, [10**9, 3 * 10**9], 10**8)
+    assert "(and 1 more)" in shortage(runs, [10**9, 3 * 10**9], 10**8)
 
 
 def test_a_worker_that_does_not_answer_does_not_hold_up_an_interrupt(monkeypatch, capsys):

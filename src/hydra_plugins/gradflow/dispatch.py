@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -174,9 +175,12 @@ class Dispatch:
         from distributed import TimeoutError as NotYet
         from distributed import wait
 
+        def ask() -> None:
+            with suppress(OSError):  # the cluster is closed and a worker has not answered
+                self._client.run(ask_to_stop)
+
         # Client.run waits for every worker's answer without a limit of time.
-        ask = threading.Thread(target=self._client.run, args=[ask_to_stop], daemon=True)
-        ask.start()
+        threading.Thread(target=ask, daemon=True).start()
         try:
             wait(list(self._pending), timeout=STOP_SECONDS)
         except NotYet:

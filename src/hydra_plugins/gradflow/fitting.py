@@ -31,7 +31,7 @@ def shortage(runs: Sequence[PlannedRun], needed: Sequence[int], limit: int) -> s
     if not over:
         return ""
     need, name = max(over)
-    more = f" (and {len(over) - 1} more kinds of runs)" if len(over) > 1 else ""
+    more = f" (and {len(over) - 1} more)" if len(over) > 1 else ""
     return (
         f"warning: {name}{more} needs about {gigabytes(need)} of memory and a worker has "
         f"{gigabytes(limit)}: use fewer workers, a higher memory limit or a smaller "
