@@ -109,6 +109,14 @@ class StudyBar:
             del self._running[progress.run]
         self._refresh()
 
+    def forget(self, run: str) -> None:
+        """Take note that a run lost its worker: what it had reported counts no more."""
+        self._running.pop(run, None)
+
+    def note(self, line: str) -> None:
+        """Print a line of its own."""
+        self._bar.write(line, file=sys.stderr)
+
     def end_run(self, *, failed: bool) -> None:
         """Take note that a run, whichever, has ended."""
         self._ended += 1
@@ -131,10 +139,20 @@ class StudyBar:
         elif time.monotonic() - self._told >= self._line_seconds:
             self._told = time.monotonic()
             minutes = (self._told - self._started) / 60
-            left = f", {minutes * (self._runs / done - 1):.0f} minutes left" if done else ""
-            print(f"{self._counts()}, {done / minutes:.1f} a minute{left}", file=sys.stderr)
+            pace = ""
+            if done:
+                left = _span(minutes * (self._runs / done - 1))
+                pace = f", {done / minutes:.2g} a minute, {left} left"
+            print(f"{self._counts()}{pace}", file=sys.stderr)
 
     def _counts(self) -> str:
         failed = f", {self._failed} failed" if self._failed else ""
         running = min(self._workers, self._runs - self._ended)  # a worker has one run at a time
         return f"{self._ended}/{self._runs} runs, {running} running{failed}"
+
+
+def _span(minutes: float) -> str:
+    if minutes < 120:
+        return f"{minutes:.0f} minutes"
+    hours = minutes / 60
+    return f"{hours:.0f} hours" if hours < 72 else f"{hours / 24:.0f} days"

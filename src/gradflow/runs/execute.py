@@ -116,12 +116,8 @@ def _attempt(run: PlannedRun, dataset: Dataset, report: Reporter) -> RunResult:
                 ended=datetime.now(UTC),
                 wall_seconds=time.perf_counter() - clock,
                 recording_share=share,
-                host=provenance.host(),
-                machine=_machine(run.config.device),
-                **present._asdict(),
-                git_commit=provenance.git_commit(),
+                **circumstances(run.config.device),
                 resumed_from=None if resumed is None else str(resumed),
-                python_version=platform.python_version(),
                 error=None if error is None else f"{type(error).__name__}: {error}",
                 traceback=None if error is None else traceback.format_exc(),
             )
@@ -165,7 +161,17 @@ def _train_and_summarise(
     return row, share
 
 
-def _machine(device: str) -> str:
-    """The processor, and the GPU first where it did the work."""
+def circumstances(device: str) -> dict[str, str | None]:
+    """Columns of the attempts table: the machine, code and versions at work in this process.
+
+    machine: the processor, and the GPU first if it does the work.
+    """
+    device = device if torch.cuda.is_available() else "cpu"
     gpu = f"{torch.cuda.get_device_name()}; " if device == "cuda" else ""
-    return f"{gpu}{provenance.machine()}"
+    return {
+        "host": provenance.host(),
+        "machine": f"{gpu}{provenance.machine()}",
+        **present_origin(device)._asdict(),
+        "git_commit": provenance.git_commit(),
+        "python_version": platform.python_version(),
+    }

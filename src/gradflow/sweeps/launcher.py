@@ -6,11 +6,10 @@ A launcher differs from another in its cluster only: `local.py`, `slurm.py`.
 import logging
 import os
 import signal
-import time
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -21,31 +20,24 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from gradflow.core.errors import GradflowError
-from gradflow.core.interrupts import (
-    Interrupted,
-    ask_to_stop,
-    asked_to_stop,
-    terminating_as_interrupt,
-)
+from gradflow.core.interrupts import Interrupted, asked_to_stop, terminating_as_interrupt
 from gradflow.core.locks import not_waiting
-from gradflow.core.progress import Progress, RunResult, StudyBar, print_line, reporting_to
-from gradflow.records import ended_runs
+from gradflow.core.progress import RunResult, StudyBar, reporting_to
+from gradflow.runs.planning import PlannedRun
+from gradflow.sweeps.deaths import report_begin
+from gradflow.sweeps.dispatch import FIRST, LINES, TOPIC, Dispatch, Job
+from gradflow.sweeps.fitting import alike, peaks, shortage
 from gradflow.sweeps.job_configs import JobComposer
+from gradflow.sweeps.options import dashboard_address
 from gradflow.sweeps.summary import failures, summary
-
-TOPIC = "gradflow-progress"
-LINES = "gradflow-lines"
-STOP_SECONDS = 30.0  # for the runs in progress to write their checkpoints
-LOOK_SECONDS = 1.0  # between looks at what has ended and which workers are there
-INDEX_SECONDS = 60.0  # between updates of the studies' index
-LAST = -1  # priority of a run that another process works on: after all others
 
 
 class DaskLauncher(Launcher):
     """Runs every job of a sweep once on the workers of a cluster.
 
-    A run that has ended is not sent there; one whose worker died is given to another
-    worker and goes on from its checkpoint; one that fails does not stop the others.
+    A run that has ended is not sent there. One whose worker died resumes from its checkpoint
+    on another worker; if it dies again without a newer checkpoint, the run is failed. One that
+    fails does not stop the others.
 
     Attributes:
         gpus: the worker numbered i sees the GPU i mod `gpus` alone; 0: no matter.
@@ -60,13 +52,23 @@ class DaskLauncher(Launcher):
     def workers(self) -> int:
         """How many runs there may be at a time."""
 
+    @property
+    @abstractmethod
+    def memory(self) -> int:
+        """Bytes that a worker may use."""
+
     @abstractmethod
     def cluster(self, workers: int) -> AbstractContextManager[Any]:
-        """A Dask cluster that is to have so many workers."""
+        """A Dask cluster for so many workers, with none yet."""
+
+    @abstractmethod
+    def start(self, cluster: Any, workers: int) -> None:
+        """Ask for the workers, to which all plugins are known from their start."""
 
     def check(self) -> None:
         """Raise a GradflowError where there can be no cluster, before anything is written."""
         dashboard_address(self.dashboard)
+        _ = self.memory
 
     def tend(self, cluster: Any, workers: int) -> None:
         """Called about once a second: a cluster that does not replace its dead does so here."""
@@ -92,29 +94,37 @@ class DaskLauncher(Launcher):
         from gradflow.runs.planning import announce, plan_study
 
         setup_globals()
+        workers = self.workers
         configs = [self.composer.typed(overrides) for overrides in job_overrides]
         if any(config.dtype == "auto" for config in configs):
             from gradflow.runs.precision import resolved  # imports torch
 
             configs = [resolved(config) for config in configs]
         planned = plan_study(configs)
+        wanted = [index for index, run in enumerate(planned) if run.is_wanted]
+        distinct = alike([planned[index] for index in wanted])
         if planned and planned[0].config.dry_run:
             from gradflow.runs.forecast import forecast  # imports torch too
 
-            print(forecast(planned, self.workers))
+            print(forecast(planned, workers))
+            if distinct and (line := shortage(distinct, peaks(distinct), self.memory)):
+                print(line)
             return []
-        wanted = [index for index, run in enumerate(planned) if run.is_wanted]
         if wanted:
             self.check()
         for index in wanted:
             announce(planned[index])
-        studies = {planned[index].folder.parent for index in wanted}
         # A job is composed when it is handed in, so that the first runs do not wait for the last.
         jobs = (
-            self._job(job_overrides[index], initial_job_idx + index, planned[index].config.dtype)
+            Job(
+                self._config(
+                    job_overrides[index], initial_job_idx + index, planned[index].config.dtype
+                ),
+                planned[index],
+            )
             for index in wanted
         )
-        returns = self._run_on_cluster(jobs, len(wanted), studies) if wanted else []
+        returns = self._run_on_cluster(jobs, len(wanted), distinct) if wanted else []
         failed = [job for job in returns if job.status != JobStatus.COMPLETED]
         results = [job.return_value for job in returns if job.status == JobStatus.COMPLETED]
         results += [
@@ -125,27 +135,27 @@ class DaskLauncher(Launcher):
             raise GradflowError(failures(failed))
         return returns
 
-    def _job(self, overrides: Sequence[str], index: int, dtype: str) -> DictConfig:
+    def _config(self, overrides: Sequence[str], index: int, dtype: str) -> DictConfig:
         config = self.composer.compose(overrides, index)
         config.dtype = dtype  # where it was auto, it is decided
         config.only = "unfinished"  # it was chosen; begun and interrupted, it goes on
         return config
 
     def _run_on_cluster(
-        self, jobs: Iterator[DictConfig], count: int, studies: Collection[Path]
+        self, jobs: Iterator[Job], count: int, distinct: Sequence[PlannedRun]
     ) -> list[JobReturn]:
-        """What the jobs returned; the index of their studies is kept up to date meanwhile."""
         import dask
-        from distributed import Client, wait
-        from distributed import TimeoutError as NotYet
+        from distributed import Client
 
         # An interrupt ends every task of the cluster; the user is told once, not once a task.
         for name in ("distributed", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         dask.config.set(
             {
-                # A run that lost its worker goes on; it does not fail, however often.
-                "distributed.scheduler.allowed-failures": 2**31,
+                # A lost worker is reported at once, and `Dispatch` decides about its run.
+                "distributed.scheduler.allowed-failures": 0,
+                # Workers keep freed memory for the next step; Dask would pause them for that.
+                "distributed.worker.memory.pause": False,
                 # Dask samples a worker's stack every 10 ms: 8 % of a run, 3 s of its start.
                 "distributed.worker.profile.enabled": self.dashboard,
             }
@@ -159,11 +169,8 @@ class DaskLauncher(Launcher):
             terminating_as_interrupt(),
         ):
             client.register_plugin(_preparation(self.gpus))
-            client.subscribe_topic(TOPIC, lambda event: bar.show(Progress(*event[1])))
-            client.subscribe_topic(LINES, lambda event: print_line(event[1]))
 
-            def submit(config: DictConfig, *, wait: bool) -> Any:
-                # Only the waiting for another process is put off, so that no worker is idle.
+            def submit(config: DictConfig, wait: bool, priority: int) -> Any:
                 return client.submit(
                     _run_in_worker,
                     self.hydra_context,
@@ -172,53 +179,21 @@ class DaskLauncher(Launcher):
                     state,
                     wait,
                     pure=False,
-                    priority=LAST if wait else 0,
+                    priority=priority,
                 )
 
-            pending = {submit(job, wait=False): job for job in jobs}
-            returns: list[JobReturn] = []
-            indexed = time.monotonic()
-            try:
-                while pending:
-                    try:
-                        ended = wait(list(pending), LOOK_SECONDS, "FIRST_COMPLETED").done
-                    except NotYet:
-                        ended = set()
-                    for future in ended:
-                        job, outcome = pending.pop(future), future.result()
-                        if outcome is None:
-                            pending[submit(job, wait=True)] = job
-                        else:
-                            returns.append(outcome)
-                            bar.end_run(failed=outcome.status != JobStatus.COMPLETED)
-                    if time.monotonic() - indexed > INDEX_SECONDS or not pending:
-                        for study in studies:
-                            ended_runs(study)
-                        indexed = time.monotonic()
-                    self.tend(cluster, workers)
-                    bar.look(workers=len(client.scheduler_info(n_workers=-1)["workers"]))
-            except KeyboardInterrupt:  # a second one ends it at once
-                client.run(ask_to_stop)
-                wait(list(pending), timeout=STOP_SECONDS)
-                raise
-            return returns
+            dispatch = Dispatch(client, bar, submit)
+            self.start(cluster, workers)
+            # A worker has imported torch; here that would take two seconds.
+            found = client.submit(peaks, distinct, pure=False, priority=FIRST)
+            found.add_done_callback(partial(_warn, bar, distinct, self.memory))
+            return dispatch.run(jobs, lambda: self.tend(cluster, workers))
 
 
-def dashboard_address(wanted: bool) -> str:
-    """Where a scheduler serves its dashboard: at Dask's usual port, or at any free one.
-
-    Raises:
-        GradflowError: it is wanted and cannot be drawn.
-    """
-    if not wanted:
-        return "127.0.0.1:0"
-    try:
-        import bokeh  # noqa: F401
-    except ImportError as error:
-        raise GradflowError(
-            "hydra.launcher.dashboard=true: needs bokeh: pip install -e '.[dashboard]'"
-        ) from error
-    return "127.0.0.1:8787"
+def _warn(bar: StudyBar, distinct: Sequence[PlannedRun], memory: int, found: Any) -> None:
+    """Warn of runs that will not fit; an estimate that failed warns of nothing."""
+    if found.status == "finished" and (line := shortage(distinct, found.result(), memory)):
+        bar.note(line)
 
 
 def _preparation(gpus: int) -> Any:
@@ -254,6 +229,10 @@ def _run_in_worker(
     Singleton.set_state(state)
     HydraConfig.instance().set_config(config)
     worker = get_worker()
+    from gradflow.training.torch_settings import give_back_freed_memory
+
+    give_back_freed_memory()  # of the run before, which took other sizes
+    report_begin(worker, config.hydra.job.num, config.device)
     with (
         reporting_to(
             lambda progress: worker.log_event(TOPIC, tuple(progress)),

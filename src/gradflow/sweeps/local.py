@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from multiprocessing import forkserver
 from typing import Any
 
-from gradflow.sweeps.launcher import DaskLauncher, dashboard_address
+from gradflow.sweeps.launcher import DaskLauncher
+from gradflow.sweeps.options import dashboard_address, size, whole
 
 WORKER_ENVIRONMENT = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
@@ -19,23 +20,40 @@ class LocalLauncher(DaskLauncher):
     """One single-thread worker process a core, each reused for run after run.
 
     Args:
-        workers: how many; one a core where None, or one a GPU where there are `gpus`.
-        memory_limit: of one worker, such as "2GB". A worker that exceeds it, or is killed,
-            is replaced and its run goes on from its checkpoint.
+        workers: how many; None: one per core, or one per GPU if there are `gpus`.
+        memory_limit: of one worker, such as "2GB"; None: an equal share of what this machine
+            or its cgroup has. A worker that reaches 95 % of it is killed and replaced.
         gpus: worker i sees the GPU i mod `gpus` and no other; with more workers than GPUs
             several runs share one.
         dashboard: serve Dask's own dashboard and say where.
     """
 
-    def __init__(self, workers: int | None, memory_limit: str, gpus: int, dashboard: bool):
-        self._workers = workers or gpus or os.cpu_count() or 1
-        self.memory_limit = memory_limit
+    def __init__(
+        self,
+        workers: int | None,
+        memory_limit: str | float | None,
+        gpus: int,
+        dashboard: bool,
+    ):
+        self._workers = workers
+        self._memory_limit = memory_limit
         self.gpus = gpus
         self.dashboard = dashboard
 
     @property
     def workers(self) -> int:
-        return self._workers
+        gpus = whole("gpus", self.gpus, 0)
+        if self._workers is None:
+            return gpus or os.cpu_count() or 1
+        return whole("workers", self._workers, 1)
+
+    @property
+    def memory(self) -> int:
+        from distributed.system import MEMORY_LIMIT  # of the machine or this process's cgroup
+
+        if self._memory_limit is None:
+            return int(MEMORY_LIMIT) // self.workers
+        return min(size("memory_limit", self._memory_limit), int(MEMORY_LIMIT))
 
     def cluster(self, workers: int) -> AbstractContextManager[Any]:
         _start_mould()
@@ -46,14 +64,16 @@ class LocalLauncher(DaskLauncher):
         cluster = LocalCluster(
             n_workers=0,  # so that one which dies while it starts is replaced, like any other
             threads_per_worker=1,
-            memory_limit=self.memory_limit,
+            memory_limit=self.memory,
             dashboard_address=dashboard_address(self.dashboard),
             silence_logs=logging.CRITICAL,
         )
-        cluster.scale(workers)
         if self.dashboard:
             print(f"dashboard: {cluster.dashboard_link}")
         return cluster
+
+    def start(self, cluster: Any, workers: int) -> None:
+        cluster.scale(workers)
 
     def tend(self, cluster: Any, workers: int) -> None:
         # A worker's keeper starts it again when it dies, and gives up when it dies starting.

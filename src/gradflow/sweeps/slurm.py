@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from gradflow.core.errors import GradflowError
-from gradflow.sweeps.launcher import DaskLauncher, dashboard_address
+from gradflow.sweeps.launcher import DaskLauncher
+from gradflow.sweeps.options import dashboard_address, size, whole
 
-ONE_THREAD = ["export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1"]  # a run sets its own threads
+ENVIRONMENT = [
+    "export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1",  # a run sets its own threads
+    "export DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE=False",  # as in launcher.py
+]
 
 
 class SlurmLauncher(DaskLauncher):
     """One SLURM job a worker, as many as there is work for, each reused for run after run.
 
     A job that is cancelled, preempted or reaches its time limit is replaced by another; the
-    run that it worked on goes on from its checkpoint, at most `checkpoint_seconds` back.
+    run that it worked on goes on from its checkpoint, at most `checkpoint_seconds` back, and
+    is not blamed for it.
     The jobs must see this checkout, its Python and `output_root` under the same paths.
 
     Args:
@@ -46,7 +51,8 @@ class SlurmLauncher(DaskLauncher):
         logs: str,
         dashboard: bool,
     ):
-        self._workers = jobs
+        self._jobs = jobs
+        self._memory = memory
         self.dashboard = dashboard
         self.logs = Path(logs)
         self.options: dict[str, Any] = {
@@ -58,12 +64,16 @@ class SlurmLauncher(DaskLauncher):
             "interface": interface,
             "job_extra_directives": list(directives),
             "job_directives_skip": list(skip_directives),
-            "job_script_prologue": [*ONE_THREAD, *prologue],
+            "job_script_prologue": [*ENVIRONMENT, *prologue],
         }
 
     @property
     def workers(self) -> int:
-        return self._workers
+        return whole("jobs", self._jobs, 1)
+
+    @property
+    def memory(self) -> int:
+        return size("memory", self._memory)
 
     def check(self) -> None:
         super().check()
@@ -90,7 +100,9 @@ class SlurmLauncher(DaskLauncher):
             log_directory=str(self.logs),
             **self.options,
         ) as cluster:
-            cluster.adapt(minimum=0, maximum=workers)
             if self.dashboard:
                 print(f"dashboard: {cluster.dashboard_link}")
             yield cluster
+
+    def start(self, cluster: Any, workers: int) -> None:
+        cluster.adapt(minimum=0, maximum=workers)

@@ -1,6 +1,7 @@
 """torch's process-wide settings: threads, precision, deterministic algorithms, memory."""
 
 import ctypes
+import gc
 import os
 import sys
 
@@ -47,3 +48,14 @@ def keep_freed_memory() -> None:
         trim_threshold, mmap_threshold = -1, -3  # malloc.h
         mallopt(trim_threshold, 2**30)
         mallopt(mmap_threshold, 2**30)
+
+
+def give_back_freed_memory() -> None:
+    """Have the C library return to the system what `keep_freed_memory` made it keep.
+
+    Does nothing on systems without glibc.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        gc.collect()
+        trim(0)

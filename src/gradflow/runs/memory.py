@@ -1,0 +1,63 @@
+"""How much memory a run needs, estimated from its config in about a tenth of a second."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from gradflow.config import RunConfig
+from gradflow.config.schema import AdamWConfig, Cifar10Config
+from gradflow.core.seeds import seeded
+from gradflow.data.arrays import CLASSES
+from gradflow.training.evaluation import EXAMPLES
+from gradflow.training.tasks import in_precision, network_of, task_of
+from gradflow.training.torch_settings import weights_dtype
+
+PROCESS = 0.45e9  # bytes of a worker that trains a network of no size: Python, torch, Dask
+MEASURED = 2  # images of the forward pass that is measured; batch normalization needs two
+WORKSPACE = 1.1  # bytes that a step needs per byte that its backward pass keeps, measured
+
+
+def peak_memory(config: RunConfig) -> int:
+    """Bytes that a process needs to train on a CPU as `config` says, within about a fifth.
+
+    The process, the data set, the weights with their optimizer state, and the larger of a
+    step and of `details` (the gradients of a few single examples). A step holds gradients,
+    the weights before the update, and the larger of what the forward pass keeps for the
+    backward pass (measured with two images, in proportion to the batch) and of the
+    optimizer's temporary copies. What a diagnostic needs later is not in it.
+    """
+    cifar10 = isinstance(config.data, Cifar10Config)
+    shape, images = ((3, 32, 32), 60_000) if cifar10 else ((1, 8, 8), 1_797)
+    dtype = weights_dtype(config)
+    network = network_of(config, shape, CLASSES).to(dtype)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    state, update = (2, 4) if isinstance(config.optimizer, AdamWConfig) else (1, 2)
+    kept = _kept_for_backward(config, network, torch.zeros(MEASURED, *shape, dtype=dtype))
+    backward = WORKSPACE * kept * config.data.batch_size / MEASURED
+    step = 2 * weights + max(backward, update * weights)
+    largest = max(p.numel() for p in network.parameters())
+    details = EXAMPLES * (weights + 12 * largest)  # whose inner products are in float64
+    if config.details.name == "off":
+        details = 0
+    return round(PROCESS + images * math.prod(shape) + (1 + state) * weights + max(step, details))
+
+
+def _kept_for_backward(config: RunConfig, network: nn.Module, images: Tensor) -> int:
+    """Bytes of all tensors that autograd keeps after a forward pass, without the weights."""
+    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        place = tensor.untyped_storage().data_ptr()
+        if place not in weights:
+            kept[place] = tensor
+        return tensor
+
+    task = in_precision(task_of(config.network, config.task), config)
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        task(network, images, labels, seeded(0, "memory"))
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
