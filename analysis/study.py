@@ -87,7 +87,7 @@ class Study:
     def seeds(self) -> str:
         """How many seeds a depth and twin has: "3 seeds", or "3 to 8 seeds" if they differ."""
         counts = self.runs.groupby(["depth", "twin"]).seed.nunique()
-        fewest, most = counts.min(), counts.max()
+        fewest, most = int(counts.min()), int(counts.max())
         span = f"{most}" if fewest == most else f"{fewest} to {most}"
         return f"{span} seed{'s'[: most != 1]}"
 

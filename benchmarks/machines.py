@@ -1,6 +1,6 @@
 """Does the degradation study say the same on another processor?
 
-    python -m benchmarks.machines                  # three studies: 6 to 10 minutes on two cores
+    python -m benchmarks.machines                  # three studies: about ten minutes on two cores
 
 Rounding differs between instruction sets, from the first step on, and training amplifies it: a
 deep plain network ends elsewhere. The study is run as this processor would run it by default, and
@@ -102,12 +102,14 @@ def sentence(table: pd.DataFrame) -> str:
         f"{span(group.plain_error)} % at {depth}"
         for index, (depth, group) in enumerate(by_depth)
     ]  # fmt: skip
+    native = table.setting == "native"
+    names = table.setting.mask(native, table.capability).unique()
     differ = [str(depth) for depth, group in by_depth if group.outcome.nunique() > 1]
     verdict = f"differed at depth {', '.join(differ)}" if differ else "was the same at every depth"
     return (
-        f"With {table.setting.nunique()} instruction sets, as older and newer processors have "
-        f"them, the mean training error of the plain networks was {', '.join(errors[:-1])} and "
-        f"{errors[-1]}, that of the residual ones at most {table.residual_error.max():.1f} %, "
+        f"With the instructions of newer and of older processors ({', '.join(names)}) the mean "
+        f"training error of the plain networks was {', '.join(errors[:-1])} and {errors[-1]}, "
+        f"that of the residual ones at most {table.residual_error.max():.1f} %, "
         f"and the verdict (degradation or not) {verdict}."
     )
 

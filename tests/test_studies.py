@@ -145,6 +145,24 @@ def test_variants_are_crossed_and_counted_once():
     assert len(sweeper.jobs_of(parser, params, None, [])) == 2
 
 
+def test_what_is_given_chooses_among_the_values_of_variants():
+    parser = OverridesParser.create()
+    variants = [{"network.depth": "110,56", "seed": "0,1,2"}, {"network.depth": 8, "seed": "0,3"}]
+
+    def jobs(*given):
+        return sweeper.jobs_of(parser, [], variants, parser.parse_overrides(list(given)))
+
+    assert jobs("network.depth=56") == [["network.depth=56", f"seed={seed}"] for seed in range(3)]
+    assert jobs("seed=3") == [["network.depth=8", "seed=3"]]
+    assert jobs("network.depth=8,110", "seed=0") == [
+        ["network.depth=110", "seed=0"],
+        ["network.depth=8", "seed=0"],
+    ]
+    # A value that no variant has is one for all of them, as are those given beside it.
+    assert jobs("seed=7") == [[f"network.depth={depth}", "seed=7"] for depth in (110, 56, 8)]
+    assert len(jobs("network.depth=8,14")) == 2 * 4
+
+
 def test_the_degradation_study_has_seeds_to_spare():
     """Paired by seed: twins share them, and a deeper network's are among a shallower one's."""
     grid = yaml.safe_load((CONF / "study" / "degradation.yaml").read_text())["hydra"]["sweeper"]
