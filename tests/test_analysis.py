@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -166,6 +167,15 @@ def test_the_table_marks_the_lower_error_and_what_is_significant():
     assert table.significant == {(1, degradation.GAP)}
     assert table.best == {(0, "residual, training error %"), (1, "residual, training error %")}
     assert "11.0 (8.5 ... 13.5) *" in str(table)
+
+
+def test_unequal_numbers_of_seeds_are_stated_as_a_range(study):
+    assert study.provenance.startswith(f"{study.folder.name}: 8 runs, 2 seeds; code ")
+    runs = study.runs[(study.runs.depth == 8) | (study.runs.seed == 0)]
+    assert replace(study, runs=runs).seeds == "1 to 2 seeds"
+    assert replace(study, runs=runs[runs.seed == 0]).seeds == "1 seed"
+    table = degradation.error_table(runs)
+    assert [row["seeds"] for row in table.rows] == [2, 1]
 
 
 def test_errors_beside_those_of_the_paper():

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks import scale
+from benchmarks import machines, scale
 from benchmarks.turns import Side, ratio, take_turns
 from gradflow.networks import build_network
 
@@ -73,3 +74,41 @@ def test_the_exponent_of_growth():
     seconds = {"line": [1e-3 * n for n in (100, 1_000)], "square": [1e-6, 1e-4]}
     rows = scale.table((100, 1_000), seconds).rows
     assert [row["exponent"] for row in rows] == pytest.approx([1, 2])
+
+
+def test_the_sentence_on_machines_by_hand():
+    table = pd.DataFrame(
+        {
+            "setting": ["native", "native", "AVX2", "AVX2"],
+            "capability": ["AVX512", "AVX512", "AVX2", "AVX2"],
+            "depth": [8, 20, 8, 20],
+            "plain_error": [0.2, 3.14, 0.2, 2.0],
+            "residual_error": [0.1, 0.2, 0.1, 0.6],
+            "outcome": ["no difference", "degradation", "no difference", "inconclusive"],
+        }
+    )
+    assert machines.sentence(table) == (
+        "With the instructions of newer and of older processors (AVX512, AVX2) the mean training "
+        "error of the plain networks was 0.2 % at depth 8 and 2.0 to 3.1 % at 20, that of the "
+        "residual ones at most 0.6 %, and the verdict (degradation or not) differed at depth 20."
+    )
+    same = machines.sentence(table.assign(outcome="degradation"))
+    assert same.endswith("and the verdict (degradation or not) was the same at every depth.")
+
+
+def test_readme_states_the_range_that_was_measured():
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    table = pd.read_csv(machines.TABLE)
+    assert machines.sentence(table) in readme
+    assert set(table.setting) == set(machines.SETTINGS)
+
+
+def test_a_setting_is_what_torch_computes_with(monkeypatch):
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    assert "ATEN_CPU_CAPABILITY" not in machines.environment("native")
+    slowest = machines.environment("SSE4.1")
+    assert (slowest["ATEN_CPU_CAPABILITY"], slowest["ONEDNN_MAX_CPU_ISA"]) == ("default", "SSE41")
+    monkeypatch.setattr(machines, "CAPABILITY", "print('DEFAULT')")  # as on another processor
+    assert machines.capability("native") == machines.capability("SSE4.1") == "DEFAULT"
+    with pytest.raises(SystemExit, match="setting AVX2: torch uses DEFAULT here"):
+        machines.capability("AVX2")

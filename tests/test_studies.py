@@ -3,11 +3,13 @@
 import math
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
@@ -143,6 +145,47 @@ def test_variants_are_crossed_and_counted_once():
         ["seed=3", "steps=9"]
     ]
     assert len(sweeper.jobs_of(parser, params, None, [])) == 2
+
+
+def test_what_is_given_chooses_among_the_values_of_variants():
+    parser = OverridesParser.create()
+    variants = [{"network.depth": "110,56", "seed": "0,1,2"}, {"network.depth": 8, "seed": "0,3"}]
+
+    def jobs(*given):
+        return sweeper.jobs_of(parser, [], variants, parser.parse_overrides(list(given)))
+
+    assert jobs("network.depth=56") == [["network.depth=56", f"seed={seed}"] for seed in range(3)]
+    assert jobs("seed=3") == [["network.depth=8", "seed=3"]]
+    assert jobs("network.depth=8,110", "seed=0") == [
+        ["network.depth=110", "seed=0"],
+        ["network.depth=8", "seed=0"],
+    ]
+    # A value that no variant has is one for all of them, as are those given beside it.
+    assert jobs("seed=7") == [[f"network.depth={depth}", "seed=7"] for depth in (110, 56, 8)]
+    assert len(jobs("network.depth=8,14")) == 2 * 4
+
+
+def test_the_degradation_study_has_seeds_to_spare():
+    """Paired by seed: twins share them, and a deeper network's are among a shallower one's."""
+    grid = yaml.safe_load((CONF / "study" / "degradation.yaml").read_text())["hydra"]["sweeper"]
+    parser = OverridesParser.create()
+    jobs = sweeper.jobs_of(
+        parser, parser.parse_overrides(written(grid["params"])), grid["variants"], []
+    )
+    seeds: dict[tuple[int, str], set[str]] = {}
+    for job in jobs:
+        keys = dict(text.split("=") for text in job)
+        seeds.setdefault((int(keys["network.depth"]), keys["network.skip"]), set()).add(
+            keys["seed"]
+        )
+    depths = sorted({depth for depth, _ in seeds})
+    for shallow, deep in pairwise(depths):
+        assert seeds[deep, "False"] <= seeds[shallow, "False"]
+    for depth in depths:
+        assert seeds[depth, "False"] == seeds[depth, "True"]
+        assert len(seeds[depth, "False"]) >= (5 if depth <= 32 else 3)
+    readme = (CONF.parent / "README.md").read_text()
+    assert f"# {len(jobs)} networks on real images" in readme
 
 
 @pytest.mark.parametrize("study", ["he2016_activations", "learning_rate"])

@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 
 from benchmarks import verdict as simulation
-from gradflow.analysis.studies.verdict import analyse, end_blocks, sentence
+from gradflow.analysis.studies.verdict import analyse, end_blocks, numbers_table, sentence
 from gradflow.analysis.study import load_study
 from gradflow.config.schema import OffConfig
 from gradflow.core.errors import GradflowError
@@ -291,6 +291,36 @@ def test_sentences_say_what_the_row_says():
         "depth 8 and 30.9 points above its residual twin's. The plain network's gradient "
         "explodes at the first step and neither vanishes nor explodes at the last;"
     )
+
+
+def test_depths_may_have_unequal_numbers_of_seeds():
+    """Eight of depths 8 and 20, three of 32: each comparison is of the seeds in common."""
+    plain8, residual8 = [0.002, 0.001, 0.003, 0.0, 0.001, 0.002, 0.0, 0.001], [0.001] * 8
+    plain20 = [0.02, 0.03, 0.09, 0.02, 0.07, 0.04, 0.03, 0.02]
+    plain32, residual32 = [0.3, 0.5, 0.4], [0.001, 0.0, 0.002]
+    verdict = judge_study(
+        make_runs(
+            {
+                (8, "plain"): plain8, (8, "residual"): residual8,
+                (20, "plain"): plain20, (20, "residual"): [0.0] * 8,
+                (32, "plain"): plain32, (32, "residual"): residual32,
+            }
+        )
+    )  # fmt: skip
+    by_depth = verdict.set_index("depth")
+    assert by_depth.from_twin_n.tolist() == [8, 8, 3]
+    assert by_depth.from_shallower_n.tolist() == [0, 8, 3]
+    assert by_depth.from_twin_p[20] == 2.0**-8  # sign flips: every difference is above 0
+    pairs = [(plain32, residual32), (plain32, plain8[:3]), (plain32, plain20[:3])]
+    twin, *shallower = (scipy.stats.ttest_rel(*p, alternative="greater").pvalue for p in pairs)
+    assert by_depth.from_twin_p[32] == pytest.approx(twin)
+    assert by_depth.from_shallower_p[32] == pytest.approx(min(2 * min(shallower), max(shallower)))
+    assert by_depth.from_shallower[32] == pytest.approx(
+        100 * (np.mean(plain32) - np.mean(plain8[:3]))
+    )
+    table = numbers_table(verdict)
+    assert [row["pairs"] for row in table.rows] == [8, 8, 3]
+    assert "95 % BCa bootstrap and t intervals" in table.note
 
 
 def test_the_script_judges_a_study(study_folder, tmp_path):

@@ -81,8 +81,15 @@ class Study:
     def provenance(self) -> str:
         """One line: the study, how many runs, which code."""
         code = ", ".join(sorted(self.runs.code_version.unique()))
-        seeds = self.runs.seed.nunique()
-        return f"{self.folder.name}: {len(self.runs)} runs, {seeds} seeds; code {code}"
+        return f"{self.folder.name}: {len(self.runs)} runs, {self.seeds}; code {code}"
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds a depth and twin has: "3 seeds", or "3 to 8 seeds" if they differ."""
+        counts = self.runs.groupby(["depth", "twin"]).seed.nunique()
+        fewest, most = int(counts.min()), int(counts.max())
+        span = f"{most}" if fewest == most else f"{fewest} to {most}"
+        return f"{span} seed{'s'[: most != 1]}"
 
 
 def load_study(

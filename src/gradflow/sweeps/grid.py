@@ -54,16 +54,35 @@ def jobs_of(
 ) -> list[list[str]]:
     """Every combination of `params` and what is `given`, within each of the variants.
 
-    Of a key that is set twice the variant beats `params`, and what is given beats both.
+    Of a key that is set twice the variant beats `params`, and what is given beats both. If each
+    value given for a key is in some variant, it chooses: a variant has those of its own values.
     """
+    each = [parser.parse_overrides(written(variant)) for variant in variants or [{}]]
+    listed = [{key: set(texts) for key, texts in values_of(own).items()} for own in each]
+    chosen = values_of(given)
+    choosing = {
+        key
+        for key, texts in chosen.items()
+        if set(texts) <= set().union(*(own.get(key, set()) for own in listed))
+    }
     jobs: dict[frozenset[str], list[str]] = {}
-    for variant in variants or [{}]:
-        own = parser.parse_overrides(written(variant))
+    for own, values in zip(each, listed, strict=True):
         [product] = BasicSweeper.split_arguments([*params, *own, *given], None)
+        rules = [values[key] for key in choosing & values.keys()]
         # Where the command line sets all that told two variants apart, they are one.
         for job in product:
-            jobs.setdefault(frozenset(job), job)
+            if all(allowed.intersection(job) for allowed in rules):
+                jobs.setdefault(frozenset(job), job)
     return list(jobs.values())
+
+
+def values_of(overrides: Sequence[Override]) -> dict[str, list[str]]:
+    """Of each key its values, written as key=value."""
+    found = {}
+    for override in overrides:
+        [product] = BasicSweeper.split_arguments([override], None)
+        found[override.get_key_element()] = [text for [text] in product]
+    return found
 
 
 def written(values: Values) -> list[str]:

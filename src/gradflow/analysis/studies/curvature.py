@@ -41,7 +41,7 @@ def draw(study: Study, groups: pd.DataFrame, formats: Sequence[str]) -> list[Pat
         caption = (
             "Largest eigenvalue of the Hessian of the loss by the parameters of a group of layers, "
             "batch norm with the statistics of the images. Geometric mean and 95 % t interval of "
-            f"the logarithm over {study.runs.seed.nunique()} seeds."
+            f"the logarithm over {study.seeds}."
         )
         return style.save(made, study, "curvature", caption, formats)
 

@@ -100,12 +100,12 @@ def draw(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> list[Path]
         )
         axes[1, 0].legend(loc="best")
         style.letter_panels([*axes[0], *axes[1]])
-        first, seeds = runs.iloc[0], runs.seed.nunique()
-        spread = f"mean and 95 % t interval over {seeds} seeds" if seeds > 1 else "one seed"
+        first, several = runs.iloc[0], runs.seed.nunique() > 1
+        spread = f"mean and 95 % t interval over {study.seeds}" if several else "one seed"
         caption = (
             f"a, b: error by step and depth: of training mini-batches (dashed, running mean of "
             f"{window(steps)} steps) and of the test split (solid, marks); "
-            f"{'means over seeds' if seeds > 1 else 'one seed'}. c: test error after the last "
+            f"{'means over seeds' if several else 'one seed'}. c: test error after the last "
             f"step against depth; {spread}. Here: {first.data_name}, width "
             f"{first.network_width}, {first.steps} steps of {first.data_batch_size}. d: as "
             "published for CIFAR-10, width 16, 64,000 steps of 128; plain errors (open) read off "

@@ -51,14 +51,13 @@ def draw(study: Study, blocks: pd.DataFrame, formats: Sequence[str]) -> list[Pat
         style.depth_legend(axes[0, 1], sorted(blocks.depth.unique()), loc="upper right", ncols=2)
         style.state_legend(axes[0, 2], STATES, loc="lower right")
         style.letter_panels(axes[0])
-        seeds = study.runs.seed.nunique()
         caption = (
             "Fully connected networks trained to give back their input; stem and head are fixed "
             "and together the identity, so that the best that blocks can do is nothing. a: mean "
             "squared error as a share of the input's mean square (1: as good as putting out 0), in "
             "evaluation mode on the training images. b, c: how far each block is from handing on "
             "its input, |y - x| / |x|. Marks and lines: geometric means; bars and bands: 95 % t "
-            f"intervals of the logarithm over {seeds} seeds."
+            f"intervals of the logarithm over {study.seeds}."
         )
         return style.save(made, study, "identity", caption, formats)
 

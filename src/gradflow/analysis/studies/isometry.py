@@ -94,11 +94,11 @@ def draw(study: Study, values: pd.DataFrame, formats: Sequence[str]) -> list[Pat
             spread_by_network(values[values["at"] == state], _names(values), ax=ax)
             ax.set_title("as drawn" if state == "initialization" else "trained")
         style.letter_panels(axes[0])
-        seeds, steps = study.runs.seed.nunique(), int(study.runs.steps.iloc[0])
+        steps = int(study.runs.steps.iloc[0])
         blocks = int(values.blocks.iloc[0])
         caption = (
             f"Singular values of the Jacobian of {blocks} blocks, from the first one's input to "
-            f"the last one's output, before and after {steps} steps; of {seeds} seeds, "
+            f"the last one's output, before and after {steps} steps; of {study.seeds}, "
             f"{values.example.nunique()} images each. Thin: all values (also those left of the "
             "axis); thick: the middle 80 %; white: median; colour: root mean "
             "square; black bar: its theory at initialisation; empty rows: every run diverged."

@@ -48,13 +48,12 @@ def draw(study: Study, points: pd.DataFrame, formats: Sequence[str]) -> list[Pat
         axes[0, 2].legend(loc="best")
         style.letter_panels(axes.flat)
         images = "the first training images"
-        seeds = study.runs.seed.nunique()
         caption = (
             f"Loss of trained networks on {images} around their weights (0, 0), along random "
             "directions whose filters have the length of the network's own (1: as far as the "
             "weights are long); batch norm takes the statistics of these images at each point. "
             f"Left and middle: seed {seed}, the same levels in all panels (nats). Right: along "
-            f"direction 1, geometric mean and 95 % t interval of the logarithm over {seeds} seeds."
+            f"direction 1, geometric mean and 95 % t interval of the logarithm over {study.seeds}."
         )
         return style.save(made, study, "landscape", caption, formats)
 

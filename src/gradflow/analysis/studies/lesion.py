@@ -40,13 +40,12 @@ def draw(study: Study, lesions: pd.DataFrame, formats: Sequence[str]) -> list[Pa
         error_by_order(lesions, ax=axes[0, 2]).set_ylabel("")
         axes[0, 1].legend(loc="lower right")
         style.letter_panels(axes[0])
-        seeds = study.runs.seed.nunique()
         caption = (
             "Test error of trained networks after a lesion, without training again. a: one block "
             "deleted (dotted: none), by its place in the network. b: several blocks deleted, drawn "
             "at random. c: blocks of one shape swapped, by Kendall's rank correlation of the new "
             "order with the old. Plain networks lose the whole block, residual ones its branch. "
-            f"Lines: mean, bands: 95 % t intervals over {seeds} seeds; c: single draws."
+            f"Lines: mean, bands: 95 % t intervals over {study.seeds}; c: single draws."
         )
         return style.save(made, study, "lesion", caption, formats)
 

@@ -63,7 +63,6 @@ def draw(study: Study, lengths: pd.DataFrame, formats: Sequence[str]) -> list[Pa
         style.depth_legend(axes[0, 0], sorted(lengths.depth.unique()))
         style.state_legend(axes[0, 1], STATES)
         style.letter_panels(axes[0])
-        seeds = study.runs.seed.nunique()
         caption = (
             "Residual networks, paths by the number of branches that they go through. a: how many "
             "paths there are (binomial). b: norm of the gradient that comes back over one path "
@@ -71,7 +70,7 @@ def draw(study: Study, lengths: pd.DataFrame, formats: Sequence[str]) -> list[Pa
             "squared gradient that all paths of a length bring back together (exact), as a share "
             "of the sum over lengths; black: binomial theory from the slope of b at "
             "initialisation. Dashed: "
-            f"at initialisation, solid: trained. Bands: 95 % t intervals over {seeds} seeds, in b "
+            f"at initialisation, solid: trained. Bands: 95 % t intervals over {study.seeds}, in b "
             "of the logarithm."
         )
         return style.save(made, study, "paths", caption, formats)

@@ -106,11 +106,10 @@ def draw(
         handles, labels = axes[0, 0].get_legend_handles_labels()
         axes[0, -1 if len(norms) < 3 else 1].legend(handles, labels, loc="upper right")
         style.letter_panels(axes.flat)
-        seeds = study.runs.seed.nunique()
         caption = (
             "Random ReLU networks before training: mean cosine between two images' gradients (top) "
             "and signals (bottom) at a block's input, against the number of blocks above it; the "
-            f"network's input is on the right. Bands: 95 % t intervals over {seeds} seeds. Black: "
+            f"network's input is on the right. Bands: 95 % t intervals over {study.seeds}. Black: "
             "theory; a: arc-cosine kernels, from the cosines of the signals at the lowest block; "
             "b: one half a layer, for plain networks."
         )

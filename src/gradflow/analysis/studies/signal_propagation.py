@@ -121,12 +121,11 @@ def draw(study: Study, blocks: pd.DataFrame, formats: Sequence[str]) -> list[Pat
         axes[1, 0].set_ylabel("squared gradient, over the last")
         _legend(made, sorted(blocks.variance.unique()))
         style.letter_panels(axes.flat)
-        seeds = study.runs.seed.nunique()
         caption = (
             "Random networks x + W phi(x) (residual) and W phi(x) (plain), before training: mean "
             "square of each block's input (top) and squared norm of the loss gradient there, "
             "relative to the last block's output (bottom). Marks: geometric mean over "
-            f"{seeds} seeds, bars 95 % t intervals of the logarithm; marks of different weight "
+            f"{study.seeds}, bars 95 % t intervals of the logarithm; marks of different weight "
             "variance differ in filling. Black lines: mean-field theory, started from what is "
             "measured at block 1."
         )
@@ -154,7 +153,7 @@ def draw_factors(
             "The squared gradient's factor a block toward the input, before training. a: plain "
             "ReLU networks with batch norm, by batch size; line: Yang et al. 2019, theorem 8; "
             "dotted: its limit pi/(pi - 1). b: x + b W ReLU(x), by the branch's scale b; line: "
-            f"1 + b^2. Marks: geometric mean over {study.runs.seed.nunique()} seeds, bars: 95 % t "
+            f"1 + b^2. Marks: geometric mean over {study.seeds}, bars: 95 % t "
             "intervals of the logarithm."
         )
         return style.save(made, study, "signal_propagation_factors", caption, formats)

@@ -76,7 +76,8 @@ def words_table(verdict: pd.DataFrame) -> Table:
 
 def numbers_table(verdict: pd.DataFrame) -> Table:
     """The numbers that decide, a row a depth."""
-    methods = sorted({interval_method(int(n)) for n in verdict.from_twin_n if n > 1}) or ["t"]
+    pairs = [*verdict.from_twin_n, *verdict.from_shallower_n]
+    methods = sorted({interval_method(int(n)) for n in pairs if n > 1}) or ["t"]
     formats = {"p": ".3f", "p at every rate": ".3f", "g": ".1f", "best rate": "g"}
     rows = []
     for _, row in verdict.iterrows():
