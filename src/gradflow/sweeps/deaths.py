@@ -135,6 +135,7 @@ def record_death(folder: Path, death: Death, error: str) -> bool:
                 ended=ended,
                 wall_seconds=(ended - started).total_seconds(),
                 recording_share=None,
+                resumed_from=None,
                 error=error,
                 traceback=None,
             )
