@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 
 from gradflow.config import RunConfig
 from gradflow.config.hydra_bridge import call, main, register_schema
-from gradflow.config.schema import Cifar10Config
 from gradflow.core.errors import GradflowError
+from gradflow.data.sets.cifar10 import Cifar10Config
 
 REPOSITORY = "uoft-cs/cifar10"
 

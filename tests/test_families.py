@@ -9,12 +9,15 @@ import pytest
 import torch
 
 import gradflow
-from gradflow.config.networks import FAMILIES, PLACEMENTS
+from gradflow.config.blocks import PLACEMENTS
+from gradflow.config.registry import GROUPS
 from gradflow.core.errors import GradflowError
 from gradflow.networks import Network, build_network, count_macs, count_parameters
+from gradflow.networks.build import assemble
 from gradflow.probes import Probes
 from gradflow.training.tasks import task_of
 
+FAMILIES = {name: choice.config for name, choice in GROUPS["network"].items()}
 NORMS = ("none", "batch", "layer", "group", "rms")
 CONVOLUTIONAL = {
     "block": ("basic", "bottleneck"),
@@ -23,7 +26,11 @@ CONVOLUTIONAL = {
 }
 AXES = {
     "cifar_resnet": CONVOLUTIONAL,
-    "imagenet_resnet": {"depth": (18, 50), "placement": PLACEMENTS[::4], "shortcut": ("A", "B")},
+    "imagenet_resnet": {
+        "depth": (18, 50),
+        "placement": tuple(PLACEMENTS)[::4],
+        "shortcut": ("A", "B"),
+    },
     "unet": CONVOLUTIONAL,
     "diffusion_unet": CONVOLUTIONAL,
     "mlp": {"layers": (1, 2), "placement": PLACEMENTS, "shortcut": ("A", "B", "C")},
@@ -62,8 +69,6 @@ def combinations():
             }
             if "depth" not in options:
                 options["depth"] = DEPTHS[family, options.get("block")]
-            elif options["depth"] == 50:
-                options["block"] = "bottleneck"
             yield options
 
 
@@ -156,7 +161,7 @@ def test_every_family_is_covered():
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"family": "vgg"}, "family=vgg: choose one of mlp, cifar_resnet"),
+        ({"family": "vgg"}, "family=vgg: choose one of cifar_resnet, diffusion_unet"),
         ({"family": "mlp", "dpeth": 3}, "dpeth: no option of mlp; valid: activation, bias"),
         ({"family": "mlp", "depth": 9}, r"depth must be 2n\+2; the nearest are 8 and 10"),
         (
@@ -167,7 +172,7 @@ def test_every_family_is_covered():
             {"family": "imagenet_resnet", "depth": 19},
             "depth=19: choose one of 18, 34, 50, 101, 152",
         ),
-        ({"family": "imagenet_resnet", "depth": 50}, "depth=50 is made of block=bottleneck"),
+        ({"family": "imagenet_resnet", "depth": 50, "block": "basic"}, "made of block=bottleneck"),
         ({"family": "transformer", "width": 30}, "heads=4: must divide width=30"),
         ({"family": "transformer", "patch": 3}, "must divide the image's sides, 8 and 8"),
         ({"family": "cifar_resnet", "shortcut": "exclusive_gate", "skip": False}, "use A, B or C"),
@@ -264,7 +269,7 @@ def test_imagenet_shapes(depth, block, factor):
 def test_imagenet_parameters(depth, block, parameters):
     """The counts of the published implementation in torchvision."""
     with torch.device("meta"):
-        network = gradflow.networks.families._assemble(
+        network = assemble(
             FAMILIES["imagenet_resnet"](depth=depth, block=block), (3, 224, 224), 1000
         )
     assert count_parameters(network) == parameters
@@ -274,7 +279,7 @@ def test_parameters_of_1202_layers():
     """He et al. 2015, table 6: 19.4 M."""
     with torch.device("meta"):
         config = FAMILIES["cifar_resnet"](depth=1202)
-        network = gradflow.networks.families._assemble(config, (3, 32, 32), 10)
+        network = assemble(config, (3, 32, 32), 10)
     assert count_parameters(network) == 19_421_274
 
 

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 import torch
 
-from gradflow.config.schema import AdamWConfig, EveryConfig
+from gradflow.config.probes import EveryConfig
 from gradflow.core.errors import GradflowError
 from gradflow.core.interrupts import Interrupted
 from gradflow.records import SCHEMAS, cut_back, read_records
 from gradflow.runs.execute import execute
 from gradflow.training.checkpoint import CHECKPOINT, Checkpoints
+from gradflow.training.optimizers.adamw import AdamWConfig
 from tests.small import small_config
 
 ROOT = Path(__file__).parents[1]

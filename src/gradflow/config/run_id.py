@@ -2,28 +2,28 @@
 
 import hashlib
 import json
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 from typing import Any
 
-from gradflow.config.diagnostics import DIAGNOSTICS, DiagnosticConfig
-from gradflow.config.schema import RunConfig, SearchConfig
+from gradflow.config.diagnostics import DiagnosticConfig
+from gradflow.config.run import RunConfig
+from gradflow.config.validation import Checked
 
 NOT_IDENTITY = frozenset(
     {
-        "study_name",
-        "study_analysis",
+        "study",
+        "search",
+        # A diagnosis is made of a run when it has ended, at any time, and has an id of its own.
+        "diagnostic",
         "output_root",
         "data_folder",
         "checkpoint_seconds",
         "only",
         "dry_run",
         "graph",  # the same kernels in the same order
-        *(f"search_{entry.name}" for entry in fields(SearchConfig)),
-        # A diagnosis is made of a run when it has ended, at any time, and has an id of its own.
-        *(f"diagnostic_{entry.name}" for cls in DIAGNOSTICS for entry in fields(cls)),
     }
 )
-"""Keys that change where or when a run's records are written, but no number in them."""
+"""Groups and keys that change where or when a run's records are written, but no number in them."""
 
 TWINS = {True: "residual", False: "plain"}
 """What a network with, or without, its skips is called."""
@@ -33,19 +33,26 @@ def flatten(config: RunConfig) -> dict[str, Any]:
     """The values that can change a recorded number, as `group_key: scalar`."""
     flat: dict[str, Any] = {}
     for name, value in vars(config).items():
-        parts = {f"{name}_{k}": v for k, v in vars(value).items()} if is_dataclass(value) else {}
-        for key, scalar in (parts or {name: value}).items():
-            flat[key] = json.dumps(scalar) if isinstance(scalar, list | tuple) else scalar
-    return {key: scalar for key, scalar in flat.items() if key not in NOT_IDENTITY}
+        if name in NOT_IDENTITY:
+            continue
+        if isinstance(value, Checked):
+            flat |= {f"{name}_{key}": scalar for key, scalar in value.recorded().items()}
+        else:
+            flat[name] = value
+    return {
+        key: json.dumps(scalar) if isinstance(scalar, list | tuple) else scalar
+        for key, scalar in flat.items()
+        if key not in NOT_IDENTITY
+    }
 
 
 def run_id(config: RunConfig, data_fingerprint: str) -> str:
-    """Twelve hexadecimal digits: equal exactly where all that changes a number is equal."""
+    """Twelve hexadecimal digits: equal exactly if all that changes a number is equal."""
     return digest(flatten(config) | {"data_fingerprint": data_fingerprint})
 
 
 def diagnostic_id(config: DiagnosticConfig) -> str:
-    """Twelve hexadecimal digits: equal where all that changes a diagnosis of a run is equal."""
+    """Twelve hexadecimal digits: equal if all that changes a diagnosis of a run is equal."""
     return digest(settings_of(config))
 
 
