@@ -1,7 +1,7 @@
 """Print a network's layers, shapes, parameters and multiply-accumulates.
 
 python experiments/describe.py network=cifar_resnet network.depth=56
-python experiments/describe.py network=imagenet_resnet image_shape=[3,224,224] outputs=1000
+python experiments/describe.py network=imagenet_resnet network.depth=50 image_shape=[3,224,224]
 """
 
 import hydra

@@ -23,7 +23,6 @@ def download(config: RunConfig) -> None:
     """Write train.parquet and test.parquet, with the images still encoded, to data.folder."""
     if not isinstance(config.data, Cifar10Config):
         config.data.refuse("name", "only data=cifar10 is downloaded; the digits come installed")
-    assert isinstance(config.data, Cifar10Config)
     try:
         from datasets import Image, load_dataset
     except ImportError as error:

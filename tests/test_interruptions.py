@@ -157,7 +157,7 @@ def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(tmp_path, 
     _, errors = process.communicate(timeout=60)
     assert time.monotonic() - asked < 20
     assert process.returncode != 0
-    assert "interrupted; the same command goes on" in errors
+    assert "interrupted; the same command resumes" in errors
     assert "Traceback" not in errors
     assert not list(tmp_path.glob("parts/s/*/runs"))
     assert list(tmp_path.glob(f"parts/s/*/{CHECKPOINT}"))

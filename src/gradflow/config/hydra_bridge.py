@@ -17,6 +17,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from gradflow.config.acceptance import AcceptanceConfig
+from gradflow.config.conf_folder import CONF
 from gradflow.config.registry import GROUPS
 from gradflow.config.run import DescribeConfig, DiagnoseConfig, RunConfig
 from gradflow.core.errors import GradflowError
@@ -34,7 +35,11 @@ ROOTS = {
 
 
 def register_schema() -> None:
-    """Put every config class where the YAML files' defaults lists find it."""
+    """Put every config class where the YAML files' defaults lists find it.
+
+    A choice needs no YAML file: without one, `group=name` gives the defaults of its class. (With
+    one, Hydra would take the file and warn of the other.)
+    """
     store = ConfigStore.instance()
     for name, root in ROOTS.items():
         # A group is typed by the schema that its YAML file names, so the root leaves it open.
@@ -43,7 +48,10 @@ def register_schema() -> None:
         store.store(name=name, node=_schema(opened))
     for group, choices in GROUPS.items():
         for name, choice in choices.items():
-            store.store(group=group, name=f"schema_{name}", node=_schema(choice.config))
+            node = _schema(choice.config)
+            store.store(group=group, name=f"schema_{name}", node=node)
+            if not (CONF / group / f"{name}.yaml").exists():
+                store.store(group=group, name=name, node=node)
 
 
 def to_config(cfg: DictConfig, root: type[Root]) -> Root:
@@ -126,7 +134,7 @@ def main(app: Callable[[], Any]) -> None:
 def one_line(error: BaseException) -> str:
     """What is wrong and what would be valid, from Hydra's and OmegaConf's longer messages."""
     if isinstance(error, MissingConfigException) and error.options is not None:
-        options = sorted(o for o in error.options if not o.startswith("schema"))
+        options = sorted({o for o in error.options if not o.startswith("schema")})
         return (
             f"{error.missing_cfg_file}: no such file in conf/; choose one of {', '.join(options)}"
         )

@@ -67,7 +67,7 @@ def diagnose_landscape(
         One row of points after the other.
     """
     network = frozen.network
-    directions = [filter_normalised(network, axis, frozen.seed) for axis in "xy"]
+    directions = [filter_normalized(network, axis, frozen.seed) for axis in "xy"]
     todo = [("line", 0.0, config.line)]
     todo += [("plane", y, config.plane) for y in _ticks(config.plane, config.reach)]
     for surface, y, points in todo:
@@ -86,7 +86,7 @@ def diagnose_landscape(
         }
 
 
-def filter_normalised(network: nn.Module, axis: str, seed: int) -> list[Tensor]:
+def filter_normalized(network: nn.Module, axis: str, seed: int) -> list[Tensor]:
     """A direction in the space of all parameters, one tensor for each, in their order.
 
     Drawn from (seed, axis, the tensor's name): twins are moved along the same one.
