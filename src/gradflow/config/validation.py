@@ -22,7 +22,7 @@ def number(
     at_most: Number | None = None,
     below: Number | None = None,
 ) -> Any:
-    """A numeric field; bounds that are given are enforced (None, where allowed, passes)."""
+    """A numeric field; bounds that are given are enforced (None passes, if the type allows it)."""
     bounds = {">": above, ">=": at_least, "<=": at_most, "<": below}
     return field(
         default=default, metadata={"bounds": {k: v for k, v in bounds.items() if v is not None}}

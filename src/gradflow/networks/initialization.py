@@ -5,7 +5,6 @@ from torch import nn
 
 from gradflow.config.networks import INITIALIZATIONS, NetworkConfig
 from gradflow.networks.initial_weights import Layer
-from gradflow.networks.layers import NORM_LAYERS
 from gradflow.networks.network import Network
 from gradflow.networks.shortcuts import Gate
 
@@ -54,6 +53,6 @@ def _scale_for_fixup(network: Network, config: NetworkConfig) -> None:
 
 
 def _last_weight(branch: nn.Module) -> torch.Tensor:
-    """The weight of the last layer or norm of a branch."""
-    weighted = [m for m in branch.modules() if isinstance(m, (nn.Conv2d, nn.Linear, *NORM_LAYERS))]
+    """The weight of the last layer or norm of a branch, whatever its class."""
+    weighted = [m for m in branch.modules() if "weight" in dict(m.named_parameters(recurse=False))]
     return weighted[-1].get_parameter("weight")

@@ -101,6 +101,7 @@ class Projection(nn.Conv2d):
         self.every = every
 
     def forward(self, x: Tensor) -> Tensor:
+        """The projected pixels."""
         return super().forward(x[:, :, :: self.every, :: self.every])
 
 
@@ -117,6 +118,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        """The scaled unit vectors, in the shape of x."""
         unit = x * torch.rsqrt(x.square().mean(self.axes, keepdim=True) + self.eps)
         scale = self.weight[:, None, None] if len(self.axes) == 3 else self.weight
         return unit * scale
@@ -135,6 +137,7 @@ class Scale(nn.Module):
             self.register_buffer("factor", factors, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x * factor."""
         return x * self.factor
 
 
@@ -146,6 +149,7 @@ class ScalarBias(nn.Module):
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x + b."""
         return x + self.bias
 
 
@@ -161,6 +165,7 @@ class StochasticDepth(nn.Module):
         self.survival = survival
 
     def forward(self, x: Tensor) -> Tensor:
+        """x, or zeros."""
         if not self.training:
             return x * self.survival
         return x * (torch.rand((), device=x.device) < self.survival).to(x.dtype)
@@ -179,13 +184,10 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(size, size, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The mixed tokens."""
         batch, tokens, size = x.shape
         split = self.query_key_value(x).view(batch, tokens, 3, self.heads, size // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4)  # each [B, heads, T, C / heads]
         mixed = F.scaled_dot_product_attention(query, key, value)
         y: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, tokens, size))
         return y
-
-
-NORM_LAYERS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, RMSNorm)
-"""The classes whose weight is the scale of a norm."""

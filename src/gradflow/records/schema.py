@@ -70,7 +70,7 @@ def _runs() -> pa.Schema:
 
 
 _OF_EVERY_RUN: dict[str, pa.Schema] = {
-    # One row each time a process worked on a run: all that may differ between equal runs.
+    # One row per time that a process worked on a run: all that may differ between equal runs.
     "attempts": pa.schema(
         [
             *KEY,
@@ -88,7 +88,7 @@ _OF_EVERY_RUN: dict[str, pa.Schema] = {
             ("traceback", pa.string()),
         ]
     ),
-    # One row a training step, measured on its mini-batch before the update.
+    # One row per training step, measured on its mini-batch before the update.
     "steps": pa.schema(
         [
             *KEY,
@@ -111,17 +111,17 @@ _OF_EVERY_RUN: dict[str, pa.Schema] = {
             ("error", pa.float64()),
         ]
     ),
-    # One row a weighted layer at a measured step; Frobenius norms. A null grad_norm: there
+    # One row per weighted layer at a measured step; Frobenius norms. A null grad_norm: there
     # was no gradient (a frozen or unused weight).
     "layers": pa.schema(
         [
             *LAYER,
             ("grad_norm", pa.float32()),  # of d(mean loss)/d(weight), before clipping
             ("weight_norm", pa.float32()),  # before the update
-            ("update_norm", pa.float32()),  # of what the optimiser changed
+            ("update_norm", pa.float32()),  # of what the optimizer changed
         ]
     ),
-    # One row a block at a measured step, and one more for the last block's output, which is
+    # One row per block at a measured step, and one more for the last block's output, which is
     # the head's input. Gradients are over the batch, of the mean loss.
     "blocks": pa.schema(
         [
@@ -194,6 +194,6 @@ DERIVED: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """Table -> column that the reader computes -> the stored columns that it is computed from.
 
-relative_update: update_norm / weight_norm. grad_state: finite, inf, nan, or none where the
+relative_update: update_norm / weight_norm. grad_state: finite, inf, nan, or none if the
 weight had no gradient.
 """

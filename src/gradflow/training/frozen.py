@@ -29,7 +29,7 @@ class Frozen:
         network: in evaluation mode, so that examples do not depend on each other. Trained,
             its batch norms have the averages of the training; as drawn, when there are
             none yet, the statistics of `images`.
-        images, labels: the first of a split, normalised as in training; [N, C, H, W], [N].
+        images, labels: the first of a split, normalized as in training; [N, C, H, W], [N].
         seed: of the run.
     """
 

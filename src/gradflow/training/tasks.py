@@ -37,7 +37,9 @@ class Task(Protocol):
         generator: torch.Generator,
         *,
         each: bool = False,
-    ) -> tuple[Tensor, Tensor]: ...
+    ) -> tuple[Tensor, Tensor]:
+        """The loss has a gradient; the error has none."""
+        ...
 
 
 def task(name: str, *, draws_noise: bool) -> Callable[[Task], Task]:
