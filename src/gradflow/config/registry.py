@@ -91,9 +91,6 @@ class Registry(Mapping[str, Value], Generic[Value]):
         self._load()
         return len(self._values)
 
-    def __bool__(self) -> bool:
-        return True  # without importing anything
-
     def _load(self) -> None:
         if self._is_loaded:
             return

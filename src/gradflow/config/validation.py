@@ -34,7 +34,8 @@ def choice(default: str, *others: str, table: Mapping[str, Any] | None = None) -
 
     The table is read each time that a value is checked: what is added to it is a choice.
     """
-    return field(default=default, metadata={"choices": (default, *others), "table": table or {}})
+    table = {} if table is None else table
+    return field(default=default, metadata={"choices": (default, *others), "table": table})
 
 
 def choices_of(entry: Field[Any]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from gradflow.config.networks import NORMS
 if TYPE_CHECKING:
     from torch import nn
 
-GROUPS = 8  # of group norm, or as many as divide the channels
+CHANNEL_GROUPS = 8  # of group norm, or as many as divide the channels
 
 
 @NORMS.named("batch")
@@ -42,7 +42,7 @@ def group(size: int, dims: int) -> nn.Module:
     """Over groups of channels (Wu and He 2018)."""
     from torch import nn
 
-    return nn.GroupNorm(math.gcd(size, GROUPS), size)
+    return nn.GroupNorm(math.gcd(size, CHANNEL_GROUPS), size)
 
 
 @NORMS.named("rms")
