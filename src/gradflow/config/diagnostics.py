@@ -22,9 +22,10 @@ class DiagnosticConfig(Chosen):
     TABLES: the tables that it fills, and their columns; `gradflow.records.schema` puts those in
         front that say of which run, diagnosis and step a row is.
     EXACT: whether it computes in float64, whatever the run was trained in.
-    PART: the columns by which a part of the rows is known that is saved on its own, so that an
-        interrupted diagnosis resumes behind it. The function then gets a third argument, the parts
-        that are there, and yields the others. (): all rows are saved together.
+    PART: the columns, of its only table, by which a part of the rows is known that is saved on its
+        own, so that an interrupted diagnosis resumes behind it. The function then gets a third
+        argument, the set of parts that are there, and yields the others one by one. (): all rows
+        are saved together.
     """
 
     GROUP: ClassVar[str] = "diagnostic"
