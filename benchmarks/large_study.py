@@ -18,21 +18,16 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from gradflow.config.networks import CifarResNetConfig
+from gradflow.config.probes import EveryConfig, InitializationConfig
+from gradflow.config.run import EvaluationConfig, RunConfig, StudyConfig
 from gradflow.config.run_id import flatten, run_id
-from gradflow.config.schema import (
-    DigitsConfig,
-    EvaluationConfig,
-    EveryConfig,
-    InitializationConfig,
-    OneCycleConfig,
-    RunConfig,
-    SGDConfig,
-    StudyConfig,
-)
 from gradflow.core.provenance import code_version
+from gradflow.data.sets.digits import DigitsConfig
+from gradflow.networks.families.cifar_resnet import CifarResNetConfig
 from gradflow.records import SCHEMAS, RecordWriter
 from gradflow.runs.planning import PlannedRun, announce
+from gradflow.training.optimizers.sgd import SGDConfig
+from gradflow.training.schedules.one_cycle import OneCycleConfig
 
 ROOT = Path(__file__).parents[1]
 DEPTHS = (8, 20, 32, 56, 110)

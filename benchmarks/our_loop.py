@@ -16,23 +16,19 @@ from pathlib import Path
 import torch
 
 from benchmarks.cases import CASES, Case
-from gradflow.config.networks import CifarResNetConfig
-from gradflow.config.schema import (
-    Cifar10Config,
-    ConstantConfig,
-    DataConfig,
-    DigitsConfig,
-    EvaluationConfig,
-    EveryConfig,
-    OffConfig,
-    RunConfig,
-    SGDConfig,
-)
+from gradflow.config.data import DataConfig
+from gradflow.config.probes import EveryConfig, OffConfig
+from gradflow.config.run import EvaluationConfig, RunConfig
 from gradflow.core.progress import Progress
 from gradflow.data.dataset import Dataset, load_dataset
+from gradflow.data.sets.cifar10 import Cifar10Config
+from gradflow.data.sets.digits import DigitsConfig
 from gradflow.networks import make_network
+from gradflow.networks.families.cifar_resnet import CifarResNetConfig
 from gradflow.records import RecordWriter
 from gradflow.training.loop import train
+from gradflow.training.optimizers.sgd import SGDConfig
+from gradflow.training.schedules.constant import ConstantConfig
 from gradflow.training.torch_settings import prepare_torch
 
 
@@ -59,7 +55,7 @@ def dataset_of(case: Case, root: Path) -> Dataset:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (2048, *case.image), generator=generator, dtype=torch.uint8)
     labels = torch.randint(10, (2048,), generator=generator)
-    return Dataset(images, labels, images[:256], labels[:256], "random")
+    return Dataset(images, labels, images[:256], labels[:256], "random", 10)
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.large_study import DEPTHS, ROOT, simulate, timed
 from gradflow.analysis.tables import Cell, Table
-from gradflow.config.schema import DigitsConfig
 from gradflow.data.arrays import fingerprint
+from gradflow.data.sets.digits import DigitsConfig
 
 SIZES = (100, 1_000, 10_000)
 LIMIT = 10.0  # seconds at the last size, but for the making of the index

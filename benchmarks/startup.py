@@ -23,9 +23,13 @@ TRAIN = "experiments/train.py"
 RUN = ("network.depth=8", "network.width=2", "steps=1", "probe=off", "details=off")
 FROM_PYTHON = """
 import sys
-from gradflow.config.networks import CifarResNetConfig
-from gradflow.config.schema import *
+from gradflow.config import RunConfig
+from gradflow.config.probes import OffConfig
+from gradflow.data.sets.digits import DigitsConfig
+from gradflow.networks.families.cifar_resnet import CifarResNetConfig
 from gradflow.runs.execute import execute
+from gradflow.training.optimizers.sgd import SGDConfig
+from gradflow.training.schedules.constant import ConstantConfig
 execute(RunConfig(network=CifarResNetConfig(depth=8, width=2), data=DigitsConfig(),
     optimizer=SGDConfig(), schedule=ConstantConfig(), probe=OffConfig(), details=OffConfig(),
     steps=1, seed=int(sys.argv[1]), output_root=sys.argv[2]))

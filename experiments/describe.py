@@ -1,20 +1,21 @@
 """Print a network's layers, shapes, parameters and multiply-accumulates.
 
 python experiments/describe.py network=cifar_resnet network.depth=56
-python experiments/describe.py network=imagenet_resnet image_shape=[3,224,224] outputs=1000
+python experiments/describe.py network=imagenet_resnet network.depth=50 image_shape=[3,224,224]
 """
 
 import hydra
 from omegaconf import DictConfig
 
 from gradflow.config.hydra_bridge import call, main, register_schema
-from gradflow.config.schema import DescribeConfig
+from gradflow.config.run import DescribeConfig
 
 register_schema()
 
 
 def show(config: DescribeConfig) -> None:
-    from gradflow.networks import count_macs, count_parameters, describe, make_network
+    from gradflow.networks import count_macs, count_parameters, make_network
+    from gradflow.networks.describe import describe
 
     channels, height, width = config.image_shape
     shape = (channels, height, width)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from gradflow.config.hydra_bridge import call, load_run_config, main, register_schema
-from gradflow.config.schema import DiagnoseConfig
+from gradflow.config.run import DiagnoseConfig
 from gradflow.core.errors import GradflowError
 from gradflow.records import has_ended, pending
 from gradflow.runs.status import CONFIG

@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 
 from gradflow.config import RunConfig
 from gradflow.config.hydra_bridge import call, main, register_schema
-from gradflow.config.schema import Cifar10Config
 from gradflow.core.errors import GradflowError
+from gradflow.data.sets.cifar10 import Cifar10Config
 
 REPOSITORY = "uoft-cs/cifar10"
 
@@ -23,7 +23,6 @@ def download(config: RunConfig) -> None:
     """Write train.parquet and test.parquet, with the images still encoded, to data.folder."""
     if not isinstance(config.data, Cifar10Config):
         config.data.refuse("name", "only data=cifar10 is downloaded; the digits come installed")
-    assert isinstance(config.data, Cifar10Config)
     try:
         from datasets import Image, load_dataset
     except ImportError as error:

@@ -3,19 +3,14 @@
 import os
 from pathlib import Path
 
-from gradflow.config.networks import CifarResNetConfig, NetworkConfig
-from gradflow.config.schema import (
-    DigitsConfig,
-    EvaluationConfig,
-    EveryConfig,
-    InitializationConfig,
-    OneCycleConfig,
-    OptimizerConfig,
-    ProbeConfig,
-    RunConfig,
-    SGDConfig,
-    StudyConfig,
-)
+from gradflow.config.networks import NetworkConfig
+from gradflow.config.optimizers import OptimizerConfig
+from gradflow.config.probes import EveryConfig, InitializationConfig, ProbeConfig
+from gradflow.config.run import EvaluationConfig, RunConfig, StudyConfig
+from gradflow.data.sets.digits import DigitsConfig
+from gradflow.networks.families.cifar_resnet import CifarResNetConfig
+from gradflow.training.optimizers.sgd import SGDConfig
+from gradflow.training.schedules.one_cycle import OneCycleConfig
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "1"))
 """Of a test and of its runs: one, for two test processes share two cores, or as asked."""

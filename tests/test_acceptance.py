@@ -28,8 +28,9 @@ from gradflow.config import RunConfig
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.hydra_bridge import register_schema, to_config
 from gradflow.config.run_id import run_id
-from gradflow.config.schema import Cifar10Config, DigitsConfig
 from gradflow.core.errors import GradflowError
+from gradflow.data.sets.cifar10 import Cifar10Config
+from gradflow.data.sets.digits import DigitsConfig
 from gradflow.statistics import Interval, t_interval
 
 pytestmark = pytest.mark.numeric

@@ -16,7 +16,7 @@ import scipy.stats
 from gradflow.analysis.figures import style
 from gradflow.analysis.studies import degradation, gradient_highway, he2015, ledger
 from gradflow.analysis.study import load_study
-from gradflow.config.schema import OffConfig
+from gradflow.config.probes import OffConfig
 from gradflow.core.errors import GradflowError
 from gradflow.records import RecordWriter, read_records
 from gradflow.runs.execute import execute

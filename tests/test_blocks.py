@@ -6,14 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gradflow.config.networks import (
-    PLACEMENTS,
-    CifarResNetConfig,
-    DiffusionUNetConfig,
-)
+from gradflow.config.blocks import PLACEMENTS
 from gradflow.core.errors import GradflowError
 from gradflow.networks import build_network
 from gradflow.networks.blocks import Block, make_block
+from gradflow.networks.families.cifar_resnet import CifarResNetConfig
+from gradflow.networks.families.diffusion_unet import DiffusionUNetConfig
 from gradflow.networks.layers import Weighted
 from gradflow.networks.resnet import block_layers
 from gradflow.networks.shortcuts import Gate
@@ -338,6 +336,6 @@ def test_a_gate_on_a_plain_block_is_refused():
             torch.nn.Identity(),
             torch.nn.Identity(),
             False,
-            gate=Gate(1, 1, 1, exclusive=True),
+            gate=Gate(1, 1, 1, exclusive=True, bias=0.0),
             name="blocks.1",
         )

@@ -15,10 +15,12 @@ from gradflow.config.hydra_bridge import (
     save_run_config,
     to_config,
 )
-from gradflow.config.networks import CifarResNetConfig
+from gradflow.config.run import RunConfig, StudyConfig
 from gradflow.config.run_id import run_id
-from gradflow.config.schema import DigitsConfig, RunConfig, SGDConfig, StudyConfig
 from gradflow.core.errors import GradflowError
+from gradflow.data.sets.digits import DigitsConfig
+from gradflow.networks.families.cifar_resnet import CifarResNetConfig
+from gradflow.training.optimizers.sgd import SGDConfig
 from tests.small import small_config
 
 CONF = Path(__file__).parents[1] / "conf"

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from gradflow.config.schema import Cifar10Config, DigitsConfig
 from gradflow.core.errors import GradflowError
 from gradflow.data.batches import Normalizer, evaluation_batches, shift_and_flip, training_batches
 from gradflow.data.dataset import Dataset, load_dataset
+from gradflow.data.sets.cifar10 import Cifar10Config
+from gradflow.data.sets.digits import DigitsConfig
 from tests.small import REAL_CIFAR10
 
 
@@ -58,7 +59,7 @@ def test_a_subset_larger_than_the_split_is_refused(cache):
 def numbered(count, channels=1, size=2):
     images = torch.arange(count * channels * size * size).reshape(count, channels, size, size)
     return Dataset(
-        (images % 256).byte(), torch.arange(count), images[:3].byte(), torch.arange(3), "x"
+        (images % 256).byte(), torch.arange(count), images[:3].byte(), torch.arange(3), "x", 10
     )
 
 

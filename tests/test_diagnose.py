@@ -11,24 +11,23 @@ import pandas as pd
 import pytest
 import torch
 
-from gradflow.config.diagnostics import (
-    DIAGNOSTICS,
-    CurvatureConfig,
-    JacobianConfig,
-    LandscapeConfig,
-    LesionConfig,
-    NoDiagnosticConfig,
-    PathsConfig,
-)
-from gradflow.config.networks import MlpConfig
-from gradflow.config.schema import SGDConfig
+from gradflow.config.diagnostics import NoDiagnosticConfig
+from gradflow.config.registry import classes_of
 from gradflow.core.errors import GradflowError
 from gradflow.data.dataset import load_dataset
-from gradflow.diagnostics import diagnosis, landscape
+from gradflow.diagnostics import landscape
+from gradflow.diagnostics.curvature import CurvatureConfig
+from gradflow.diagnostics.jacobian import JacobianConfig
+from gradflow.diagnostics.landscape import LandscapeConfig
+from gradflow.diagnostics.lesion import LesionConfig
+from gradflow.diagnostics.paths import PathsConfig
 from gradflow.networks import build_network
+from gradflow.networks.families.mlp import MlpConfig
 from gradflow.records import pending, read_records
+from gradflow.runs import diagnosis
 from gradflow.runs.execute import diagnose_ended, execute
 from gradflow.runs.planning import plan
+from gradflow.training.optimizers.sgd import SGDConfig
 from tests.small import small_config
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +49,9 @@ def ended(tmp_path):
 
 @pytest.mark.numeric
 @pytest.mark.parametrize(
-    "kind", [c for c in DIAGNOSTICS if c is not NoDiagnosticConfig], ids=lambda c: c.__name__
+    "kind",
+    [c for c in classes_of("diagnostic") if c is not NoDiagnosticConfig],
+    ids=lambda c: c.__name__,
 )
 def test_a_run_is_diagnosed_at_both_ends_once(ended, kind):
     folder, config = ended

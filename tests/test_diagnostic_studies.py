@@ -13,8 +13,8 @@ from gradflow.analysis.studies import (
     shattered_gradients,
 )
 from gradflow.analysis.study import load_study
-from gradflow.config.diagnostics import PathsConfig
 from gradflow.core.errors import GradflowError
+from gradflow.diagnostics.paths import PathsConfig
 from gradflow.runs.execute import execute
 from gradflow.theory import depth
 from tests.small import small_config

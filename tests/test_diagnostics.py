@@ -9,20 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call, jacrev
 
-from gradflow.config.diagnostics import (
-    CurvatureConfig,
-    IdentityConfig,
-    LandscapeConfig,
-    LesionConfig,
-    PathsConfig,
-    ShatteringConfig,
-)
 from gradflow.core.errors import GradflowError
 from gradflow.diagnostics import jacobian, landscape, lesion, paths, shattering
-from gradflow.diagnostics.curvature import diagnose_curvature, layer_groups
-from gradflow.diagnostics.frozen import Frozen, batch_statistics, block_inputs, settle_norms
-from gradflow.diagnostics.identity import diagnose_identity
+from gradflow.diagnostics.curvature import CurvatureConfig, diagnose_curvature, layer_groups
+from gradflow.diagnostics.identity import IdentityConfig, diagnose_identity
+from gradflow.diagnostics.landscape import LandscapeConfig
+from gradflow.diagnostics.lesion import LesionConfig
+from gradflow.diagnostics.paths import PathsConfig
+from gradflow.diagnostics.shattering import ShatteringConfig
 from gradflow.networks import build_network
+from gradflow.training.frozen import Frozen, batch_statistics, block_inputs, settle_norms
 from gradflow.training.tasks import classify, denoise
 
 pytestmark = pytest.mark.numeric
@@ -261,8 +257,8 @@ def test_lesion_rows(family):
 def test_the_centre_of_the_landscape_is_the_network_itself():
     found = frozen(**RESNET)
     before = [p.clone() for p in found.network.parameters()]
-    saved = []
-    landscape.diagnose_landscape(found, LandscapeConfig(line=5, plane=3), set(), saved.append)
+    config = LandscapeConfig(line=5, plane=3)
+    saved = [part["landscape"] for part in landscape.diagnose_landscape(found, config, set())]
     centres = [
         loss
         for rows in saved
@@ -277,7 +273,7 @@ def test_the_centre_of_the_landscape_is_the_network_itself():
 
 def test_a_point_of_the_landscape_by_hand():
     found = frozen(depth=6, norm="none")
-    directions = [landscape.filter_normalised(found.network, axis, 0) for axis in "xy"]
+    directions = [landscape.filter_normalized(found.network, axis, 0) for axis in "xy"]
     weights = dict(found.network.named_parameters())
     for (name, weight), step in zip(weights.items(), directions[0], strict=True):
         if weight.ndim == 1:

@@ -18,16 +18,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gradflow.config.networks import MlpConfig, TransformerConfig, UNetConfig
-from gradflow.config.schema import AdamWConfig, EvaluationConfig, OffConfig, SGDConfig
+from gradflow.config.probes import OffConfig
+from gradflow.config.run import EvaluationConfig
 from gradflow.core.errors import GradflowError
 from gradflow.core.seeds import seeded
 from gradflow.networks import build_network
+from gradflow.networks.families.mlp import MlpConfig
+from gradflow.networks.families.transformer import TransformerConfig
+from gradflow.networks.families.unet import UNetConfig
 from gradflow.probes import Probes
 from gradflow.records import RecordWriter, read_records
 from gradflow.runs.execute import execute
 from gradflow.training.cuda_graph import EAGER_STEPS, GraphedStep
 from gradflow.training.optimizers import build_optimizer, set_learning_rate
+from gradflow.training.optimizers.adamw import AdamWConfig
+from gradflow.training.optimizers.sgd import SGDConfig
 from gradflow.training.recorder import Recorder
 from gradflow.training.step import EagerStep
 from gradflow.training.tasks import classify

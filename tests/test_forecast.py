@@ -6,11 +6,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from gradflow.config.networks import CifarResNetConfig, MlpConfig
+from gradflow.config.probes import InitializationConfig, OffConfig
+from gradflow.config.run import EvaluationConfig
 from gradflow.config.run_id import flatten
-from gradflow.config.schema import DigitsConfig, EvaluationConfig, InitializationConfig, OffConfig
 from gradflow.data.dataset import load_dataset
+from gradflow.data.sets.digits import DigitsConfig
 from gradflow.networks import count_macs, make_network
+from gradflow.networks.families.cifar_resnet import CifarResNetConfig
+from gradflow.networks.families.mlp import MlpConfig
 from gradflow.runs.cost import HANDLING, Prices, Work, fit_prices, kind_of, makespan, run_work
 from gradflow.runs.execute import execute
 from gradflow.runs.forecast import _costs, differing, forecast

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 import torch
 
-from gradflow.config.schema import AdamWConfig, EveryConfig
+from gradflow.config.probes import EveryConfig
 from gradflow.core.errors import GradflowError
 from gradflow.core.interrupts import Interrupted
 from gradflow.records import SCHEMAS, cut_back, read_records
 from gradflow.runs.execute import execute
 from gradflow.training.checkpoint import CHECKPOINT
+from gradflow.training.optimizers.adamw import AdamWConfig
 from tests.small import small_config
 
 ROOT = Path(__file__).parents[1]
@@ -161,7 +162,7 @@ def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(tmp_path, 
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
     _, errors = process.communicate(timeout=600)
     assert process.returncode != 0
-    assert "interrupted; the same command goes on" in errors
+    assert "interrupted; the same command resumes" in errors
     assert "Traceback" not in errors
     assert not list(tmp_path.glob("parts/s/*/runs"))
     assert list(tmp_path.glob(f"parts/s/*/{CHECKPOINT}"))

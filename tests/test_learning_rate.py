@@ -4,9 +4,12 @@ import math
 
 import pytest
 
-from gradflow.config.schema import ConstantConfig, CosineConfig, MultiStepConfig, OneCycleConfig
 from gradflow.core.errors import GradflowError
 from gradflow.training.learning_rate import learning_rate
+from gradflow.training.schedules.constant import ConstantConfig
+from gradflow.training.schedules.cosine import CosineConfig
+from gradflow.training.schedules.multi_step import MultiStepConfig
+from gradflow.training.schedules.one_cycle import OneCycleConfig
 
 
 def test_constant():

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradflow.config.networks import CifarResNetConfig
 from gradflow.networks import build_network, count_macs, count_parameters
+from gradflow.networks.families.cifar_resnet import CifarResNetConfig
 from gradflow.networks.layers import Weighted, layer_stack
 from gradflow.networks.shortcuts import PaddedShortcut
 

@@ -14,9 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradflow.config.networks import MlpConfig
 from gradflow.networks import make_network
 from gradflow.networks.blocks import make_block
+from gradflow.networks.families.mlp import MlpConfig
 from gradflow.networks.layers import Weighted
 
 pytestmark = pytest.mark.numeric

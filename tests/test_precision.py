@@ -6,15 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gradflow.config.networks import CifarResNetConfig, MlpConfig
 from gradflow.config.run_id import run_id
-from gradflow.config.schema import SGDConfig
 from gradflow.core.errors import GradflowError
 from gradflow.core.progress import reporting_to
+from gradflow.networks.families.cifar_resnet import CifarResNetConfig
+from gradflow.networks.families.mlp import MlpConfig
 from gradflow.records import read_records
 from gradflow.runs import precision
 from gradflow.runs.execute import execute
 from gradflow.runs.precision import resolved, step_seconds
+from gradflow.training.optimizers.sgd import SGDConfig
 from tests.small import small_config
 from tests.test_interruptions import command
 

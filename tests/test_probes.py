@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from gradflow.config.networks import FAMILIES
-from gradflow.config.schema import (
+from gradflow.config.probes import (
     EveryConfig,
     InitializationConfig,
     ListedConfig,
     LogSpacedConfig,
     OffConfig,
 )
+from gradflow.config.registry import GROUPS
 from gradflow.core.errors import GradflowError
 from gradflow.networks import build_network
 from gradflow.probes import Probes, fires
@@ -31,6 +31,7 @@ from tests.rounding import assert_rounded_to_bfloat16
 
 pytestmark = pytest.mark.numeric
 
+FAMILIES = {name: choice.config for name, choice in GROUPS["network"].items()}
 SMALL = {
     "cifar_resnet": {"depth": 14, "width": 4, "shortcut": "exclusive_gate"},
     "imagenet_resnet": {"depth": 18, "width": 2},

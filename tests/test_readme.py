@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from gradflow.analysis import readme
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.hydra_bridge import register_schema, to_config
-from gradflow.config.schema import DescribeConfig, DiagnoseConfig, RunConfig
+from gradflow.config.run import DescribeConfig, DiagnoseConfig, RunConfig
 from gradflow.core.errors import GradflowError
 from tests.slurm_machine import shim
 

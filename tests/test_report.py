@@ -9,7 +9,7 @@ import pytest
 
 from gradflow.analysis import export
 from gradflow.analysis.report import page as report
-from gradflow.config.schema import OffConfig
+from gradflow.config.probes import OffConfig
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records
 from gradflow.runs.execute import execute

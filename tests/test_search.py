@@ -10,13 +10,14 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from gradflow.config.schema import SearchConfig, SGDConfig
+from gradflow.config.run import SearchConfig
 from gradflow.core.errors import GradflowError
 from gradflow.records import read_runs
 from gradflow.runs.execute import execute
 from gradflow.runs.planning import plan
 from gradflow.runs.status import state_of
 from gradflow.sweeps.search import _distribution
+from gradflow.training.optimizers.sgd import SGDConfig
 from gradflow.training.pruning import open_search
 from tests.small import small_config
 from tests.test_interruptions import assert_equal_records

@@ -10,9 +10,9 @@ import pytest
 
 from gradflow.analysis.studies import signal_propagation
 from gradflow.analysis.study import load_study
-from gradflow.config.networks import MlpConfig
-from gradflow.config.schema import InitializationConfig, OffConfig
+from gradflow.config.probes import InitializationConfig, OffConfig
 from gradflow.core.errors import GradflowError
+from gradflow.networks.families.mlp import MlpConfig
 from gradflow.runs.execute import execute
 from tests.small import small_config
 

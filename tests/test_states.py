@@ -26,7 +26,7 @@ def fail(*_, **__):
 def mixed(tmp_path, monkeypatch):
     """One run in each state, by seed: 0 finished, 1 interrupted, 2 failed, 3 missing, 4 running,
     5 diverged."""
-    from gradflow.config.schema import SGDConfig
+    from gradflow.training.optimizers.sgd import SGDConfig
 
     runs = [plan(small_config(tmp_path, seed=seed, study="mixed")) for seed in range(5)]
     runs.append(

@@ -5,16 +5,14 @@ import math
 import pytest
 import torch
 
-from gradflow.config.networks import (
-    CifarResNetConfig,
-    DiffusionUNetConfig,
-    MlpConfig,
-    TransformerConfig,
-    UNetConfig,
-)
-from gradflow.config.schema import AdamWConfig
+from gradflow.networks.families.cifar_resnet import CifarResNetConfig
+from gradflow.networks.families.diffusion_unet import DiffusionUNetConfig
+from gradflow.networks.families.mlp import MlpConfig
+from gradflow.networks.families.transformer import TransformerConfig
+from gradflow.networks.families.unet import UNetConfig
 from gradflow.records import read_records
 from gradflow.runs.execute import execute
+from gradflow.training.optimizers.adamw import AdamWConfig
 from gradflow.training.tasks import classify, denoise, predict_noise, task_of
 from tests.small import small_config
 

@@ -10,23 +10,25 @@ import torch
 import torch.nn.functional as F
 
 from gradflow.config.hydra_bridge import load_run_config
+from gradflow.config.probes import EveryConfig, ListedConfig, OffConfig
 from gradflow.config.run_id import run_id
-from gradflow.config.schema import AdamWConfig, EveryConfig, ListedConfig, OffConfig, SGDConfig
 from gradflow.data.batches import Normalizer
 from gradflow.data.dataset import load_dataset
 from gradflow.networks import make_network
 from gradflow.probes.norms import square
 from gradflow.records import SCHEMAS, RecordWriter, read_records
-from gradflow.records.diagnostic_schema import DIAGNOSTIC_SCHEMAS
+from gradflow.records.diagnostic_schema import diagnostic_schemas
 from gradflow.runs.execute import execute
 from gradflow.training.evaluation import evaluate
 from gradflow.training.optimizers import build_optimizer
+from gradflow.training.optimizers.adamw import AdamWConfig
+from gradflow.training.optimizers.sgd import SGDConfig
 from gradflow.training.tasks import classify
 from tests.small import small_config
 
 pytestmark = pytest.mark.numeric
 
-EQUAL_TABLES = sorted(set(SCHEMAS) - {"attempts", *DIAGNOSTIC_SCHEMAS})
+EQUAL_TABLES = sorted(set(SCHEMAS) - {"attempts", *diagnostic_schemas()})
 
 
 def sorted_records(folder, table):

@@ -13,7 +13,7 @@ import scipy.stats
 from benchmarks import verdict as simulation
 from gradflow.analysis.studies.verdict import analyse, end_blocks, numbers_table, sentence
 from gradflow.analysis.study import load_study
-from gradflow.config.schema import OffConfig
+from gradflow.config.probes import OffConfig
 from gradflow.core.errors import GradflowError
 from gradflow.runs.execute import execute
 from gradflow.verdict import RATE, judge_study

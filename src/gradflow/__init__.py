@@ -17,10 +17,14 @@ def __getattr__(name: str) -> Any:
         from gradflow import records
 
         return getattr(records, name)
-    if name in ("build_network", "describe"):
-        from gradflow import networks
+    if name == "build_network":
+        from gradflow.networks.build import build_network
 
-        return getattr(networks, name)
+        return build_network
+    if name == "describe":
+        from gradflow.networks.describe import describe
+
+        return describe
     if name == "__version__":
         from importlib.metadata import version
 

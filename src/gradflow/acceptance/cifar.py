@@ -8,9 +8,9 @@ import torch
 from gradflow.acceptance.claim import Claim, NotRun, within_factor
 from gradflow.acceptance.measuring import seeds_of
 from gradflow.config.acceptance import AcceptanceConfig
-from gradflow.config.schema import Cifar10Config
 from gradflow.data.batches import Normalizer, training_batches
 from gradflow.data.dataset import Dataset, load_dataset
+from gradflow.data.sets.cifar10 import Cifar10Config
 from gradflow.networks import build_network
 from gradflow.probes import Probes
 from gradflow.statistics import Interval, geometric_interval

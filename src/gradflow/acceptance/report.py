@@ -25,8 +25,8 @@ from gradflow.acceptance.table import (
 )
 from gradflow.acceptance.training import STUDY
 from gradflow.config.acceptance import AcceptanceConfig
-from gradflow.config.schema import Cifar10Config
 from gradflow.core import provenance
+from gradflow.data.sets.cifar10 import Cifar10Config
 from gradflow.records import ended_runs
 from gradflow.training.torch_settings import keep_freed_memory
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from gradflow.acceptance.claim import Claim, within
 from gradflow.acceptance.measuring import Floats, noise, random_mlp, seeds_of
 from gradflow.config.acceptance import AcceptanceConfig
-from gradflow.diagnostics.frozen import settle_norms
 from gradflow.diagnostics.shattering import mean_cosine, signals_and_gradients
 from gradflow.networks import Network
 from gradflow.statistics import Interval, t_interval
 from gradflow.theory import depth
+from gradflow.training.frozen import settle_norms
 
 WIDTH, NETWORKS = 512, 200
 

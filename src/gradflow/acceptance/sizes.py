@@ -8,7 +8,8 @@ import torch
 from gradflow.acceptance.claim import Claim, at_most, within_share
 from gradflow.acceptance.measuring import Shape, seeds_of
 from gradflow.config.acceptance import AcceptanceConfig
-from gradflow.networks import Network, build_network, count_macs, count_parameters, describe
+from gradflow.networks import Network, build_network, count_macs, count_parameters
+from gradflow.networks.describe import describe
 from gradflow.statistics import Interval, t_interval
 from gradflow.theory import depth
 

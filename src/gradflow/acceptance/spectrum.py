@@ -10,13 +10,13 @@ from gradflow.acceptance.claim import Claim, at_most, within
 from gradflow.acceptance.measuring import DIGIT, Floats, noise, random_mlp, seeds_of
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.core.seeds import seeded
-from gradflow.diagnostics.frozen import block_inputs
 from gradflow.diagnostics.jacobian import spectrum
 from gradflow.diagnostics.paths import gradients_by_length
 from gradflow.networks import build_network
 from gradflow.networks.blocks import Block
 from gradflow.statistics import Interval, t_interval
 from gradflow.theory import depth
+from gradflow.training.frozen import block_inputs
 
 DEPTHS = (12, 52, 202)
 BLOCKS = 54  # of a residual network of 110 layers

@@ -7,18 +7,15 @@ import pandas as pd
 from gradflow.acceptance.claim import Claim, NotRun, at_least, at_most
 from gradflow.config import RunConfig
 from gradflow.config.acceptance import AcceptanceConfig
-from gradflow.config.networks import CifarResNetConfig
-from gradflow.config.schema import (
-    DigitsConfig,
-    EveryConfig,
-    InitializationConfig,
-    OneCycleConfig,
-    SGDConfig,
-    StudyConfig,
-)
+from gradflow.config.probes import EveryConfig, InitializationConfig
+from gradflow.config.run import StudyConfig
+from gradflow.data.sets.digits import DigitsConfig
+from gradflow.networks.families.cifar_resnet import CifarResNetConfig
 from gradflow.records import read_records
 from gradflow.runs.execute import execute
 from gradflow.statistics import Interval, t_interval
+from gradflow.training.optimizers.sgd import SGDConfig
+from gradflow.training.schedules.one_cycle import OneCycleConfig
 
 SHALLOW, DEEP, SEEDS = 8, 56, (0, 1, 2)
 STUDY = "degradation"

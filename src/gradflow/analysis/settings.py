@@ -9,8 +9,8 @@ import pandas as pd
 
 from gradflow.analysis.study import OUTCOMES
 from gradflow.config.conf_folder import STUDIES
+from gradflow.config.run import RunConfig
 from gradflow.config.run_id import NOT_IDENTITY
-from gradflow.config.schema import RunConfig
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records
 

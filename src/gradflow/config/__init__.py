@@ -1,5 +1,5 @@
 """The typed config: dataclasses inside, Hydra at the door."""
 
-from gradflow.config.schema import RunConfig
+from gradflow.config.run import RunConfig
 
 __all__ = ["RunConfig"]

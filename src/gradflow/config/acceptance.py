@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from gradflow.config.schema import Cifar10Config, DataConfig
+from gradflow.config.data import DataConfig
 from gradflow.config.validation import Checked, number
 
 
@@ -14,7 +14,7 @@ class AcceptanceConfig(Checked):
 
     seed: 0, 1, ... each draws every random network and image anew.
     match: only the claims whose topic or name contains this.
-    workers: processes that share the topics; None: one a core.
+    workers: processes that share the topics; None: one per core.
     """
 
     data: DataConfig = MISSING
@@ -25,5 +25,5 @@ class AcceptanceConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.data, Cifar10Config):
+        if self.data.name != "cifar10":
             self.data.refuse("name", "the claims about real images are about data=cifar10")

@@ -17,7 +17,9 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from gradflow.config.acceptance import AcceptanceConfig
-from gradflow.config.schema import GROUPS, DescribeConfig, DiagnoseConfig, RunConfig
+from gradflow.config.conf_folder import CONF
+from gradflow.config.registry import GROUPS
+from gradflow.config.run import DescribeConfig, DiagnoseConfig, RunConfig
 from gradflow.core.errors import GradflowError
 
 Root = TypeVar("Root")
@@ -33,17 +35,23 @@ ROOTS = {
 
 
 def register_schema() -> None:
-    """Put every config class where the YAML files' defaults lists find it."""
+    """Put every config class where the YAML files' defaults lists find it.
+
+    A choice needs no YAML file: without one, `group=name` gives the defaults of its class. (With
+    one, Hydra would take the file and warn of the other.)
+    """
     store = ConfigStore.instance()
     for name, root in ROOTS.items():
         # A group is typed by the schema that its YAML file names, so the root leaves it open.
         groups = [(group, Any, field(default=MISSING)) for group in _groups(root)]
         opened = make_dataclass(root.__name__, groups, bases=(root,), frozen=True)
         store.store(name=name, node=_schema(opened))
-    for group, classes in GROUPS.items():
-        for cls in classes:
-            for name in _names(cls):
-                store.store(group=group, name=f"schema_{name}", node=_schema(cls))
+    for group, choices in GROUPS.items():
+        for name, choice in choices.items():
+            node = _schema(choice.config)
+            store.store(group=group, name=f"schema_{name}", node=node)
+            if not (CONF / group / f"{name}.yaml").exists():
+                store.store(group=group, name=name, node=node)
 
 
 def to_config(cfg: DictConfig, root: type[Root]) -> Root:
@@ -77,11 +85,10 @@ def checked(cfg: DictConfig, root: type) -> DictConfig:
     for group in _groups(root):
         if group in optional and group not in plain:
             continue  # a config that was saved before there was such a group
-        by_name = {name: cls for cls in GROUPS[group] for name in _names(cls)}
-        name = (plain.get(group) or {}).get("name")
-        if name not in by_name:
-            raise GradflowError(f"{group}.name={name}: choose one of {', '.join(by_name)}")
-        schema[group] = _schema(by_name[name])
+        name = str((plain.get(group) or {}).get("name"))
+        if name not in GROUPS[group]:
+            raise GradflowError(f"{group}.name={name}: choose one of {', '.join(GROUPS[group])}")
+        schema[group] = _schema(GROUPS[group][name].config)
     merged = OmegaConf.merge(schema, plain)
     assert isinstance(merged, DictConfig)
     return merged
@@ -103,7 +110,7 @@ def call(function: Callable[[Root], Any], cfg: DictConfig, root: type[Root]) -> 
     """`function` of the checked config; what a Hydra task function does.
 
     In a single run the user's mistake ends the process with one line. In a sweep it is
-    raised, so that the launcher can let the other runs go on.
+    raised, so that the launcher can continue with the other runs.
     """
     try:
         return function(to_config(cfg, root))
@@ -121,13 +128,13 @@ def main(app: Callable[[], Any]) -> None:
     except (GradflowError, HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {one_line(error)}")
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on with the runs that are not finished")
+        sys.exit("interrupted; the same command resumes with the runs that are not finished")
 
 
 def one_line(error: BaseException) -> str:
     """What is wrong and what would be valid, from Hydra's and OmegaConf's longer messages."""
     if isinstance(error, MissingConfigException) and error.options is not None:
-        options = sorted(o for o in error.options if not o.startswith("schema"))
+        options = sorted({o for o in error.options if not o.startswith("schema")})
         return (
             f"{error.missing_cfg_file}: no such file in conf/; choose one of {', '.join(options)}"
         )
@@ -151,14 +158,6 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
 def _groups(root: type) -> list[str]:
     assert is_dataclass(root)
     return [entry.name for entry in fields(root) if entry.name in GROUPS]
-
-
-def _names(cls: type) -> tuple[str, ...]:
-    """The names that a group's class answers to."""
-    assert is_dataclass(cls)
-    [name] = [entry for entry in fields(cls) if entry.name == "name"]
-    names: tuple[str, ...] = name.metadata["choices"]
-    return names
 
 
 def _schema(cls: type) -> DictConfig:

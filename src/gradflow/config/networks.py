@@ -1,50 +1,71 @@
-"""The families of networks: their options, defaults and the combinations that exist."""
+"""What the families of networks share: options, ranges, and the combinations that exist.
 
+A family is a file of gradflow/networks/families: a config class below one of these, registered
+with the function (config, image shape, outputs) -> Network that builds it.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from omegaconf import MISSING
 
-from gradflow.config.validation import Checked, choice, number
+from gradflow.config.blocks import (
+    BLOCKS,
+    FIXUP,
+    LEARNED,
+    PLACEMENTS,
+    POWERS,
+    SHORTCUTS,
+    Path,
+    Placement,
+)
+from gradflow.config.registry import Chosen, Registry
+from gradflow.config.validation import choice, number
 
-INITIALIZATIONS = (
-    "he_fan_out",
-    "he_fan_in",
-    "default",
-    "xavier",
-    "gaussian",
-    "orthogonal",
-    "delta_orthogonal",
-    "looks_linear",
-    "fixup",
+NORMS: Registry[Callable[..., Any]] = Registry("norm", "gradflow.networks.norms")
+ACTIVATIONS: Registry[Callable[..., Any]] = Registry("activation", "gradflow.networks.activations")
+INITIALIZATIONS: Registry[Callable[..., Any]] = Registry(
+    "initialization", "gradflow.networks.initial_weights"
 )
-PLACEMENTS = (
-    "original",
-    "norm_after_addition",
-    "activation_before_addition",
-    "activation_only_preactivation",
-    "full_preactivation",
-)
-ACTIVATIONS = ("relu", "leaky_relu", "tanh", "gelu", "silu", "identity")
+
+
+class Objective(NamedTuple):
+    """A task: the function of `gradflow.training.tasks.Task`, and whether it draws at random."""
+
+    function: Callable[..., Any]
+    draws_noise: bool
+
+
+TASKS: Registry[Objective] = Registry("task", "gradflow.training.tasks")
 
 
 @dataclass(frozen=True)
-class NetworkConfig(Checked):
-    """The options that every family has; README.md lists what each does."""
+class NetworkConfig(Chosen):
+    """The options that every family has; README.md lists what each does.
+
+    TASK: what the family is trained to do, a key of TASKS.
+    OUTPUTS: how many outputs it has if no data set says.
+    FITS_IDENTITY: whether task=identity can fix its stem and head: one Linear layer each.
+    """
 
     GROUP: ClassVar[str] = "network"
-    name: str = MISSING
+    FACTS: ClassVar[tuple[str, ...]] = ("TASK",)
+    TASK: ClassVar[str]
+    OUTPUTS: ClassVar[int] = 10
+    FITS_IDENTITY: ClassVar[bool] = False
+
     depth: int = MISSING
     width: int = number(MISSING, at_least=1)
     skip: bool = True
-    norm: str = choice("batch", "none", "layer", "group", "rms")
-    activation: str = choice(*ACTIVATIONS)
+    norm: str = choice("batch", table=NORMS)
+    activation: str = choice("relu", table=ACTIVATIONS)
     bias: bool | None = None
-    initialization: str = choice(*INITIALIZATIONS)
+    initialization: str = choice("he_fan_out", table=INITIALIZATIONS)
     weight_variance: float = number(2.0, above=0)
     bias_variance: float = number(0.0, at_least=0)
     zero_last: bool = False
-    scaling: str = choice("constant", "inverse_sqrt", "inverse", "rezero", "layer_scale")
+    scaling: str = choice(*POWERS, *LEARNED)
     branch_scale: float = 1.0
     survival: float = number(1.0, above=0, at_most=1)
     checkpoint: bool = False
@@ -78,7 +99,11 @@ class NetworkConfig(Checked):
         raise NotImplementedError
 
     def blocks_per_stage(self, stages: int) -> int:
-        """n of a depth that is n * stages * layers per block + 2: the stem and the head."""
+        """n of a depth that is n * stages * layers per block + 2: the stem and the head.
+
+        Raises:
+            GradflowError: the depth is none of these; the nearest are named.
+        """
         step = stages * self.layers_per_block()
         n, rest = divmod(self.depth - 2, step)
         if rest or n < 1:
@@ -93,166 +118,79 @@ class NetworkConfig(Checked):
 
 
 @dataclass(frozen=True)
-class ConvolutionalConfig(NetworkConfig):
-    """Options of the families whose blocks are convolutions."""
+class BlockConfig(NetworkConfig):
+    """Options of the families whose blocks `gradflow.networks.blocks.make_block` builds."""
 
-    block: str = choice("basic", "bottleneck")
-    placement: str = choice(*PLACEMENTS)
-    shortcut: str = choice("A", "B", "C", "exclusive_gate", "shortcut_gate", "dropout")
+    placement: str = choice("original", table=PLACEMENTS)
+    shortcut: str = choice("A", "B", "C")
     shortcut_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.initialization == "fixup" and self.placement != "original":
+            self.refuse("placement", "Fixup is defined for placement=original")
+
+    def placed(self) -> Placement:
+        """The layers of a block."""
+        return FIXUP if self.initialization == "fixup" else PLACEMENTS[self.placement]
+
+    def path(self) -> Path:
+        """The shortcut of a block.
+
+        Raises:
+            GradflowError: the family has no such shortcut.
+        """
+        row = SHORTCUTS[self.shortcut]
+        if row.project is None:
+            self.refuse("shortcut", "gates and dropout are for convolutional families")
+        return Path(row.project, self.shortcut_scale)
+
+
+@dataclass(frozen=True)
+class ConvolutionalConfig(BlockConfig):
+    """Options of the families whose blocks are convolutions.
+
+    UNGATED: the shortcut that a gate or a dropout is put on.
+    """
+
+    UNGATED: ClassVar[str] = "A"
+
+    block: str = choice("basic", table=BLOCKS)
+    shortcut: str = choice("A", table=SHORTCUTS)
     gate_bias: float = -6.0
     dropout: float = number(0.5, at_least=0, below=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.skip and self.shortcut not in ("A", "B", "C"):
+        path = self.path()
+        if not self.skip and (path.gate is not None or path.dropout is not None):
             self.refuse("shortcut", "skip=false has no shortcut to gate or drop; use A, B or C")
-        if self.initialization == "fixup" and self.placement != "original":
-            self.refuse("placement", "Fixup is defined for placement=original")
-        if self.initialization == "delta_orthogonal" and self.block == "bottleneck":
-            self.refuse(
-                "initialization",
-                "needs at least as many outputs as inputs, and block=bottleneck reduces 4C to C; "
-                "use block=basic or initialization=orthogonal",
-            )
-
-    def layers_per_block(self) -> int:
-        return {"basic": 2, "bottleneck": 3}[self.block]
-
-
-@dataclass(frozen=True)
-class CifarResNetConfig(ConvolutionalConfig):
-    """He et al. 2015, section 4.2: 6n+2 (basic), 9n+2 (bottleneck); `stages` of n blocks."""
-
-    name: str = choice("cifar_resnet")
-    depth: int = number(20, at_least=8)
-    width: int = number(16, at_least=1)
-    stages: int = number(3, at_least=1, at_most=4)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.blocks_per_stage(self.stages)
-
-
-@dataclass(frozen=True)
-class ImageNetResNetConfig(ConvolutionalConfig):
-    """He et al. 2015, table 1; basic blocks up to depth 34, bottlenecks from 50 on."""
-
-    name: str = choice("imagenet_resnet")
-    depth: int = number(18)
-    width: int = number(64, at_least=1)
-    shortcut: str = choice("B", "A", "C", "exclusive_gate", "shortcut_gate", "dropout")
-
-    STAGES: ClassVar[dict[int, tuple[str, tuple[int, ...]]]] = {
-        18: ("basic", (2, 2, 2, 2)),
-        34: ("basic", (3, 4, 6, 3)),
-        50: ("bottleneck", (3, 4, 6, 3)),
-        101: ("bottleneck", (3, 4, 23, 3)),
-        152: ("bottleneck", (3, 8, 36, 3)),
-    }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.depth not in self.STAGES:
-            self.refuse("depth", f"choose one of {', '.join(map(str, self.STAGES))}")
-        block, _ = self.STAGES[self.depth]
-        if self.block != block:
-            self.refuse("block", f"depth={self.depth} is made of block={block}")
-
-
-@dataclass(frozen=True)
-class MlpConfig(NetworkConfig):
-    """Fully connected blocks of one or two layers; a projection where the width changes."""
-
-    name: str = choice("mlp")
-    depth: int = number(10, at_least=3)
-    width: int = number(64, at_least=1)
-    norm: str = choice("none", "batch", "layer", "group", "rms")
-    initialization: str = choice("he_fan_in", *INITIALIZATIONS)
-    layers: int = number(2, at_least=1, at_most=2)
-    placement: str = choice(*PLACEMENTS)
-    shortcut: str = choice("B", "A", "C")
-    shortcut_scale: float = 1.0
-    widths: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        n = self.blocks_per_stage(1)
-        if self.widths and len(self.widths) != n:
-            self.refuse("widths", f"depth={self.depth} has {n} blocks; give a width for each")
-        if self.widths and min(self.widths) < 1:
-            self.refuse("widths", "each must be >= 1")
-        if self.initialization == "fixup" and self.placement != "original":
-            self.refuse("placement", "Fixup is defined for placement=original")
         if self.initialization == "delta_orthogonal":
-            self.refuse("initialization", "is for convolutions; use orthogonal")
+            self._check_delta_orthogonal()
+
+    def _check_delta_orthogonal(self) -> None:
+        widenings = [layer.widening for layer in BLOCKS[self.block_name()]]
+        for before, after in zip([widenings[-1], *widenings], widenings, strict=False):
+            if after < before:
+                reduced = "C" if after == 1 else f"{after}C"
+                self.refuse(
+                    "initialization",
+                    f"needs at least as many outputs as inputs, and block={self.block_name()} "
+                    f"reduces {before}C to {reduced}; use block=basic or initialization=orthogonal",
+                )
+
+    def block_name(self) -> str:
+        """The row of BLOCKS that the blocks are made of."""
+        return self.block
 
     def layers_per_block(self) -> int:
-        return self.layers
+        """Convolutions on a block's branch."""
+        return len(BLOCKS[self.block_name()])
 
-
-@dataclass(frozen=True)
-class TransformerConfig(NetworkConfig):
-    """Attention and MLP blocks in turn over image patches; depth 4n+2."""
-
-    name: str = choice("transformer")
-    depth: int = number(10, at_least=6)
-    width: int = number(32, at_least=1)
-    norm: str = choice("layer", "rms", "none")
-    activation: str = choice("gelu", *ACTIVATIONS)
-    initialization: str = choice("xavier", *INITIALIZATIONS)
-    bias: bool | None = True
-    placement: str = choice("pre_norm", "post_norm")
-    heads: int = number(4, at_least=1)
-    patch: int = number(2, at_least=1)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.blocks_per_stage(1)
-        if self.width % self.heads:
-            self.refuse("heads", f"must divide width={self.width}")
-        for unfit in ("fixup", "delta_orthogonal", "looks_linear"):
-            if self.initialization == unfit:
-                self.refuse("initialization", "is not defined for attention; use xavier")
-
-    def layers_per_block(self) -> int:
-        return 4  # query-key-value and output; the two layers of the MLP
-
-
-@dataclass(frozen=True)
-class UNetConfig(ConvolutionalConfig):
-    """Two levels down and up again, n residual blocks each, long skips between; depth 10n+2."""
-
-    name: str = choice("unet")
-    depth: int = number(12, at_least=12)
-    width: int = number(16, at_least=1)
-    shortcut: str = choice("B", "C", "exclusive_gate", "shortcut_gate", "dropout")
-
-    STAGES: ClassVar[int] = 5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.blocks_per_stage(self.STAGES)
-        if self.initialization == "delta_orthogonal":
-            self.refuse("initialization", "needs outputs >= inputs, and the way up has fewer")
-
-
-@dataclass(frozen=True)
-class DiffusionUNetConfig(UNetConfig):
-    """A U-Net whose blocks are told the time of the diffusion (Ho et al. 2020)."""
-
-    name: str = choice("diffusion_unet")
-    norm: str = choice("group", "none", "batch", "layer", "rms")
-    activation: str = choice("silu", *ACTIVATIONS)
-    placement: str = choice("full_preactivation", *PLACEMENTS)
-
-
-FAMILIES: dict[str, type[NetworkConfig]] = {
-    "mlp": MlpConfig,
-    "cifar_resnet": CifarResNetConfig,
-    "imagenet_resnet": ImageNetResNetConfig,
-    "transformer": TransformerConfig,
-    "unet": UNetConfig,
-    "diffusion_unet": DiffusionUNetConfig,
-}
-"""Family name -> its options."""
+    def path(self) -> Path:
+        """The shortcut of a block, with its gate or dropout."""
+        row = SHORTCUTS[self.shortcut]
+        project = row.project or SHORTCUTS[self.UNGATED].project
+        assert project is not None  # UNGATED is A, B or C
+        dropout = self.dropout if row.dropout else None
+        return Path(project, self.shortcut_scale, row.gate, self.gate_bias, dropout)

@@ -2,16 +2,19 @@
 
 import hashlib
 import json
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 from typing import Any
 
-from gradflow.config.diagnostics import DIAGNOSTICS, DiagnosticConfig
-from gradflow.config.schema import RunConfig, SearchConfig
+from gradflow.config.diagnostics import DiagnosticConfig
+from gradflow.config.run import RunConfig
+from gradflow.config.validation import Checked
 
 NOT_IDENTITY = frozenset(
     {
-        "study_name",
-        "study_analysis",
+        "study",
+        "search",
+        # A diagnosis is made of a run when it has ended, at any time, and has an id of its own.
+        "diagnostic",
         "output_root",
         "data_folder",
         "checkpoint_seconds",
@@ -19,12 +22,9 @@ NOT_IDENTITY = frozenset(
         "resume",
         "dry_run",
         "graph",  # the same kernels in the same order
-        *(f"search_{entry.name}" for entry in fields(SearchConfig)),
-        # A diagnosis is made of a run when it has ended, at any time, and has an id of its own.
-        *(f"diagnostic_{entry.name}" for cls in DIAGNOSTICS for entry in fields(cls)),
     }
 )
-"""Keys that change where or when a run's records are written, but no number in them."""
+"""Groups and keys that change where or when a run's records are written, but no number in them."""
 
 TWINS = {True: "residual", False: "plain"}
 """What a network with, or without, its skips is called."""
@@ -32,7 +32,11 @@ TWINS = {True: "residual", False: "plain"}
 
 def flatten(config: RunConfig) -> dict[str, Any]:
     """The values that can change a recorded number, as `group_key: scalar`."""
-    flat = {key.replace(".", "_"): value for key, value in by_key(config).items()}
+    flat = {
+        key.replace(".", "_"): value
+        for key, value in by_key(config).items()
+        if key.partition(".")[0] not in NOT_IDENTITY
+    }
     return {
         key: json.dumps(value) if isinstance(value, list | tuple) else value
         for key, value in flat.items()
@@ -44,8 +48,10 @@ def by_key(config: RunConfig) -> dict[str, Any]:
     """Every value of a config by its key on the command line, such as network.depth."""
     values: dict[str, Any] = {}
     for name, value in vars(config).items():
-        parts = {f"{name}.{k}": v for k, v in vars(value).items()} if is_dataclass(value) else {}
-        values |= parts or {name: value}
+        if isinstance(value, Checked):
+            values |= {f"{name}.{key}": scalar for key, scalar in value.recorded().items()}
+        else:
+            values[name] = value
     return values
 
 
@@ -61,7 +67,7 @@ def run_id(config: RunConfig, data_fingerprint: str) -> str:
 
 
 def diagnostic_id(config: DiagnosticConfig) -> str:
-    """Twelve hexadecimal digits: equal where all that changes a diagnosis of a run is equal."""
+    """Twelve hexadecimal digits: equal if all that changes a diagnosis of a run is equal."""
     return digest(settings_of(config))
 
 

@@ -1,12 +1,9 @@
-"""Handwritten digits and CIFAR-10 as uint8 arrays, decoded once and cached; no torch.
+"""Data sets as uint8 arrays, decoded once and cached; no torch.
 
-Both come with a test split that no run trains on: CIFAR-10's own; for the digits, which
-have none, 360 images drawn once and for all (a fifth of 1,797).
+A data set is a file of gradflow/data/sets: a config class, and a function config -> Source.
 """
 
 import hashlib
-import io
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,23 +13,49 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from gradflow.config.schema import Cifar10Config, DataConfig
+from gradflow.config.data import DataConfig
+from gradflow.config.registry import function_of
 from gradflow.core.errors import GradflowError
 
-DIGITS_TEST_IMAGES = 360
-CLASSES = 10
 EVALUATION_BATCH = 256  # images
 
 Arrays = dict[str, npt.NDArray[np.uint8]]
+"""train_images and test_images [N, C, H, W], train_labels and test_labels [N]."""
+
+SPLITS = ("train", "test")
+
+
+class Source(NamedTuple):
+    """Where a data set comes from.
+
+    name: of the decoded copy; another one if the data may be other data.
+    classes: labels are 0 ... classes-1.
+    decode: reads both splits, in an order any prefix of which is a fair subset.
+    """
+
+    name: str
+    classes: int
+    decode: Callable[[], Arrays]
+
+
+def source_of(config: DataConfig) -> Source:
+    """The source that the data set's own file names.
+
+    Raises:
+        GradflowError: nobody registered one for the config's class, or its files are not there.
+    """
+    source: Source = function_of(config)(config)
+    return source
 
 
 def load_arrays(config: DataConfig, cache: Path) -> Arrays:
-    """All images [N, C, H, W] and labels [N] of both splits, from `cache` or decoded into it.
+    """All images and labels of both splits, from `cache` or decoded into it.
 
     Raises:
-        GradflowError: a missing or empty folder, an unreadable or incomplete file.
+        GradflowError: a missing or empty folder, an unreadable or incomplete file; arrays of
+            another type or shape than `Arrays`, or labels that are no class.
     """
-    with np.load(_decoded(config, cache)) as stored:
+    with np.load(_decoded(source_of(config), cache)) as stored:
         return {name: stored[name] for name in stored.files if name != "fingerprint"}
 
 
@@ -42,7 +65,7 @@ class Shapes(NamedTuple):
     train: int
     test: int
     image: tuple[int, int, int]
-    classes: int = CLASSES
+    classes: int
 
 
 def shapes(config: DataConfig, cache: Path) -> Shapes:
@@ -51,10 +74,11 @@ def shapes(config: DataConfig, cache: Path) -> Shapes:
     Raises:
         GradflowError: as `load_arrays`.
     """
-    with np.load(_decoded(config, cache)) as stored:
+    source = source_of(config)
+    with np.load(_decoded(source, cache)) as stored:
         channels, height, width = stored["test_images"].shape[1:]
         splits = len(stored["train_labels"]), len(stored["test_labels"])
-        return Shapes(*splits, (channels, height, width))
+        return Shapes(*splits, (channels, height, width), source.classes)
 
 
 def fingerprint(config: DataConfig, cache: Path) -> str:
@@ -64,7 +88,7 @@ def fingerprint(config: DataConfig, cache: Path) -> str:
         GradflowError: as `load_arrays`; or the training split is smaller than the config's
             subset or batch size.
     """
-    with np.load(_decoded(config, cache)) as stored:
+    with np.load(_decoded(source_of(config), cache)) as stored:
         available = len(stored["train_labels"])
         if (config.subset or 0) > available:
             config.refuse("subset", f"the training split has {available} images")
@@ -73,96 +97,49 @@ def fingerprint(config: DataConfig, cache: Path) -> str:
         return bytes(stored["fingerprint"]).decode()
 
 
-def _decoded(config: DataConfig, cache: Path) -> Path:
+def _decoded(source: Source, cache: Path) -> Path:
     """The .npz file of a data set, decoded and written by the first process that asks."""
-    if not isinstance(config, Cifar10Config):
-        return _cached(cache / "digits.npz", _read_digits)
-    files = _parquet_files(Path(config.folder))
-    facts = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    source = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
-    return _cached(cache / f"cifar10-{source}.npz", lambda: _decode_cifar10(files))
-
-
-def _read_digits() -> Arrays:
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
-    # NumPy guarantees RandomState's stream for ever, so the split is the same everywhere.
-    order = np.random.RandomState(0).permutation(len(labels))
-    images = images.reshape(-1, 1, 8, 8).astype(np.uint8)[order]  # grey levels 0 ... 16
-    labels = labels.astype(np.uint8)[order]
-    test, train = slice(None, DIGITS_TEST_IMAGES), slice(DIGITS_TEST_IMAGES, None)
-    return {
-        "train_images": images[train],
-        "train_labels": labels[train],
-        "test_images": images[test],
-        "test_labels": labels[test],
-    }
-
-
-def _parquet_files(folder: Path) -> list[Path]:
-    need = "needs train*.parquet and test*.parquet with the columns img and label; see README.md"
-    if not folder.is_dir():
-        raise GradflowError(f"data.folder={folder}: no such folder; it {need}")
-    files = sorted(folder.glob("train*.parquet")) + sorted(folder.glob("test*.parquet"))
-    for split in ("train", "test"):
-        if not any(f.name.startswith(split) for f in files):
-            raise GradflowError(f"data.folder={folder}: no {split}*.parquet in it; it {need}")
-    return files
-
-
-def _decode_cifar10(files: list[Path]) -> Arrays:
-    splits: dict[str, list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]] = {}
-    for file in files:
-        split = "train" if file.name.startswith("train") else "test"
-        splits.setdefault(split, []).append(_decode_file(file))
-    arrays: Arrays = {}
-    # Files may be sorted by class; one fixed shuffle makes any prefix a mixed subset.
-    for split, parts in splits.items():
-        images = np.concatenate([images for images, _ in parts])
-        labels = np.concatenate([labels for _, labels in parts])
-        order = np.random.RandomState(0).permutation(len(labels))
-        arrays[f"{split}_images"], arrays[f"{split}_labels"] = images[order], labels[order]
-    return arrays
-
-
-def _decode_file(file: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Images [N, 3, 32, 32] and labels [N] of one parquet file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        table = pq.read_table(file, columns=["img", "label"])
-        encoded = table["img"].combine_chunks().field("bytes").to_pylist()
-        labels = table["label"].to_numpy().astype(np.uint8)
-        images = np.stack(
-            [np.asarray(Image.open(io.BytesIO(image)).convert("RGB")) for image in encoded]
-        )
-    except (pa.ArrowException, UnidentifiedImageError, OSError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise GradflowError(
-            f"{file}: cannot be read as CIFAR-10 parquet with the columns img and label ({reason})"
-        ) from error
-    if images.shape[1:] != (32, 32, 3) or labels.max() >= CLASSES:
-        raise GradflowError(
-            f"{file}: holds images of {images.shape[1:]} and labels up to {labels.max()}; "
-            f"CIFAR-10 has (32, 32, 3) and labels 0 to {CLASSES - 1}"
-        )
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels
-
-
-def _cached(path: Path, decode: Callable[[], Arrays]) -> Path:
+    path = cache / f"{source.name}.npz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
-                arrays = decode()
+                arrays = source.decode()
+                _check(source, arrays)
                 arrays["fingerprint"] = _fingerprint(arrays)
                 partial = path.with_suffix(f".{os.getpid()}.npz")
-                np.savez(partial, **arrays)  # type: ignore[arg-type]
+                np.savez(partial, **arrays)  # type: ignore[arg-type]  # its stub has allow_pickle
                 os.replace(partial, path)
     return path
+
+
+def _check(source: Source, arrays: Arrays) -> None:
+    """Raise a GradflowError unless the arrays are what `Arrays` and `Source` say."""
+    names = {f"{split}_{part}" for split in SPLITS for part in ("images", "labels")}
+    if set(arrays) != names:
+        raise GradflowError(
+            f"{source.name}: has the arrays {', '.join(sorted(arrays)) or 'none'}; "
+            f"needs {', '.join(sorted(names))}"
+        )
+    for split in SPLITS:
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise GradflowError(
+                f"{source.name}: {split}_images is {images.dtype} {list(images.shape)}; "
+                "needs uint8 [N, C, H, W]"
+            )
+        if labels.dtype != np.uint8 or labels.shape != images.shape[:1] or not len(labels):
+            raise GradflowError(
+                f"{source.name}: {split}_labels is {labels.dtype} {list(labels.shape)} beside "
+                f"{len(images)} images; needs uint8, one per image, and at least one"
+            )
+        if labels.max() >= source.classes:
+            raise GradflowError(
+                f"{source.name}: {split}_labels holds {labels.max()}; it declares "
+                f"{source.classes} classes, so labels are 0 to {source.classes - 1}"
+            )
+    if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
+        raise GradflowError(f"{source.name}: training and test images differ in shape")
 
 
 def _fingerprint(arrays: Arrays) -> npt.NDArray[np.uint8]:

@@ -14,9 +14,11 @@ PAD = 4  # pixels on each side before the random crop, He et al. 2015, section 4
 
 
 class Batch(NamedTuple):
+    """What one step sees."""
+
     step: int
     epoch: int
-    images: Tensor  # [B, C, H, W], normalised, channels_last
+    images: Tensor  # [B, C, H, W], normalized, channels_last
     labels: Tensor  # [B], int64
 
 
@@ -42,8 +44,9 @@ class Normalizer:
         self.scale = variance**-0.5
 
     def __call__(self, images: Tensor) -> Tensor:
-        normalised: Tensor = (images.to(self.mean.dtype) - self.mean) * self.scale
-        return normalised.contiguous(memory_format=torch.channels_last)
+        """uint8 [B, C, H, W] -> the normalized images, channels_last."""
+        normalized: Tensor = (images.to(self.mean.dtype) - self.mean) * self.scale
+        return normalized.contiguous(memory_format=torch.channels_last)
 
 
 def training_batches(
@@ -78,7 +81,7 @@ class _Epoch(NamedTuple):
     flips: Tensor  # [N] whether the image is mirrored
 
     def to(self, device: torch.device) -> "_Epoch":
-        """Once an epoch, so that no step waits for the host."""
+        """Once per epoch, so that no step waits for the host."""
         return _Epoch(*(part.to(device) for part in self))
 
 
@@ -101,7 +104,7 @@ def evaluation_batches(
 
 
 def shift_and_flip(images: Tensor, shifts: Tensor, flips: Tensor) -> Tensor:
-    """Pad by PAD zeros (the mean image), crop at `shifts` [2, B], mirror where `flips` [B].
+    """Pad by PAD zeros (the mean image), crop at `shifts` [2, B], mirror those of `flips` [B].
 
     [B, C, H, W] -> [B, C, H, W], channels_last; one gather for the whole batch.
     """

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gradflow.config.schema import DataConfig
-from gradflow.data.arrays import CLASSES, fingerprint, load_arrays
+from gradflow.config.data import DataConfig
+from gradflow.data.arrays import fingerprint, load_arrays, source_of
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Dataset:
     test_images: Tensor
     test_labels: Tensor
     fingerprint: str
-    classes: int = CLASSES
+    classes: int
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -32,8 +32,13 @@ class Dataset:
 
     def to(self, device: str) -> "Dataset":
         """The same data on another device."""
-        tensors = ("train_images", "train_labels", "test_images", "test_labels")
-        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+        return replace(
+            self,
+            train_images=self.train_images.to(device),
+            train_labels=self.train_labels.to(device),
+            test_images=self.test_images.to(device),
+            test_labels=self.test_labels.to(device),
+        )
 
 
 def load_dataset(config: DataConfig, cache: Path) -> Dataset:
@@ -52,6 +57,7 @@ def load_dataset(config: DataConfig, cache: Path) -> Dataset:
         test_images=torch.from_numpy(arrays["test_images"]),
         test_labels=torch.from_numpy(arrays["test_labels"]).long(),
         fingerprint=fingerprint(config, cache),
+        classes=source_of(config).classes,
     )
     if config.subset is None:
         return dataset

@@ -1,5 +1,1 @@
-"""What is measured on a frozen network: one diagnostic a file, its rows a table of the records."""
-
-from gradflow.diagnostics.diagnosis import diagnose
-
-__all__ = ["diagnose"]
+"""What is measured on a frozen network: one file per diagnostic: options, tables, function."""

@@ -4,40 +4,66 @@ Where the best map is the identity, a residual branch has to go to 0; a plain bl
 it.
 """
 
-from typing import Any
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from gradflow.config.diagnostics import IdentityConfig
-from gradflow.diagnostics.frozen import Frozen, block_inputs
-from gradflow.networks.blocks import Block
+from gradflow.config.diagnostics import Columns, DiagnosticConfig
+from gradflow.config.registry import register
+from gradflow.config.validation import choice, number
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gradflow.training.frozen import Frozen
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class IdentityConfig(DiagnosticConfig):
+    """How near each block is to the identity."""
+
+    TABLES: ClassVar[dict[str, Columns]] = {
+        # One row per block; all are ratios of root mean squares.
+        "identity": {
+            "block_index": "int32",
+            "branch_share": "float64",
+            "distance": "float64",
+            "stack_distance": "float64",
+        }
+    }
+    EXACT: ClassVar[bool] = False
+
+    name: str = choice("identity")
+    at: str = choice("both", "initialization", "final")
+    images: int = number(256, at_least=2)
+
+
+@register(IdentityConfig)
 def diagnose_identity(frozen: Frozen, config: IdentityConfig) -> dict[str, dict[str, list[Any]]]:
-    """Table `identity`: a row a block; sizes are root mean squares over images and features.
+    """Table `identity`: a row per block; sizes are root mean squares over images and features.
 
     branch_share: |F(x)| / |S(x)|; distance: |y - S(x)| / |S(x)| of the block y; stack_distance:
     |y - S(...S(x_0))| / the same norm, from the first block on: how far the blocks so far are
-    from handing on what entered the first.
+    from the shortcuts alone.
     """
-    places = block_inputs(frozen.network, frozen.images)
-    rows: dict[str, list[Any]] = {
-        "block_index": [],
-        "branch_share": [],
-        "distance": [],
-        "stack_distance": [],
-    }
-    entered = places[0]
-    for index, block in enumerate(frozen.network.blocks):
-        assert isinstance(block, Block)
-        x, y = places[index], places[index + 1]
-        carried, entered = block.shortcut(x), block.shortcut(entered)
-        rows["block_index"].append(index)
-        rows["branch_share"].append(_ratio(block.branch(x), carried))
-        rows["distance"].append(_ratio(y - carried, carried))
-        rows["stack_distance"].append(_ratio(y - entered, entered))
+    import torch
+
+    from gradflow.networks.blocks import Block
+    from gradflow.training.frozen import block_inputs
+
+    rows: dict[str, list[Any]] = {name: [] for name in config.TABLES["identity"]}
+    with torch.no_grad():
+        places = block_inputs(frozen.network, frozen.images)
+        entered = places[0]
+        for index, block in enumerate(frozen.network.blocks):
+            assert isinstance(block, Block)
+            x, y = places[index], places[index + 1]
+            carried, entered = block.shortcut(x), block.shortcut(entered)
+            rows["block_index"].append(index)
+            rows["branch_share"].append(_ratio(block.branch(x), carried))
+            rows["distance"].append(_ratio(y - carried, carried))
+            rows["stack_distance"].append(_ratio(y - entered, entered))
     return {"identity": rows}
 
 

@@ -1,26 +1,57 @@
 """Singular values of the Jacobian: of each block, of all blocks together, of the network.
 
-All of them, by NumPy, where the matrix is small; else the largest, by Lanczos' method from a
+All of them, by NumPy, if the matrix is small; else the largest, by Lanczos' method from a
 random start, each with a bound of its error. A network all of whose singular values are near 1
 is a dynamical isometry (Saxe et al. 2014; Pennington et al. 2017).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from scipy.sparse.linalg import LinearOperator, svds
-from torch import Tensor
 
-from gradflow.config.diagnostics import JacobianConfig
+from gradflow.config.diagnostics import Columns, DiagnosticConfig
+from gradflow.config.registry import register
+from gradflow.config.validation import choice, number
 from gradflow.core.seeds import derive_seed
-from gradflow.diagnostics.frozen import Frozen, block_inputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gradflow.training.frozen import Frozen
 
 Array = npt.NDArray[np.float64]
-Map = Callable[[Tensor], Tensor]
+Map = Callable[["Tensor"], "Tensor"]
 """[N, ...] -> [N, ...], each example on its own."""
+
+
+@dataclass(frozen=True)
+class JacobianConfig(DiagnosticConfig):
+    """Singular values: all if a side has up to `exact_up_to` numbers, else the largest."""
+
+    TABLES: ClassVar[dict[str, Columns]] = {
+        # One row per singular value; part is network, blocks (all together) or block.
+        "singular_values": {
+            "part": "string",
+            "block_index": "int32",
+            "example": "int32",
+            "rank": "int32",
+            "value": "float64",
+            "error": "float64",  # a bound
+            "is_whole": "bool",  # whether all values are there
+        }
+    }
+    EXACT: ClassVar[bool] = True
+
+    name: str = choice("jacobian")
+    at: str = choice("both", "initialization", "final")
+    examples: int = number(2, at_least=1)  # of the images, whose Jacobians are taken
+    exact_up_to: int = number(1024, at_least=1)
+    values: int = number(16, at_least=1)  # how many if not all
 
 
 class Spectrum(NamedTuple):
@@ -35,8 +66,13 @@ class Spectrum(NamedTuple):
     is_whole: bool
 
 
+@register(JacobianConfig)
 def diagnose_jacobian(frozen: Frozen, config: JacobianConfig) -> dict[str, dict[str, list[Any]]]:
-    """Table `singular_values`: a row a value of a part of the network at one image."""
+    """Table `singular_values`: a row per value of a part of the network at one image."""
+    import torch
+
+    from gradflow.training.frozen import block_inputs
+
     network, images = frozen.network, frozen.images[: config.examples]
     with torch.no_grad():
         places = block_inputs(network, images)
@@ -49,8 +85,7 @@ def diagnose_jacobian(frozen: Frozen, config: JacobianConfig) -> dict[str, dict[
         ("blocks", None, stack, places[0]),
         *(("block", i, block, places[i]) for i, block in enumerate(network.blocks)),
     ]
-    columns = ("part", "block_index", "example", "rank", "value", "error", "is_whole")
-    rows: dict[str, list[Any]] = {name: [] for name in columns}
+    rows: dict[str, list[Any]] = {name: [] for name in config.TABLES["singular_values"]}
     for part, index, function, inputs in parts:
         for example in range(len(images)):
             found = spectrum(
@@ -80,6 +115,8 @@ def spectrum(
         exact_up_to: the smaller side of the matrix up to which all are computed.
         values: how many of the largest are otherwise.
     """
+    import torch
+
     with torch.no_grad():
         shape = (function(x[None])[0].numel(), x.numel())
     if min(shape) <= max(exact_up_to, values):
@@ -96,6 +133,8 @@ def jacobian(function: Map, x: Tensor) -> Array:
 
     One pass over as many copies of x as there are outputs: examples do not mix.
     """
+    import torch
+
     with torch.no_grad():
         outputs = function(x[None])[0].numel()
     copies = x.detach().expand(outputs, *x.shape).contiguous().requires_grad_()
@@ -105,6 +144,9 @@ def jacobian(function: Map, x: Tensor) -> Array:
 
 
 def _largest(function: Map, x: Tensor, shape: tuple[int, int], values: int, seed: int) -> Spectrum:
+    import torch
+    from scipy.sparse.linalg import LinearOperator, svds
+
     point = x[None].detach().requires_grad_()
     y = function(point)
     # <dy, u> is linear in u, so its gradient by u, along v, is J v: two backward passes.

@@ -1,28 +1,61 @@
 """The error of a trained network after blocks were deleted or changed places.
 
-Veit et al. 2016, section 4. A deleted block hands on S(x) alone: in the residual network the
+Veit et al. 2016, section 4. A deleted block computes after(S(x)): in the residual network the
 branch is gone, in the plain one the whole block.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from scipy.stats import kendalltau
-from torch import Tensor, nn
-
-from gradflow.config.diagnostics import LesionConfig
+from gradflow.config.diagnostics import Columns, DiagnosticConfig
+from gradflow.config.registry import register
+from gradflow.config.validation import choice, number
 from gradflow.core.seeds import seeded
-from gradflow.diagnostics.frozen import Frozen
-from gradflow.networks import Network
-from gradflow.networks.blocks import Block
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from gradflow.networks.network import Network
+    from gradflow.training.frozen import Frozen
 
 
+@dataclass(frozen=True)
+class LesionConfig(DiagnosticConfig):
+    """The error after blocks were deleted or swapped, without training again."""
+
+    TABLES: ClassVar[dict[str, Columns]] = {
+        # One row per lesion: none, delete, swap.
+        "lesions": {
+            "lesion": "string",
+            "count": "int32",  # of blocks that were hit
+            "sample": "int32",
+            "blocks": "list[int64]",
+            "kendall_tau": "float64",  # of the new order with the old
+            "loss": "float64",
+            "error": "float64",
+        }
+    }
+    EXACT: ClassVar[bool] = False
+
+    name: str = choice("lesion")
+    split: str = choice("test", "train")
+    images: int = number(360, at_least=2)
+    samples: int = number(5, at_least=1)  # draws of each number of blocks, or of swaps
+
+
+@register(LesionConfig)
 def diagnose_lesion(frozen: Frozen, config: LesionConfig) -> dict[str, dict[str, list[Any]]]:
     """Table `lesions`: a row for the whole network, one for each deleted block, and some for
     draws of 2, 4, 8, ... blocks deleted, or of as many pairs swapped."""
-    columns = ("lesion", "count", "sample", "blocks", "kendall_tau", "loss", "error")
+    import torch
+    from scipy.stats import kendalltau
+
+    columns = tuple(config.TABLES["lesions"])
     rows: dict[str, list[Any]] = {name: [] for name in columns}
     network = frozen.network
     total = len(network.blocks)
@@ -66,34 +99,26 @@ def lesioned(
     network: Network, *, deleted: Sequence[int] = (), order: Sequence[int] | None = None
 ) -> Iterator[None]:
     """Inside, the network lacks the branches of some blocks, or has its blocks in another order."""
+    from gradflow.networks.blocks import Block, WithoutBranch
+
     whole = list(network.blocks)
     try:
         for place, index in enumerate(order or range(len(whole))):
             network.blocks[place] = whole[index]
         for index in deleted:
-            network.blocks[index] = _Deleted(whole[index])
+            block = whole[index]
+            assert isinstance(block, Block)
+            network.blocks[index] = WithoutBranch(block)
         yield
     finally:
         for index, block in enumerate(whole):
             network.blocks[index] = block
 
 
-class _Deleted(nn.Module):
-    """after(S(x)), of a block that was y = after(S(x) + F(x)) or after(F(x))."""
-
-    def __init__(self, block: nn.Module):
-        super().__init__()
-        assert isinstance(block, Block)
-        self.shortcut = block.shortcut
-        self.after = block.after
-
-    def forward(self, x: Tensor, *_: Tensor) -> Tensor:
-        y: Tensor = self.after(self.shortcut(x))
-        return y
-
-
 def _interchangeable(frozen: Frozen) -> list[list[int]]:
     """Blocks that may change places: those that map one shape to the same shape, by shape."""
+    import torch
+
     groups: dict[tuple[int, ...], list[int]] = {}
 
     def note(index: int, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -115,5 +140,7 @@ def _interchangeable(frozen: Frozen) -> list[list[int]]:
 
 def _draw(groups: list[list[int]], generator: torch.Generator) -> list[int]:
     """A group, each in proportion to its blocks."""
+    import torch
+
     weights = torch.tensor([float(len(group)) for group in groups])
     return groups[int(torch.multinomial(weights, 1, generator=generator))]

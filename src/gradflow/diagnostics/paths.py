@@ -5,26 +5,57 @@ block it comes back through the branch or over the shortcut. The network's own a
 held fixed, so that what follows the addition is linear too, and the sum is exact.
 """
 
+from __future__ import annotations
+
+from dataclasses import dataclass
 from math import comb
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor, nn
-
-from gradflow.config.diagnostics import PathsConfig
+from gradflow.config.diagnostics import Columns, DiagnosticConfig
+from gradflow.config.registry import register
+from gradflow.config.validation import choice, number
 from gradflow.core.errors import GradflowError
 from gradflow.core.seeds import seeded
-from gradflow.diagnostics.frozen import Frozen, block_inputs
-from gradflow.networks.blocks import Block
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gradflow.networks.blocks import Block
+    from gradflow.training.frozen import Frozen
 
 AT_A_TIME = 1024  # examples, over all paths that are followed together
 
 
+@dataclass(frozen=True)
+class PathsConfig(DiagnosticConfig):
+    """The gradient by the number of branches that it came through."""
+
+    TABLES: ClassVar[dict[str, Columns]] = {
+        # One row per path length; gradients of the mean loss at the first block's input.
+        "paths": {
+            "length": "int32",
+            "n_paths": "float64",
+            "path_grad_norm": "float64",  # root mean square over single paths
+            "samples": "int32",  # so many
+            "total_grad_norm": "float64",  # of the sum over all of them, exact
+        }
+    }
+    EXACT: ClassVar[bool] = True
+
+    name: str = choice("paths")
+    at: str = choice("both", "initialization", "final")
+    images: int = number(4, at_least=2)
+    samples: int = number(8, at_least=1)  # single paths of each length
+
+
+@register(PathsConfig)
 def diagnose_paths(frozen: Frozen, config: PathsConfig) -> dict[str, dict[str, list[Any]]]:
-    """Table `paths`: a row a length, the number of branches on the path.
+    """Table `paths`: a row per length, the number of branches on the path.
 
     A plain network has paths of one length: through every branch.
     """
+    import torch
+
     blocks, inputs, gradient = _passes(frozen)
     lengths = range(len(blocks) + 1) if blocks[0].skip else [len(blocks)]
     sums = gradients_by_length(blocks, inputs, gradient)
@@ -54,6 +85,8 @@ def gradients_by_length(
         inputs: of each block, [B, ...].
         gradient: at the last block's output, [B, ...].
     """
+    import torch
+
     sums = gradient[None]  # [lengths so far, B, ...]
     for block, x in zip(reversed(blocks), reversed(inputs), strict=True):
         over, through = _back(block, x, sums)
@@ -70,6 +103,8 @@ def path_norms(
     Args:
         chosen: [P, blocks], bool: whether the path goes through the block's branch.
     """
+    import torch
+
     found = []
     for part in chosen.split(max(1, AT_A_TIME // len(gradient))):
         along = gradient.expand(len(part), *gradient.shape)
@@ -86,6 +121,8 @@ def _back(block: Block, x: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
 
     One pass over as many copies of the batch as there are gradients.
     """
+    import torch
+
     copies = x.detach().repeat(len(gradients), *[1] * (x.ndim - 1))
     carried, weighed = copies.clone().requires_grad_(), copies.requires_grad_()
     total = block.branch(weighed)
@@ -101,6 +138,11 @@ def _back(block: Block, x: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
 
 def _passes(frozen: Frozen) -> tuple[list[Block], list[Tensor], Tensor]:
     """The blocks, the input of each, and the loss's gradient at the last one's output."""
+    import torch
+
+    from gradflow.networks.blocks import Block
+    from gradflow.training.frozen import block_inputs
+
     network = frozen.network
     blocks = [block for block in network.blocks if isinstance(block, Block)]
     for block in blocks:
@@ -112,26 +154,15 @@ def _passes(frozen: Frozen) -> tuple[list[Block], list[Tensor], Tensor]:
     with torch.no_grad():
         *inputs, last = block_inputs(network, frozen.images)
     last.requires_grad_()
-    head = _Head(network.head, last)
-    [gradient] = torch.autograd.grad(frozen.loss_of(head)[0], last)
+    # The task's loss as a function of `last`, whatever images it is shown.
+    [gradient] = torch.autograd.grad(frozen.loss_of(lambda _: network.head(last))[0], last)
     return blocks, inputs, gradient
 
 
-class _Head(nn.Module):
-    """The rest of a network, whatever image it is shown: a task's loss as a function of `last`."""
-
-    def __init__(self, head: nn.Module, last: Tensor):
-        super().__init__()
-        self.head = head
-        self.last = last
-
-    def forward(self, _: Tensor) -> Tensor:
-        y: Tensor = self.head(self.last)
-        return y
-
-
 def _draws(blocks: int, length: int, samples: int, seed: int) -> Tensor:
-    """[P, blocks]: paths of one length drawn evenly; one where there is only one."""
+    """[P, blocks]: paths of one length drawn evenly; one if there is only one."""
+    import torch
+
     generator = seeded(seed, "paths", length)
     count = samples if 0 < length < blocks else 1
     order = torch.stack([torch.randperm(blocks, generator=generator) for _ in range(count)])

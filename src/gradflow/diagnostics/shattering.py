@@ -5,22 +5,66 @@ inputs, so that its differences come from the network alone. It is taken at the 
 every block's input.
 """
 
-from typing import Any
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from gradflow.config.diagnostics import ShatteringConfig
+from gradflow.config.diagnostics import Columns, DiagnosticConfig
+from gradflow.config.registry import register
+from gradflow.config.validation import choice, number
 from gradflow.core.seeds import seeded
-from gradflow.diagnostics.frozen import Frozen, block_inputs
-from gradflow.networks import Network
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gradflow.networks.network import Network
+    from gradflow.training.frozen import Frozen
 
 Rows = dict[str, list[Any]]
 
 
+@dataclass(frozen=True)
+class ShatteringConfig(DiagnosticConfig):
+    """Do gradients at similar inputs agree? Of examples, and along a line between two images."""
+
+    TABLES: ClassVar[dict[str, Columns]] = {
+        # One row per place: the image (block_index null), each block's input, the head's input.
+        "shattering": {
+            "block_index": "int32",
+            "signal_cosine": "float64",  # means over pairs of examples
+            "grad_cosine": "float64",
+            "whiteness": "float64",  # of the gradient along a line, 0 ... 1
+        },
+        # One row per place and pair of images.
+        "pairs": {
+            "block_index": "int32",
+            "one": "int32",
+            "other": "int32",
+            "signal_cosine": "float64",
+            "grad_cosine": "float64",
+        },
+        # One row per place and lag, a share of the line between two images.
+        "autocorrelations": {
+            "block_index": "int32",
+            "lag": "float64",
+            "correlation": "float64",
+        },
+    }
+    EXACT: ClassVar[bool] = True
+
+    name: str = choice("shattering")
+    at: str = choice("both", "initialization", "final")
+    images: int = number(16, at_least=2)
+    points: int = number(256, at_least=8)  # on the line
+
+
+@register(ShatteringConfig)
 def diagnose_shattering(frozen: Frozen, config: ShatteringConfig) -> dict[str, Rows]:
-    """Tables `shattering` (a row a place), `pairs` (a row a place and pair of images) and
-    `autocorrelations` (a row a place and lag)."""
+    """Tables `shattering` (a row per place), `pairs` (a row per place and pair of images) and
+    `autocorrelations` (a row per place and lag)."""
+    import torch
+
     readout_seed = frozen.seed
     examples = signals_and_gradients(frozen.network, frozen.images, readout_seed)
     first, last = frozen.images[0], frozen.images[1]
@@ -65,6 +109,10 @@ def signals_and_gradients(
     Raises:
         GradflowError: the network's blocks are not a chain.
     """
+    import torch
+
+    from gradflow.training.frozen import block_inputs
+
     images = images.detach().requires_grad_()
     places = block_inputs(network, images)
     output = network.head(places[-1])
@@ -76,7 +124,9 @@ def signals_and_gradients(
 
 
 def cosines(rows: Tensor) -> Tensor:
-    """[N, N]: the cosine of every two of N rows [N, D]; NaN where one is 0."""
+    """[N, N]: the cosine of every two of N rows [N, D]; NaN if one is 0."""
+    import torch
+
     unit: Tensor = rows / rows.norm(dim=1, keepdim=True)
     return torch.matmul(unit, unit.T)
 
@@ -100,6 +150,8 @@ def whiteness(rows: Tensor) -> float:
     Geometric over arithmetic mean of the power spectrum, its mean taken out: near 1 for white
     noise, 0 for a smooth curve. A gradient that does not change at all counts as smooth.
     """
+    import torch
+
     power = torch.fft.rfft(rows - rows.mean(dim=0), dim=0).abs().square().sum(dim=1)[1:]
     if float(power.max()) <= 1e-20 * float(rows.square().sum()):
         return 0.0

@@ -1,15 +1,6 @@
-"""Blocks are data: one class, one builder, a row of strings for each placement.
+"""Blocks: one class, and one builder that reads the rows of gradflow.config.blocks.
 
-A block computes y = after(S(x) + F(x)); its plain twin y = after(F(x)). The strings are read
-by `layers.layer_stack`. With k weighted layers the branch is `repeat` k-1 times, then `last`:
-
-    placement                      repeat  last   after   basic block, k = 2
-    original                       cna     cn     a       cnacn|a    He et al. 2015, fig. 2
-    norm_after_addition            cna     c      na      cnac|na    He et al. 2016, fig. 4b
-    activation_before_addition     cna     cna            cnacna|    fig. 4c
-    activation_only_preactivation  acn     acn            acnacn|    fig. 4d
-    full_preactivation             nac     nac            nacnac|    fig. 4e
-    fixup                          bcba    bcmb   a       Zhang et al. 2019, fig. 1 right
+A block computes y = after(S(x) + F(x)); its plain twin y = after(F(x)).
 """
 
 import copy
@@ -19,29 +10,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gradflow.config.networks import NetworkConfig
+from gradflow.config.blocks import BLOCKS, POWERS
+from gradflow.config.networks import BlockConfig, NetworkConfig
 from gradflow.core.errors import GradflowError
 from gradflow.networks.layers import Scale, StochasticDepth, Weighted, layer_stack
-from gradflow.networks.shortcuts import Gate, make_shortcut
-
-PLACEMENTS = {
-    "original": ("cna", "cn", "a"),
-    "norm_after_addition": ("cna", "c", "na"),
-    "activation_before_addition": ("cna", "cna", ""),
-    "activation_only_preactivation": ("acn", "acn", ""),
-    "full_preactivation": ("nac", "nac", ""),
-    "fixup": ("bcba", "bcmb", "a"),
-}
+from gradflow.networks.shortcuts import Gate, make_gate, make_shortcut
 
 LAYER_SCALE = 1e-4  # initial factor of LayerScale (Touvron et al. 2021, section 2)
 
 
 class Block(nn.Module):
-    """y = after(S(x) + F(x)), or after(F(x)) where `skip` is false.
+    """y = after(S(x) + F(x)), or after(F(x)) if `skip` is false.
 
     Attributes:
         branch: F, the weighted path; called with whatever the block is called with.
-        shortcut: S, present in the plain twin too, where it is not called.
+        shortcut: S, present in the plain twin too, which does not call it.
         after: what follows the addition, in both twins.
         gate: None, or what weighs S(x) and F(x) by a function of x.
 
@@ -51,9 +34,8 @@ class Block(nn.Module):
             builds fit by construction and are not tried.
 
     Raises:
-        GradflowError: S(x) and F(x) differ in shape (torch would broadcast in silence), told
-            here where `in_shape` is given, else at the first forward pass; a gate on a
-            plain block.
+        GradflowError: S(x) and F(x) differ in shape (torch would broadcast in silence): here if
+            `in_shape` is given, else at the first forward pass; a gate on a plain block.
     """
 
     def __init__(
@@ -82,13 +64,14 @@ class Block(nn.Module):
             ghost.add(x, ghost.branch(x))
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
+        """y of x; `context` is for the branch alone."""
         branch = self.branch(x, *context)
         total = self.add(x, branch) if self.skip else branch
         y: Tensor = self.after(total)
         return y
 
     def add(self, x: Tensor, branch: Tensor) -> Tensor:
-        """S(x) + F(x), each weighed by the gate where there is one."""
+        """S(x) + F(x), each weighed by the gate if there is one."""
         carried = self.shortcut(x)
         if carried.shape != branch.shape:
             raise GradflowError(
@@ -99,26 +82,40 @@ class Block(nn.Module):
         return total
 
 
-def preactivation(config: NetworkConfig) -> str:
-    """The layers before a block's first weighted layer.
+class WithoutBranch(nn.Module):
+    """after(S(x)): what is left of a block y = after(S(x) + F(x)), or y = after(F(x))."""
 
-    The stem ends with them instead of the first block, and they stand once more before the
-    head, as He et al. 2016 (section 4.1) do.
+    def __init__(self, block: Block):
+        super().__init__()
+        self.shortcut = block.shortcut
+        self.after = block.after
+
+    def forward(self, x: Tensor, *_: Tensor) -> Tensor:
+        """after(S(x)); the context, which is for the branch, is of no use."""
+        y: Tensor = self.after(self.shortcut(x))
+        return y
+
+
+def block_layers(block: str, width: int, stride: int) -> list[Weighted]:
+    """The convolutions of a row of `BLOCKS`, for a stage of `width` channels."""
+    return [
+        Weighted(layer.widening * width, layer.kernel, stride if layer.strides else 1)
+        for layer in BLOCKS[block]
+    ]
+
+
+def branch_spec(config: BlockConfig, layers: int, *, first: bool) -> tuple[str, str]:
+    """(branch, after) of a block with so many weighted layers, as `layer_stack` reads them.
+
+    The stem has the layers before the first weighted layer of the first block.
     """
-    repeat, _, _ = PLACEMENTS[getattr(config, "placement", "original")]
-    return repeat[: repeat.index("c")]
-
-
-def branch_spec(config: NetworkConfig, layers: int, *, first: bool) -> tuple[str, str]:
-    """(branch, after) of a block with so many weighted layers, from the table above."""
-    placement = getattr(config, "placement", "original")
-    repeat, last, after = PLACEMENTS["fixup" if config.initialization == "fixup" else placement]
-    spec = repeat * (layers - 1) + last
-    return (spec.removeprefix(preactivation(config)) if first else spec), after
+    row = config.placed()
+    spec = row.repeat * (layers - 1) + row.last
+    return (spec.removeprefix(row.before) if first else spec), row.after
 
 
 def make_block(
-    config: NetworkConfig,
+    config: BlockConfig,
     in_size: int,
     weighted: Sequence[Weighted],
     *,
@@ -132,15 +129,12 @@ def make_block(
     name = f"blocks.{index}"
     spec, after = branch_spec(config, len(weighted), first=index == 0)
     branch = layer_stack(spec, config, in_size, weighted, dims=dims)
-    gate = None
-    if (kind := getattr(config, "shortcut", "")).endswith("gate"):
-        gate = Gate(in_size, size, stride, exclusive=kind == "exclusive_gate")
     return Block(
         scaled(branch, config, size, index=index, total=total, dims=dims),
         make_shortcut(config, in_size, size, stride, dims=dims, name=name),
         layer_stack(after, config, size, dims=dims),
         config.skip,
-        gate=gate,
+        gate=make_gate(config.path(), in_size, size, stride),
         name=name,
     )
 
@@ -152,7 +146,7 @@ def scaled(
 
     constant: branch_scale; inverse_sqrt: branch_scale / sqrt(L); inverse: branch_scale / L;
     rezero: a learnable scalar from 0 (ReZero, Bachlechner et al. 2021; SkipInit, De and Smith
-    2020); layer_scale: a learnable factor a channel from 1e-4 * branch_scale. Block l of
+    2020); layer_scale: a learnable factor per channel from 1e-4 * branch_scale. Block l of
     1 ... L survives with probability 1 - l / L * (1 - survival) (Huang et al. 2016, eq. 4).
     """
     layers = OrderedDict(branch.named_children())
@@ -163,8 +157,7 @@ def scaled(
             factor = LAYER_SCALE * config.branch_scale
             layers["scale"] = Scale(factor, learnable=True, size=size, dims=dims)
         case scaling:
-            power = {"constant": 0.0, "inverse_sqrt": 0.5, "inverse": 1.0}[scaling]
-            if (factor := config.branch_scale / total**power) != 1:
+            if (factor := config.branch_scale / total ** POWERS[scaling]) != 1:
                 layers["scale"] = Scale(factor)
     if config.survival < 1:
         layers["survival"] = StochasticDepth(1 - (index + 1) / total * (1 - config.survival))

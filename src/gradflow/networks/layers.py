@@ -1,15 +1,14 @@
 """Layers, and the builder that reads a string of them.
 
-A stack of layers is a string of one letter a layer:
+A stack of layers is a string of one letter per layer:
 
     c  weighted layer (convolution or Linear)   t  self-attention
-    n  normalisation                            b  scalar bias       (Fixup)
+    n  normalization                            b  scalar bias       (Fixup)
     a  activation                               m  scalar multiplier (Fixup)
 
 No layer works in place, so that a probe may hook any of them.
 """
 
-import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,9 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradflow.config.networks import NetworkConfig
-
-NORM_GROUPS = 8  # of group norm, or as many as divide the channels
+from gradflow.config.networks import ACTIVATIONS, NORMS, NetworkConfig
 
 
 class Weighted(NamedTuple):
@@ -38,15 +35,17 @@ def layer_stack(
     weighted: Sequence[Weighted] = (),
     *,
     dims: int,
+    heads: int = 1,
 ) -> nn.Sequential:
     """The layers that `spec` spells, for images (dims=2), tokens (1) or vectors (0).
 
     Args:
-        in_size: channels, or features, that come in.
+        in_size: channels, or features, of the input.
         weighted: the outputs of each `c`, in order.
+        heads: of each `t`.
 
     Layers are named by kind and number: conv1, norm1, act1, conv2, ... A weighted layer has
-    biases exactly where `config.norm` is "none", unless `config.bias` says otherwise.
+    biases if and only if `config.norm` is "none", unless `config.bias` says otherwise.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     size, remaining = in_size, iter(weighted)
@@ -56,63 +55,45 @@ def layer_stack(
         match letter:
             case "c":
                 layer = next(remaining)
-                if dims == 2:
-                    layers[f"conv{count}"] = nn.Conv2d(
-                        size, layer.size, layer.kernel, layer.stride, layer.kernel // 2, bias=bias
-                    )
-                else:
-                    layers[f"linear{count}"] = nn.Linear(size, layer.size, bias=bias)
+                name = "conv" if dims == 2 else "linear"
+                layers[f"{name}{count}"] = _weighted(size, layer, dims=dims, bias=bias)
                 size = layer.size
-            case "n" if config.norm != "none":
-                layers[f"norm{count}"] = make_norm(config.norm, size, dims)
-            case "n":
-                pass
-            case "a":
-                layers[f"act{count}"] = make_activation(config.activation)
             case "t":
-                layers["attention"] = SelfAttention(size, getattr(config, "heads"), bias)  # noqa: B009
-            case "b":
-                layers[f"bias{count}"] = ScalarBias()
-            case "m":
-                layers[f"multiplier{count}"] = Scale(1.0, learnable=True)
+                layers["attention"] = SelfAttention(size, heads, bias)
+            case "n" if config.norm == "none":
+                pass
             case _:
-                raise ValueError(f"spec={spec}: no layer is written {letter}")
+                name, made = _unweighted(letter, config, size, dims)
+                layers[f"{name}{count}"] = made
     return nn.Sequential(layers)
 
 
-def make_norm(norm: str, size: int, dims: int) -> nn.Module:
-    """batch: over the batch; layer, rms: over all but the batch (tokens: over features);
-    group: over 8 groups of channels."""
-    match norm:
-        case "batch":
-            return nn.BatchNorm2d(size) if dims == 2 else nn.BatchNorm1d(size)
-        case "layer":
-            return nn.GroupNorm(1, size) if dims == 2 else nn.LayerNorm(size)
-        case "group":
-            return nn.GroupNorm(math.gcd(size, NORM_GROUPS), size)
-        case "rms":
-            return RMSNorm(size, dims)
-    raise ValueError(f"norm={norm}")
+def _weighted(in_size: int, layer: Weighted, *, dims: int, bias: bool) -> nn.Module:
+    if dims != 2:
+        return nn.Linear(in_size, layer.size, bias=bias)
+    padding = layer.kernel // 2
+    return nn.Conv2d(in_size, layer.size, layer.kernel, layer.stride, padding, bias=bias)
 
 
-def make_activation(activation: str) -> nn.Module:
-    """The elementwise function of that name; "identity" makes a linear network."""
-    made: dict[str, type[nn.Module]] = {
-        "relu": nn.ReLU,
-        "leaky_relu": nn.LeakyReLU,
-        "tanh": nn.Tanh,
-        "gelu": nn.GELU,
-        "silu": nn.SiLU,
-        "identity": nn.Identity,
-    }
-    return made[activation]()
+def _unweighted(letter: str, config: NetworkConfig, size: int, dims: int) -> tuple[str, nn.Module]:
+    """The name and the layer of any other letter."""
+    match letter:
+        case "n":
+            return "norm", NORMS[config.norm](size, dims)
+        case "a":
+            return "act", ACTIVATIONS[config.activation]()
+        case "b":
+            return "bias", ScalarBias()
+        case "m":
+            return "multiplier", Scale(1.0, learnable=True)
+    raise ValueError(f"no layer is written {letter}")
 
 
 class Projection(nn.Conv2d):
     """A 1x1 convolution of every `every`-th pixel: [B, in, H, W] -> [B, out, H/every, W/every].
 
     The pixels are taken first. The same convolution with a stride corrupts memory in
-    torch 2.13 on AVX2 processors where channels are fewer than 8 and channels_last.
+    torch 2.13 on AVX2 processors if channels are fewer than 8 and channels_last.
     """
 
     def __init__(self, in_size: int, size: int, every: int, *, bias: bool):
@@ -120,11 +101,12 @@ class Projection(nn.Conv2d):
         self.every = every
 
     def forward(self, x: Tensor) -> Tensor:
+        """The projected pixels."""
         return super().forward(x[:, :, :: self.every, :: self.every])
 
 
 class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * scale, one scale a channel (Zhang and Sennrich 2019, eq. 4).
+    """x / sqrt(mean(x^2) + eps) * scale, one scale per channel (Zhang and Sennrich 2019, eq. 4).
 
     The mean is over features, and for images over channels and pixels together.
     """
@@ -136,13 +118,14 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        """The scaled unit vectors, in the shape of x."""
         unit = x * torch.rsqrt(x.square().mean(self.axes, keepdim=True) + self.eps)
         scale = self.weight[:, None, None] if len(self.axes) == 3 else self.weight
         return unit * scale
 
 
 class Scale(nn.Module):
-    """x * factor: a constant, a learnable scalar, or (with `size`) one factor a channel."""
+    """x * factor: a constant, a learnable scalar, or (with `size`) one factor per channel."""
 
     def __init__(self, factor: float, *, learnable: bool = False, size: int = 0, dims: int = 0):
         super().__init__()
@@ -154,6 +137,7 @@ class Scale(nn.Module):
             self.register_buffer("factor", factors, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x * factor."""
         return x * self.factor
 
 
@@ -165,13 +149,14 @@ class ScalarBias(nn.Module):
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x + b."""
         return x + self.bias
 
 
 class StochasticDepth(nn.Module):
     """Huang et al. 2016, eq. 2 and 5: x * Bernoulli(survival) in training, x * survival after.
 
-    One draw a batch. The branch is computed even where it is dropped, so batch norm's
+    One draw per batch. The branch is computed even if it is dropped, so batch norm's
     running averages see every batch.
     """
 
@@ -180,6 +165,7 @@ class StochasticDepth(nn.Module):
         self.survival = survival
 
     def forward(self, x: Tensor) -> Tensor:
+        """x, or zeros."""
         if not self.training:
             return x * self.survival
         return x * (torch.rand((), device=x.device) < self.survival).to(x.dtype)
@@ -198,6 +184,7 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(size, size, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The mixed tokens."""
         batch, tokens, size = x.shape
         split = self.query_key_value(x).view(batch, tokens, 3, self.heads, size // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4)  # each [B, heads, T, C / heads]

@@ -28,6 +28,7 @@ class Network(nn.Module):
         self.checkpointed = checkpointed
 
     def forward(self, x: Tensor) -> Tensor:
+        """The output for a batch of images."""
         x = self.stem(x)
         # n/k inputs are kept, and k blocks' insides at a time, each about nine times its input.
         length = math.ceil(math.sqrt(len(self.blocks)) / 3)

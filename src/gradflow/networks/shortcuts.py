@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradflow.config.networks import ConvolutionalConfig, MlpConfig, NetworkConfig
-from gradflow.networks.layers import Projection, Scale, make_norm
+from gradflow.config.blocks import Path
+from gradflow.config.networks import NORMS, BlockConfig
+from gradflow.networks.layers import Projection, Scale
 
 
 class PaddedShortcut(nn.Module):
@@ -23,6 +24,7 @@ class PaddedShortcut(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
+        """Images, or vectors (of which every one is kept)."""
         if x.ndim == 2:
             return F.pad(x, (0, self.new_channels))
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
@@ -32,46 +34,58 @@ class Gate(nn.Module):
     """Scales the paths of a block by a gate g(x) = sigmoid(W x + b), W a 1x1 convolution.
 
     exclusive (He et al. 2016, section 3.1): (1 - g) S(x) + g F(x); shortcut-only:
-    (1 - g) S(x) + F(x). A negative b opens the shortcut.
+    (1 - g) S(x) + F(x). A negative b opens the shortcut; it starts at `bias`.
     """
 
-    def __init__(self, in_size: int, size: int, stride: int, *, exclusive: bool):
+    def __init__(self, in_size: int, size: int, stride: int, *, exclusive: bool, bias: float):
         super().__init__()
         self.conv = Projection(in_size, size, stride, bias=True)
         self.exclusive = exclusive
+        self.bias = bias
+
+    @torch.no_grad()
+    def set_bias(self) -> None:
+        """Set b to the value that it starts at."""
+        self.conv.get_parameter("bias").fill_(self.bias)
 
     def forward(self, x: Tensor, carried: Tensor, branch: Tensor) -> Tensor:
+        """The weighed sum of S(x) and F(x)."""
         gate = torch.sigmoid(self.conv(x))
         return (1 - gate) * carried + (gate * branch if self.exclusive else branch)
 
 
+def make_gate(path: Path, in_size: int, size: int, stride: int) -> Gate | None:
+    """The gate of a block whose shortcut has one."""
+    if path.gate is None:
+        return None
+    exclusive = path.gate == "exclusive"
+    return Gate(in_size, size, stride, exclusive=exclusive, bias=path.gate_bias)
+
+
 def make_shortcut(
-    config: NetworkConfig, in_size: int, size: int, stride: int, *, dims: int, name: str
+    config: BlockConfig, in_size: int, size: int, stride: int, *, dims: int, name: str
 ) -> nn.Module:
     """S(x) of a block: [B, in_size, ...] -> [B, size, .../stride].
 
-    A: the identity, and `PaddedShortcut` where shapes change; B: a projection there; C: a
+    A: the identity, and `PaddedShortcut` if shapes change; B: a projection if they do; C: a
     projection everywhere (the 1x1 convolution of He et al. 2016, table 1). A projection is a
-    1x1 convolution, or Linear layer, with the stride, and a norm unless the block
-    normalises before its layers. The gates and dropout work on A (in a U-Net on B).
+    1x1 convolution, or Linear layer, with the stride, and a norm unless the block begins with
+    a norm or an activation. The gates and dropout work on A (in a U-Net on B).
 
     Raises:
-        GradflowError: option A where channels shrink.
+        GradflowError: option A if channels shrink.
     """
-    kind = "A"
-    if isinstance(config, ConvolutionalConfig | MlpConfig):
-        kind = config.shortcut if config.shortcut in "ABC" else "A"
-        if config.name.endswith("unet") and kind == "A":
-            kind = "B"
+    path = config.path()
     same = in_size == size and stride == 1
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    if kind == "C" or (kind == "B" and not same):
+    if path.project == "always" or (path.project == "to fit" and not same):
+        bare = config.norm == "none"
         if dims == 2:
-            layers["conv"] = Projection(in_size, size, stride, bias=config.norm == "none")
+            layers["conv"] = Projection(in_size, size, stride, bias=bare)
         else:
-            layers["linear"] = nn.Linear(in_size, size, bias=config.norm == "none")
-        if config.norm != "none" and "preactivation" not in getattr(config, "placement", ""):
-            layers["norm"] = make_norm(config.norm, size, dims)
+            layers["linear"] = nn.Linear(in_size, size, bias=bare)
+        if not bare and not config.placed().before:
+            layers["norm"] = NORMS[config.norm](size, dims)
     elif not same:
         if size < in_size:
             config.refuse(
@@ -79,10 +93,10 @@ def make_shortcut(
                 f"{name}: option A cannot shrink {in_size} channels to {size}; use B or C",
             )
         layers["pad"] = PaddedShortcut(size - in_size, stride)
-    if getattr(config, "shortcut", "") == "dropout":
-        layers["dropout"] = nn.Dropout(getattr(config, "dropout"))  # noqa: B009
-    if (factor := getattr(config, "shortcut_scale", 1.0)) != 1:
-        layers["scale"] = Scale(factor)
+    if path.dropout is not None:
+        layers["dropout"] = nn.Dropout(path.dropout)
+    if path.scale != 1:
+        layers["scale"] = Scale(path.scale)
     if not layers:
         return nn.Identity()
     return nn.Sequential(layers) if len(layers) > 1 else next(iter(layers.values()))

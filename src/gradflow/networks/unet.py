@@ -1,19 +1,4 @@
-"""A U-Net of residual blocks (Ronneberger et al. 2015), and one that is told a time.
-
-n blocks in each of five stages, width w, an image of S pixels a side:
-
-    stem    conv3x3, norm, activation       w  x S
-    down    n blocks                        w  x S      ----------- long skip -----------.
-            n blocks, first stride 2        2w x S/2    ------ long skip ------.         |
-    middle  n blocks, first stride 2        4w x S/4                           |         |
-    up      twice the pixels, long skip joined, n blocks  2w x S/2 <-----------'         |
-            twice the pixels, long skip joined, n blocks  w  x S   <---------------------'
-    head    conv3x3                         image channels
-
-Depth counts weighted layers of the longest path: 10n+2 with basic blocks. The plain twin
-keeps the long skips; only the blocks' own are left out. The diffusion block (Ho et al. 2020,
-appendix B) adds a projection of the time's embedding inside the branch.
-"""
+"""The modules of a U-Net: the network with its long skips, and the path of a diffusion's time."""
 
 import math
 
@@ -21,11 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradflow.config.networks import UNetConfig
-from gradflow.networks.blocks import Block, make_block, preactivation
-from gradflow.networks.layers import Weighted, layer_stack, make_activation
+from gradflow.config.networks import ACTIVATIONS, ConvolutionalConfig
+from gradflow.networks.blocks import Block, block_layers, make_block
+from gradflow.networks.layers import Weighted, layer_stack
 from gradflow.networks.network import Network
-from gradflow.networks.resnet import block_layers
+
+STAGES = (1, 2, 4, 2, 1)
+"""The width of each stage over the first one's."""
 
 
 class UNet(Network):
@@ -52,6 +39,7 @@ class UNet(Network):
         self._modules = {"time": time, **self._modules}
 
     def forward(self, x: Tensor, *times: Tensor) -> Tensor:
+        """The image that the network puts out."""
         context = () if self.time is None else (self.time(*times),)
         x = self.stem(x)
         down: list[Tensor] = []
@@ -78,6 +66,7 @@ class TimedBranch(nn.Module):
         self.after = branch[middle:]
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """F of x at an embedded time."""
         y: Tensor = self.after(self.before(x) + self.time(time)[:, :, None, None])
         return y
 
@@ -91,16 +80,17 @@ class TimeEmbedding(nn.Module):
         frequencies = torch.exp(torch.linspace(0, math.log(1000), size // 2))
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.linear = nn.Linear(2 * (size // 2), size)
-        self.act = make_activation(activation)
+        self.act = ACTIVATIONS[activation]()
 
     def forward(self, times: Tensor) -> Tensor:
+        """The embedding."""
         angles = times[:, None] * self.get_buffer("frequencies")
         y: Tensor = self.act(self.linear(torch.cat([angles.sin(), angles.cos()], dim=1)))
         return y
 
 
-def unet(config: UNetConfig, image: tuple[int, int, int], *, timed: bool) -> UNet:
-    """The network of the table above.
+def unet(config: ConvolutionalConfig, image: tuple[int, int, int], *, timed: bool) -> UNet:
+    """The network of gradflow.networks.families.unet; `timed`: with TimedBranch in every block.
 
     Raises:
         GradflowError: the image's sides are not divisible by 4.
@@ -108,16 +98,16 @@ def unet(config: UNetConfig, image: tuple[int, int, int], *, timed: bool) -> UNe
     channels, height, width = image
     if height % 4 or width % 4:
         config.refuse("name", f"halves the image twice; its sides {height} and {width} must be 4n")
-    n = config.blocks_per_stage(config.STAGES)
+    n = config.blocks_per_stage(len(STAGES))
     blocks: list[Block] = []
     size = config.width
     sizes: list[int] = []  # what each stage puts out
-    for stage, factor in enumerate((1, 2, 4, 2, 1)):
+    for stage, factor in enumerate(STAGES):
         if stage >= 3:
             size += sizes[4 - stage]
         for position in range(n):
             stride = 2 if stage in (1, 2) and position == 0 else 1
-            layers = block_layers(config.block, factor * config.width, stride)
+            layers = block_layers(config.block_name(), factor * config.width, stride)
             made = make_block(config, size, layers, index=len(blocks), total=5 * n, dims=2)
             if timed:
                 assert isinstance(made.branch, nn.Sequential)
@@ -126,7 +116,7 @@ def unet(config: UNetConfig, image: tuple[int, int, int], *, timed: bool) -> UNe
             size = layers[-1].size
         sizes.append(size)
     stem = layer_stack("cna", config, channels, [Weighted(config.width)], dims=2)
-    head = layer_stack(preactivation(config), config, size, dims=2)
+    head = layer_stack(config.placed().before, config, size, dims=2)
     head.append(nn.Conv2d(size, channels, 3, padding=1))
     time = TimeEmbedding(4 * config.width, config.activation) if timed else None
     return UNet(stem, blocks, head, config.checkpoint, [n * i for i in range(5)], time)

@@ -1,6 +1,6 @@
 """At which steps a probe fires: functions of the step."""
 
-from gradflow.config.schema import (
+from gradflow.config.probes import (
     EveryConfig,
     InitializationConfig,
     ListedConfig,

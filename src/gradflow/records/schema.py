@@ -1,13 +1,16 @@
 """The columns of every table, in one place. A row is one measurement."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args, get_origin
+from functools import lru_cache
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
+from gradflow.config.registry import GROUPS, Choice, classes_of
+from gradflow.config.run import RunConfig
 from gradflow.config.run_id import NOT_IDENTITY
-from gradflow.config.schema import GROUPS, RunConfig
-from gradflow.records.diagnostic_schema import DIAGNOSTIC_SCHEMAS, KEY
+from gradflow.records.diagnostic_schema import KEY, diagnostic_schemas
 
 LAYER = [
     *KEY,
@@ -24,12 +27,17 @@ def _config_columns() -> list[tuple[str, pa.DataType]]:
     """A column for every value of a config that can change a number, named group_key."""
     columns = {}
     for entry in fields(RunConfig):
-        classes = GROUPS.get(entry.name, (entry.type,) if is_dataclass(entry.type) else ())
+        classes: tuple[Any, ...] = (entry.type,) if is_dataclass(entry.type) else ()
+        if entry.name in NOT_IDENTITY:
+            continue
+        if entry.name in GROUPS:
+            classes = classes_of(entry.name)
         if not classes:
             columns[entry.name] = _arrow_type(entry.type)
         for cls in classes:
-            for part in fields(cls):  # type: ignore[arg-type]
-                columns[f"{entry.name}_{part.name}"] = _arrow_type(part.type)
+            hints = get_type_hints(cls)
+            for part in fields(cls):
+                columns[f"{entry.name}_{part.name}"] = _arrow_type(hints[part.name])
     return [(name, kind) for name, kind in columns.items() if name not in NOT_IDENTITY]
 
 
@@ -40,9 +48,9 @@ def _arrow_type(hint: Any) -> pa.DataType:
     return next((scalars[option] for option in options if option in scalars), pa.string())
 
 
-SCHEMAS: dict[str, pa.Schema] = {
-    # One row a run, written when it ends; status is finished or diverged.
-    "runs": pa.schema(
+def _runs() -> pa.Schema:
+    """One row per run, written when it ends; status is finished or diverged."""
+    return pa.schema(
         [
             *KEY,
             ("status", pa.string()),
@@ -52,14 +60,17 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("macs", pa.int64()),  # multiply-accumulates of one image's forward pass
             ("final_train_error", pa.float64()),  # share of wrong answers, 0 ... 1
             ("final_test_error", pa.float64()),
-            ("final_train_loss", pa.float64()),  # nats an image
+            ("final_train_loss", pa.float64()),  # nats per image
             ("steps_done", pa.int64()),
             ("diverged_at", pa.int64()),  # the step whose loss was not finite
             ("code_version", pa.string()),
             ("torch_version", pa.string()),
         ]
-    ),
-    # One row each time a process worked on a run: all that may differ between equal runs.
+    )
+
+
+_OF_EVERY_RUN: dict[str, pa.Schema] = {
+    # One row per time that a process worked on a run: all that may differ between equal runs.
     "attempts": pa.schema(
         [
             *KEY,
@@ -79,7 +90,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("traceback", pa.string()),
         ]
     ),
-    # One row a training step, measured on its mini-batch before the update.
+    # One row per training step, measured on its mini-batch before the update.
     "steps": pa.schema(
         [
             *KEY,
@@ -102,17 +113,17 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("error", pa.float64()),
         ]
     ),
-    # One row a weighted layer at a measured step; Frobenius norms. A null grad_norm: there
+    # One row per weighted layer at a measured step; Frobenius norms. A null grad_norm: there
     # was no gradient (a frozen or unused weight).
     "layers": pa.schema(
         [
             *LAYER,
             ("grad_norm", pa.float32()),  # of d(mean loss)/d(weight), before clipping
             ("weight_norm", pa.float32()),  # before the update
-            ("update_norm", pa.float32()),  # of what the optimiser changed
+            ("update_norm", pa.float32()),  # of what the optimizer changed
         ]
     ),
-    # One row a block at a measured step, and one more for the last block's output, which is
+    # One row per block at a measured step, and one more for the last block's output, which is
     # the head's input. Gradients are over the batch, of the mean loss.
     "blocks": pa.schema(
         [
@@ -153,13 +164,38 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 
-SCHEMAS |= DIAGNOSTIC_SCHEMAS
+
+class _Schemas(Mapping[str, pa.Schema]):
+    """Those above, the runs table, and the tables of diagnoses, of all that is registered."""
+
+    def __getitem__(self, table: str) -> pa.Schema:
+        return self._all[table]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def _all(self) -> dict[str, pa.Schema]:
+        return _made(tuple(choice for choices in GROUPS.values() for choice in choices.values()))
+
+
+@lru_cache(maxsize=1)
+def _made(registered: tuple[Choice, ...]) -> dict[str, pa.Schema]:
+    """All schemas; made again when something else is registered."""
+    return {"runs": _runs(), **_OF_EVERY_RUN, **diagnostic_schemas()}
+
+
+SCHEMAS: Mapping[str, pa.Schema] = _Schemas()
+"""Table -> schema."""
 
 DERIVED: dict[str, dict[str, tuple[str, ...]]] = {
     "layers": {"relative_update": ("update_norm", "weight_norm"), "grad_state": ("grad_norm",)},
 }
 """Table -> column that the reader computes -> the stored columns that it is computed from.
 
-relative_update: update_norm / weight_norm. grad_state: finite, inf, nan, or none where the
+relative_update: update_norm / weight_norm. grad_state: finite, inf, nan, or none if the
 weight had no gradient.
 """

@@ -89,7 +89,7 @@ def diagnose_ended(config: RunConfig, folder: Path) -> None:
 def _diagnose(config: RunConfig, folder: Path, dataset: Dataset) -> bool:
     if not pending(folder, config.diagnostic):
         return False
-    from gradflow.diagnostics import diagnose  # SciPy's solvers and tests: a second to import
+    from gradflow.runs.diagnosis import diagnose
 
     return diagnose(config, folder, dataset)
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from gradflow.config import RunConfig
+from gradflow.config.run import UNDIAGNOSED
 from gradflow.config.run_id import by_key, flatten
 from gradflow.core import provenance
 from gradflow.data.arrays import Shapes, shapes
@@ -31,7 +32,7 @@ from gradflow.runs.cost import (
     run_work,
     step_work,
 )
-from gradflow.runs.planning import UNDIAGNOSED, PlannedRun, cache_of
+from gradflow.runs.planning import PlannedRun, cache_of
 from gradflow.runs.timing import Timed, time_side_by_side
 from gradflow.training.origin import instruction_set
 from gradflow.training.tasks import network_of

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from gradflow.config import RunConfig
-from gradflow.config.schema import AdamWConfig, Cifar10Config
 from gradflow.core.seeds import seeded
-from gradflow.data.arrays import CLASSES
+from gradflow.data.arrays import shapes
+from gradflow.runs.planning import cache_of
 from gradflow.training.evaluation import EXAMPLES
+from gradflow.training.optimizers.adamw import AdamWConfig
 from gradflow.training.tasks import in_precision, network_of, task_of
 from gradflow.training.torch_settings import weights_dtype
 
@@ -27,10 +28,10 @@ def peak_memory(config: RunConfig) -> int:
     backward pass (measured with two images, in proportion to the batch) and of the
     optimizer's temporary copies. What a diagnostic needs later is not in it.
     """
-    cifar10 = isinstance(config.data, Cifar10Config)
-    shape, images = ((3, 32, 32), 60_000) if cifar10 else ((1, 8, 8), 1_797)
+    data = shapes(config.data, cache_of(config))
+    shape, images = data.image, data.train + data.test
     dtype = weights_dtype(config)
-    network = network_of(config, shape, CLASSES).to(dtype)
+    network = network_of(config, shape, data.classes).to(dtype)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     state, update = (2, 4) if isinstance(config.optimizer, AdamWConfig) else (1, 2)

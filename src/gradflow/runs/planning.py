@@ -5,21 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradflow.config import RunConfig
+from gradflow.config.data import DataConfig
 from gradflow.config.hydra_bridge import save_run_config
+from gradflow.config.run import ONLY, UNDIAGNOSED
 from gradflow.config.run_id import run_id, run_name
-from gradflow.config.schema import DataConfig
 from gradflow.data.arrays import fingerprint
 from gradflow.records import ended_runs, pending
 from gradflow.runs.status import CONFIG, ENDED, state_of
-
-UNDIAGNOSED = "undiagnosed"  # ended, and a diagnosis that the config names is not there yet
-
-ONLY = {
-    "unfinished": ("missing", "interrupted", "pruned", "failed", "running", UNDIAGNOSED),
-    "failed": ("failed",),
-    "missing": ("missing",),
-}
-"""`only=` -> the states of the runs that are then done."""
 
 
 @dataclass(frozen=True)

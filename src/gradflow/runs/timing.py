@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gradflow.config import RunConfig
-from gradflow.config.schema import OffConfig
+from gradflow.config.probes import OffConfig
 from gradflow.core.seeds import seeded
 from gradflow.data.batches import Normalizer, training_batches
 from gradflow.data.dataset import Dataset, load_dataset

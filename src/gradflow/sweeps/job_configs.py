@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gradflow.config import RunConfig
 from gradflow.config.hydra_bridge import checked, to_config
-from gradflow.config.schema import GROUPS
+from gradflow.config.registry import GROUPS
 
 KEYS = {entry.name for entry in fields(RunConfig)}
 SCALARS = KEYS - {*GROUPS, "evaluation", "study", "search"}

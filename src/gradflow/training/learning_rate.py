@@ -2,44 +2,23 @@
 
 import math
 
-from gradflow.config.schema import (
-    ConstantConfig,
-    CosineConfig,
-    MultiStepConfig,
-    OneCycleConfig,
-    ScheduleConfig,
-)
+from gradflow.config.registry import function_of
+from gradflow.config.schedules import ScheduleConfig
 
 
 def learning_rate(schedule: ScheduleConfig, peak: float, step: int, steps: int) -> float:
-    """The rate at `step` (0-based) of `steps`, never above `peak`.
+    """The rate at `step` (0-based) of `steps`, by the schedule's own function.
 
-    constant    peak
-    multi_step  peak * factor^(number of milestones <= step); during the warm-up
-                peak * warmup_factor, after it the peak again (He et al. 2015, section 4.2)
-    cosine      peak * (1 + cos(pi * step / steps)) / 2 (Loshchilov and Hutter 2017, eq. 5)
-    one_cycle   half cosines: peak / start_divisor -> peak over the first `rise` of the
-                steps, then -> peak / end_divisor at the last step (Smith 2018)
+    Raises:
+        GradflowError: nobody registered one for the schedule's class, or it returns no finite
+            rate from 0 on.
     """
-    match schedule:
-        case ConstantConfig():
-            return peak
-        case MultiStepConfig():
-            if step < schedule.warmup_steps:
-                return peak * schedule.warmup_factor
-            passed = sum(milestone <= step for milestone in schedule.milestones)
-            return peak * schedule.factor**passed
-        case CosineConfig():
-            return _half_cosine(peak, 0.0, step / steps)
-        case OneCycleConfig():
-            last = max(steps - 1, 1)
-            top = schedule.rise * last
-            if step <= top:
-                return _half_cosine(peak / schedule.start_divisor, peak, step / top)
-            fall = (step - top) / (last - top)
-            return _half_cosine(peak, peak / schedule.end_divisor, fall)
-    raise TypeError(f"no learning rate for {schedule!r}")
+    rate = float(function_of(schedule)(schedule, peak, step, steps))
+    if not (math.isfinite(rate) and rate >= 0):
+        schedule.refuse("name", f"gives a learning rate of {rate} at step {step} of {steps}")
+    return rate
 
 
-def _half_cosine(start: float, end: float, progress: float) -> float:
+def half_cosine(start: float, end: float, progress: float) -> float:
+    """From `start` to `end` along half a cosine, as `progress` goes from 0 to 1."""
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

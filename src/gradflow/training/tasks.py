@@ -5,11 +5,12 @@
     noise           x_t, t -> the noise in it (diffusion U-Net); likewise, of mean noise^2
     identity        x -> x (any MLP, task=identity); likewise, of mean x^2
 
-An error is 0 for a perfect network and, where a network predicts an image, 1 for one that
-predicts nothing.
+An error is 0 for a perfect network and, if it predicts an image, 1 for one that predicts
+nothing.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradflow.config import RunConfig
-from gradflow.config.networks import DiffusionUNetConfig, NetworkConfig, UNetConfig
+from gradflow.config.networks import TASKS, NetworkConfig, Objective
 from gradflow.core.seeds import seeded
 from gradflow.networks import Network, make_network
 
@@ -30,47 +31,71 @@ class Task(Protocol):
 
     def __call__(
         self,
-        network: nn.Module,
+        network: Callable[..., Tensor],
         images: Tensor,
         labels: Tensor,
         generator: torch.Generator,
         *,
         each: bool = False,
-    ) -> tuple[Tensor, Tensor]: ...
+    ) -> tuple[Tensor, Tensor]:
+        """The loss has a gradient; the error has none."""
+        ...
+
+
+def task(name: str, *, draws_noise: bool) -> Callable[[Task], Task]:
+    """A decorator: the task is the `TASK` of families that name it.
+
+    Args:
+        draws_noise: whether the task draws from its generator.
+    """
+
+    def enter(function: Task) -> Task:
+        TASKS.add(name, Objective(function, draws_noise))
+        return function
+
+    return enter
 
 
 def task_of(config: NetworkConfig, asked: str = "family") -> Task:
-    """The task of a network's family, unless another is asked for (`RunConfig.task`)."""
-    if asked == "identity":
-        return reconstruct
-    if isinstance(config, DiffusionUNetConfig):
-        return predict_noise
-    return denoise if isinstance(config, UNetConfig) else classify
+    """The task of a network's family, unless another is asked for (`RunConfig.task`).
+
+    Raises:
+        GradflowError: the family names a task that does not exist.
+    """
+    function: Task = _objective(config, asked).function
+    return function
 
 
-def in_precision(task: Task, config: RunConfig) -> Task:
-    """The task, its forward pass under bfloat16 autocast where the config says so."""
+def draws_noise(config: NetworkConfig, asked: str = "family") -> bool:
+    """Whether the task draws from its generator."""
+    return _objective(config, asked).draws_noise
+
+
+def _objective(config: NetworkConfig, asked: str) -> Objective:
+    name = config.TASK if asked == "family" else asked
+    if name not in TASKS:
+        config.refuse("name", f"its task {name} is none of {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def in_precision(exact: Task, config: RunConfig) -> Task:
+    """The task, its forward pass under bfloat16 autocast if the config says so."""
     if config.dtype != "bfloat16":
-        return task
+        return exact
 
     def rounded(*batch: Any, **options: Any) -> tuple[Tensor, Tensor]:
         with torch.autocast(config.device, torch.bfloat16):
-            return task(*batch, **options)
+            return exact(*batch, **options)
 
     return rounded
-
-
-def draws_noise(config: NetworkConfig, asked: str) -> bool:
-    """Whether the task draws from its generator."""
-    return asked == "family" and isinstance(config, UNetConfig | DiffusionUNetConfig)
 
 
 def network_of(config: RunConfig, image_shape: tuple[int, int, int], classes: int) -> Network:
     """The network of a run, as it is drawn from the run's seed.
 
     With task=identity its stem and head are fixed: x -> ReLU([Wx, -Wx]) and back, W orthogonal,
-    which together are the identity. So the best that the blocks can do is to hand on what
-    they are given: F(x) = 0 in a residual block.
+    which together are the identity. So the best that the blocks can compute is their input:
+    F(x) = 0 in a residual block.
 
     Raises:
         GradflowError: task=identity, and the width has no room for the image twice.
@@ -106,8 +131,9 @@ def placed(network: Network, config: RunConfig, dtype: torch.dtype) -> Network:
     return network
 
 
+@task("classify", draws_noise=False)
 def classify(
-    network: nn.Module,
+    network: Callable[..., Tensor],
     images: Tensor,
     labels: Tensor,
     generator: torch.Generator,
@@ -120,8 +146,9 @@ def classify(
     return F.cross_entropy(logits, labels, reduction="none" if each else "mean"), error
 
 
+@task("identity", draws_noise=False)
 def reconstruct(
-    network: nn.Module,
+    network: Callable[..., Tensor],
     images: Tensor,
     labels: Tensor,
     generator: torch.Generator,
@@ -132,8 +159,9 @@ def reconstruct(
     return _regress(network(images), images.flatten(start_dim=1), each)
 
 
+@task("denoise", draws_noise=True)
 def denoise(
-    network: nn.Module,
+    network: Callable[..., Tensor],
     images: Tensor,
     labels: Tensor,
     generator: torch.Generator,
@@ -144,8 +172,9 @@ def denoise(
     return _regress(network(images + _noise_like(images, generator)), images, each)
 
 
+@task("predict_noise", draws_noise=True)
 def predict_noise(
-    network: nn.Module,
+    network: Callable[..., Tensor],
     images: Tensor,
     labels: Tensor,
     generator: torch.Generator,

@@ -27,9 +27,9 @@ class Frozen:
 
     Attributes:
         network: in evaluation mode, so that examples do not depend on each other. Trained,
-            its batch norms have the averages of the training; as drawn, where there are
+            its batch norms have the averages of the training; as drawn, when there are
             none yet, the statistics of `images`.
-        images, labels: the first of a split, normalised as in training; [N, C, H, W], [N].
+        images, labels: the first of a split, normalized as in training; [N, C, H, W], [N].
         seed: of the run.
     """
 
@@ -40,10 +40,10 @@ class Frozen:
     seed: int
 
     def loss_and_error(self) -> tuple[Tensor, Tensor]:
-        """Means over the images; what noise a task needs is the same each time."""
+        """Means over the images; the noise that a task needs is the same each time."""
         return self.loss_of(self.network)
 
-    def loss_of(self, network: nn.Module) -> tuple[Tensor, Tensor]:
+    def loss_of(self, network: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
         """The same of another network, or of a part of this one on what comes before it."""
         return self.task(network, self.images, self.labels, seeded(0, "diagnosis"))
 

@@ -1,0 +1,81 @@
+"""One public door to every family."""
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+
+from gradflow.config.networks import NetworkConfig
+from gradflow.config.registry import GROUPS, function_of
+from gradflow.core.errors import GradflowError
+from gradflow.networks.initialization import initialize
+from gradflow.networks.network import Network
+
+Shape = tuple[int, int, int]
+"""Of an image: channels, height and width."""
+
+
+def build_network(
+    family: str,
+    *,
+    image_shape: Shape = (3, 32, 32),
+    outputs: int | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Network:
+    """A network of one of the families, initialized from `seed`, in float32 on the CPU.
+
+    Args:
+        family: mlp, cifar_resnet, imagenet_resnet, transformer, unet or diffusion_unet.
+        image_shape: channels, height and width of the images.
+        outputs: classes; None: 10, or 1000 of imagenet_resnet. A U-Net puts out an image and has
+            none.
+        options: the words of conf/network/: depth, width, skip, norm, activation, ...
+
+    Returns:
+        A network with `stem`, `blocks` (in forward order, each with `.branch`, `.shortcut`
+        and `.skip`) and `head`. Networks that differ in `skip` alone have the same tensors.
+
+    Raises:
+        GradflowError: an unknown family or option, a value out of its range, or a
+            combination that does not exist.
+    """
+    families = GROUPS["network"]
+    if family not in families:
+        raise GradflowError(f"family={family}: choose one of {', '.join(families)}")
+    config = families[family].config
+    valid = sorted({entry.name for entry in fields(config)} - {"name"})
+    if unknown := sorted(set(options) - set(valid)):
+        raise GradflowError(f"{unknown[0]}: no option of {family}; valid: {', '.join(valid)}")
+    made = config(**options)
+    assert isinstance(made, NetworkConfig)
+    return make_network(made, image_shape, outputs, seed)
+
+
+def make_network(
+    config: NetworkConfig, image_shape: Shape, outputs: int | None, seed: int
+) -> Network:
+    """The network that a config describes; torch's global random state is left untouched.
+
+    Args:
+        outputs: None: as many as the family has by default.
+
+    Raises:
+        GradflowError: the network does not fit the images, or nobody registered a builder for
+            the config's class.
+    """
+    with torch.random.fork_rng(devices=[]):  # torch's own initialization draws from it
+        network = assemble(config, image_shape, outputs)
+    initialize(network, config, seed)
+    return network
+
+
+def assemble(config: NetworkConfig, image_shape: Shape, outputs: int | None) -> Network:
+    """The same before `initialize`; on the meta device if that is torch's default device."""
+    outputs = config.OUTPUTS if outputs is None else outputs
+    network = function_of(config)(config, image_shape, outputs)
+    if not isinstance(network, Network):
+        config.refuse("name", f"built {type(network).__name__}, not a Network of blocks")
+    if any(block.skip != config.skip for block in network.blocks):
+        config.refuse("skip", "the builder gave some block another skip")
+    return network

@@ -1,0 +1,1 @@
+"""The families of networks, one file each: options, task and builder."""

@@ -1,0 +1,28 @@
+"""Images as tokens, and tokens as one vector: the ends of a transformer."""
+
+import torch
+from torch import Tensor, nn
+
+
+class PatchEmbedding(nn.Module):
+    """[B, C, H, W] -> [B, T, size]: a Linear layer of each patch, plus its position."""
+
+    def __init__(self, image: tuple[int, int, int], patch: int, size: int):
+        super().__init__()
+        channels, height, width = image
+        self.linear = nn.Conv2d(channels, size, patch, patch)
+        tokens = (height // patch) * (width // patch)
+        self.position = nn.Parameter(torch.zeros(tokens, size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The tokens of the images."""
+        y: Tensor = self.linear(x).flatten(2).transpose(1, 2) + self.position
+        return y
+
+
+class MeanOverTokens(nn.Module):
+    """[B, T, C] -> [B, C]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The mean."""
+        return x.mean(dim=1)
