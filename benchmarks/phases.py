@@ -23,7 +23,7 @@ from gradflow.analysis.tables import Cell, Table
 from gradflow.core.progress import Progress
 from gradflow.networks import count_macs, make_network
 from gradflow.records import RecordWriter
-from gradflow.training import loop
+from gradflow.training import between_steps, loop
 from gradflow.training.recorder import Recorder
 from gradflow.training.torch_settings import prepare_torch
 
@@ -86,7 +86,7 @@ def instrument(stack: ExitStack, phases: Phases) -> None:
     replace(loop, "training_batches", batches)
     replace(loop, "in_precision", lambda make: lambda *a: phases.timed("forward", make(*a)))
     replace(loop, "build_optimizer", optimiser)
-    replace(loop, "evaluate_splits", lambda f: phases.timed("evaluation", f))
+    replace(between_steps, "evaluate_splits", lambda f: phases.timed("evaluation", f))
     replace(torch.Tensor, "backward", lambda f: phases.timed("backward", f))
     replace(Recorder, "flush", lambda f: phases.timed("writing", f))
     replace(RecordWriter, "flush", lambda f: phases.timed("writing", f))

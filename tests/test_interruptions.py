@@ -43,7 +43,7 @@ def assert_equal_records(one: Path, other: Path) -> None:
 
 def interrupt_at(monkeypatch, step):
     """Ask the next run to stop after `step` steps, as a signal would."""
-    import gradflow.training.loop as training
+    import gradflow.training.between_steps as training
 
     asked = iter([*[False] * (step - 1), *[True] * 1000])
     monkeypatch.setattr(training, "asked_to_stop", lambda: next(asked))

@@ -189,7 +189,7 @@ def test_an_error_is_kept_in_the_attempts_table(tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr("gradflow.training.loop.evaluate_splits", fail)
+    monkeypatch.setattr("gradflow.training.between_steps.evaluate_splits", fail)
     with pytest.raises(RuntimeError, match="out of luck"):
         execute(small_config(tmp_path))
     attempt = read_records(tmp_path / "scratch", "attempts").iloc[0]

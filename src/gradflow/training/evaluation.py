@@ -1,5 +1,7 @@
 """A network evaluated: loss and error of each split, and how far gradients of examples agree."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -13,10 +15,18 @@ from gradflow.training.tasks import Task
 EXAMPLES = 8  # the first so many training images, whose gradients are compared
 
 
-def compare_examples(
-    network: nn.Module, task: Task, dataset: Dataset, normalize: Normalizer
-) -> Tensor:
+class Subject(NamedTuple):
+    """What is evaluated, and on what."""
+
+    network: nn.Module
+    task: Task
+    dataset: Dataset
+    normalize: Normalizer
+
+
+def compare_examples(subject: Subject) -> Tensor:
     """`between_examples` of the first training images, with the same noise at every step."""
+    network, task, dataset, normalize = subject
     images = normalize(dataset.train_images[:EXAMPLES])
     labels = dataset.train_labels[:EXAMPLES]
 
@@ -27,13 +37,12 @@ def compare_examples(
     return between_examples(network, losses)
 
 
-def evaluate_splits(
-    network: nn.Module, task: Task, dataset: Dataset, normalize: Normalizer, images: int | None
-) -> dict[str, tuple[float, float]]:
+def evaluate_splits(subject: Subject, images: int | None) -> dict[str, tuple[float, float]]:
     """(loss, error) on the first `images` of each split, or on all of it, by split.
 
     In evaluation mode, without augmentation; the network is back in training mode after.
     """
+    network, task, dataset, normalize = subject
     part = slice(None, images)
     splits = {
         "train": (dataset.train_images[part], dataset.train_labels[part]),

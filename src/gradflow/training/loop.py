@@ -8,27 +8,25 @@ import torch
 from torch import nn
 
 from gradflow.config import RunConfig
-from gradflow.core.interrupts import Interrupted, asked_to_stop
-from gradflow.core.progress import Progress, Reporter
+from gradflow.core.progress import Reporter
 from gradflow.core.seeds import derive_seed, seeded
 from gradflow.data.batches import Normalizer, training_batches
 from gradflow.data.dataset import Dataset
 from gradflow.networks.layers import StochasticDepth
 from gradflow.probes import Probes, fires
 from gradflow.records import RecordWriter
+from gradflow.training.between_steps import BetweenSteps
 from gradflow.training.checkpoint import Checkpoints, Saved, origins_of, restore
 from gradflow.training.cuda_graph import GraphedStep, side_stream
-from gradflow.training.evaluation import compare_examples, evaluate_splits
+from gradflow.training.evaluation import Subject, compare_examples
 from gradflow.training.learning_rate import learning_rate
 from gradflow.training.optimizers import build_optimizer, set_learning_rate
 from gradflow.training.origin import present_origin
-from gradflow.training.pruning import Judge, Pruned
+from gradflow.training.pruning import Judge
 from gradflow.training.recorder import Recorder
 from gradflow.training.step import EagerStep, Step
 from gradflow.training.tasks import draws_noise, in_precision, task_of
 from gradflow.training.torch_settings import weights_dtype
-
-FLUSH_STEPS = 25  # steps between copies to the host; a divergence is noticed then
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,7 @@ def train(
     """
     normalize = Normalizer(dataset.train_images, weights_dtype(config))
     task = in_precision(task_of(config.network, config.task), config)
+    subject = Subject(network, task, dataset, normalize)
     optimizer = build_optimizer(config.optimizer, network)
     masked = any(isinstance(m, nn.Dropout | StochasticDepth) for m in network.modules())
     if config.graph and (masked or draws_noise(config.network, config.task)):
@@ -81,57 +80,33 @@ def train(
         first_step=0 if resumed is None else resumed.steps_done,
         steps=config.steps,
     )
-    final: dict[str, tuple[float, float]] = {}
     started = time.perf_counter()
     network.train()
     with side_stream() if config.graph else nullcontext(), Probes(network, optimizer) as probes:
         recorder = Recorder(writer, probes)
         eager = EagerStep(network, task, optimizer, recorder, config.optimizer.clip_norm)
         take_step: Step = GraphedStep(eager) if config.graph else eager
+        between = BetweenSteps(
+            config, label, optimizer, subject, recorder, checkpoints, report, judge
+        )
         for step, epoch, images, labels in batches:
-            rate = learning_rate(
-                config.schedule, config.optimizer.learning_rate, step, config.steps
-            )
+            peak = config.optimizer.learning_rate
+            rate = learning_rate(config.schedule, peak, step, config.steps)
             set_learning_rate(optimizer, rate)
             details = fires(config.details, step, config.steps)
             if details:
                 with recorder.account():
-                    recorder.examples(step, compare_examples(network, task, dataset, normalize))
+                    recorder.examples(step, compare_examples(subject))
             if details or fires(config.probe, step, config.steps):
                 probes.arm(step, details=details)
-
             if masked:  # dropout draws from torch's global stream, so the step seeds it
                 torch.manual_seed(derive_seed(config.seed, "masks", step))
             values = take_step(images, labels, seeded(config.seed, "noise", step))
             recorder.step(step, epoch, rate, values)
-
-            done = step + 1
-            evaluated = done % config.evaluation.every == 0 or done == config.steps
-            stop = asked_to_stop()
-            saved = done < config.steps and (stop or checkpoints.due())
-            if evaluated or saved or done % FLUSH_STEPS == 0:
-                recorder.flush()
-                report(Progress(label, done, config.steps, recorder.last_loss))
-                if recorder.diverged_at is not None:
-                    share = recorder.seconds / (time.perf_counter() - started)
-                    return Outcome(recorder.diverged_at + 1, recorder.diverged_at, share)
-            if evaluated:
-                final = evaluate_splits(network, task, dataset, normalize, config.evaluation.images)
-                for split, (split_loss, split_error) in final.items():
-                    recorder.evaluation(done, split, split_loss, split_error)
-            pruned = evaluated and done < config.steps and judge is not None and judge(done, final)
-            if saved or pruned:
-                writer.flush()
-                checkpoints.save(network, optimizer, done)
-                if pruned:
-                    raise Pruned(f"after step {done} of {config.steps}")
-                if stop:
-                    raise Interrupted(f"after step {done} of {config.steps}")
-    return Outcome(
-        steps_done=config.steps,
-        diverged_at=None,
-        recording_share=recorder.seconds / (time.perf_counter() - started),
-        final_train_error=final["train"][1],
-        final_test_error=final["test"][1],
-        final_train_loss=final["train"][0],
-    )
+            if between.after(step + 1):
+                break
+    share = recorder.seconds / (time.perf_counter() - started)
+    if recorder.diverged_at is not None:
+        return Outcome(recorder.diverged_at + 1, recorder.diverged_at, share)
+    (train_loss, train_error), (_, test_error) = (between.final[s] for s in ("train", "test"))
+    return Outcome(config.steps, None, share, train_error, test_error, train_loss)
