@@ -112,7 +112,7 @@ def test_identity_is_what_changes_a_number(tmp_path):
     assert run_id(config, "data") == run_id(same, "data")
     others = [
         replace(config, seed=1),
-        replace(config, threads=2),
+        replace(config, threads=config.threads + 1),
         replace(config, dtype="float64"),
         replace(config, network=replace(config.network, skip=False)),
         replace(config, probe=replace(config.probe, every=7)),
