@@ -4,15 +4,16 @@ python analysis/isometry.py outputs/isometry
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import style
-from gradflow.analysis.study import Study, run_script
-from gradflow.analysis.tables import Table, error_cell
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
+from gradflow.analysis.study import Study
+from gradflow.analysis.tables import Cell, Table, error_cell
 from gradflow.theory.depth import (
     BN_VARIANCE,
     batch_norm_residual_ratio,
@@ -32,17 +33,15 @@ NAMES = {
 }
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The figure, and the table of conditions and errors; prints the table."""
-    values = spectra(study)
-    table = condition_table(values)
-    print(table)
-    paths = study.save_table("isometry", table)
-    return [*paths, *draw(study, values, formats)]
+def analyse(output: Output) -> None:
+    """The figure, and the table of conditions and errors."""
+    values = spectra(output.study)
+    output.add_table("isometry", condition_table(values))
+    draw(output, values)
 
 
 def spectra(study: Study) -> pd.DataFrame:
-    """A row a singular value of all blocks together: `network` (its name), `at`, `value`, and the
+    """A row per singular value of all blocks together: `network` (its name), `at`, `value`, and the
     run's final training error; values below 1e-12 of the largest count as that."""
     rows = study.diagnosis("jacobian", "singular_values", ["part", "example", "value"])
     rows = rows[rows.part == "blocks"]
@@ -63,10 +62,10 @@ def name_of(run: dict[str, object]) -> str:
     return ", ".join(parts)
 
 
-def told(network: str, blocks: int) -> float | None:
-    """Theory's root mean square of the singular values at initialisation; None: there is none.
+def theory(network: str, blocks: int) -> float | None:
+    """Theory's root mean square of the singular values at initialization; None: there is none.
 
-    The first block is its weights alone (its activation stands in the stem): squared factor 2
+    The first block is its weights alone (its activation is in the stem): squared factor 2
     with He's variance, in a residual network 3. After it every block has that of theory.depth.
     Mirrored weights have singular values 2 and 0 there, in equal parts, and then 1 and 0.
     """
@@ -85,14 +84,16 @@ def told(network: str, blocks: int) -> float | None:
     return squares[network] ** 0.5 if network in squares else None
 
 
-def draw(study: Study, values: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
-    states = [s for s in ("initialization", "trained") if s in set(values["at"])]
-    with style.figure(
+def draw(output: Output, values: pd.DataFrame) -> None:
+    """The spread of singular values, a row per network."""
+    study = output.study
+    states = [s for s in style.STATE_TITLES if s in set(values["at"])]
+    with output.figure(
         1, len(states), height=0.7 + 0.24 * values.network.nunique(), sharey=True, sharex=True
     ) as (made, axes):
         for ax, state in zip(axes[0], states, strict=True):
             spread_by_network(values[values["at"] == state], _names(values), ax=ax)
-            ax.set_title("as drawn" if state == "initialization" else "trained")
+            ax.set_title(style.STATE_TITLES[state])
         style.letter_panels(axes[0])
         seeds, steps = study.runs.seed.nunique(), int(study.runs.steps.iloc[0])
         blocks = int(values.blocks.iloc[0])
@@ -100,10 +101,10 @@ def draw(study: Study, values: pd.DataFrame, formats: Sequence[str]) -> list[Pat
             f"Singular values of the Jacobian of {blocks} blocks, from the first one's input to "
             f"the last one's output, before and after {steps} steps; of {seeds} seeds, "
             f"{values.example.nunique()} images each. Thin: all values (also those left of the "
-            "axis); thick: the middle 80 %; white: median; colour: root mean "
-            "square; black bar: its theory at initialisation; empty rows: every run diverged."
+            "axis); thick: the middle 80 %; white: median; color: root mean "
+            "square; black bar: its theory at initialization; empty rows: every run diverged."
         )
-        return style.save(made, study, "isometry", caption, formats)
+        output.add_figure(made, "isometry", caption)
 
 
 def spread_by_network(values: pd.DataFrame, names: Sequence[str], *, ax: Axes) -> Axes:
@@ -118,7 +119,7 @@ def spread_by_network(values: pd.DataFrame, names: Sequence[str], *, ax: Axes) -
         ax.plot(median, row, "o", color="w", markeredgecolor=color, markersize=4)
         ax.plot(np.sqrt((group.value**2).mean()), row, "D", color=color, markersize=3.5)
         if (group["at"] == "initialization").all():
-            expected = told(str(network), int(group.blocks.iloc[0]))
+            expected = theory(str(network), int(group.blocks.iloc[0]))
             if expected is not None:
                 ax.plot(expected, row, "|", color="k", markersize=9, markeredgewidth=1.2)
     ax.set_yticks(range(len(names)), names)
@@ -130,8 +131,8 @@ def spread_by_network(values: pd.DataFrame, names: Sequence[str], *, ax: Axes) -
 
 
 def condition_table(values: pd.DataFrame) -> Table:
-    """Condition number at initialisation, and the error after training."""
-    rows = []
+    """Condition number at initialization, and the error after training."""
+    rows: list[dict[str, Cell]] = []
     for network, group in values[values["at"] == "initialization"].groupby("network"):
         ends = group.groupby(["run_id", "example"]).value.agg(["min", "max"])
         ratio = float((ends["max"] / ends["min"]).median())
@@ -139,12 +140,12 @@ def condition_table(values: pd.DataFrame) -> Table:
         rows.append(
             {
                 "network": network,
-                "condition number as drawn (median)": "above 1e12"
+                "condition number at initialization (median)": "above 1e12"
                 if ratio > 0.99e12
                 else f"{ratio:.3g}",
                 "largest value": ends["max"].median(),
                 "root mean square": float(np.sqrt((group.value**2).mean())),
-                "its theory": told(str(network), int(group.blocks.iloc[0])),
+                "its theory": theory(str(network), int(group.blocks.iloc[0])),
                 "training error after it, % (95 % interval)": error_cell(errors),
             }
         )
@@ -157,4 +158,5 @@ def _names(values: pd.DataFrame) -> list[str]:
 
 
 def main() -> None:
+    """The command line."""
     run_script(analyse, __doc__, swept=SWEPT)

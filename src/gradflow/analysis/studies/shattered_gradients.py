@@ -3,17 +3,18 @@
 python analysis/shattered_gradients.py outputs/shattered_gradients
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradflow.analysis.figures import style
-from gradflow.analysis.study import Study, run_script
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
+from gradflow.analysis.study import Study
 from gradflow.analysis.tables import Table
-from gradflow.statistics import interval, intervals_by
+from gradflow.statistics import interval
 from gradflow.theory.mean_field import relu_correlation, relu_gate_correlation
 
 SWEPT = ("network_norm", "network_scaling")
@@ -22,21 +23,20 @@ LINES = {"plain": "-", "residual": "-", "residual, branches / √L": (0, (4, 1.5
 NORMS = {"none": "no norm", "batch": "batch norm", "layer": "layer norm"}
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The figure, and the table of what is left at the first block; prints the table."""
-    places = shattering(study)
-    told = predicted(study, places)
-    table = bottom_table(places, told)
-    print(table)
-    paths = study.save_table("shattered_gradients", table)
-    return [*paths, *draw(study, places, told, formats)]
+def analyse(output: Output) -> None:
+    """The figures, and the table of what is left at the first block."""
+    study = output.study
+    places = shattering(study, "shattering", ["signal_cosine", "grad_cosine", "whiteness"])
+    theory = predicted(study, places)
+    output.add_table("shattered_gradients", bottom_table(places, theory))
+    draw(output, places, theory)
+    draw_correlations(output, shattering(study, "autocorrelations", ["lag", "correlation"]))
 
 
-def shattering(study: Study) -> pd.DataFrame:
-    """A row a run and block from 1 on, before training: signal_cosine, grad_cosine (means over
-    pairs of images), whiteness, `above`: the blocks between there and the output."""
-    columns = ["block_index", "signal_cosine", "grad_cosine", "whiteness"]
-    rows = study.diagnosis("shattering", "shattering", columns)
+def shattering(study: Study, table: str, columns: list[str]) -> pd.DataFrame:
+    """Columns of one of the diagnostic's tables for blocks from 1 on, before training, with
+    `norm`, `network` and `above`: the number of blocks between there and the output."""
+    rows = study.diagnosis("shattering", table, ["block_index", *columns])
     rows = rows[(rows["at"] == "initialization") & (rows.block_index > 0)]
     settings = study.runs[["run_id", *SWEPT]].set_axis(["run_id", "norm", "scaling"], axis=1)
     rows = rows.merge(settings, on="run_id")
@@ -48,8 +48,8 @@ def shattering(study: Study) -> pd.DataFrame:
 def predicted(study: Study, places: pd.DataFrame) -> pd.DataFrame:
     """Theory's `grad_cosine` by norm, network and `above`.
 
-    Without norm from the cosines of the signals of every pair of images, where they enter the
-    lowest block, by `pair_theory`; with batch norm one half a layer, for plain networks.
+    Without norm from the cosines of the signals of every pair of images, as they enter the
+    lowest block, by `pair_theory`; with batch norm one half per layer, for plain networks.
     """
     blocks = int(places.above.max())
     lowest = places[places.above == blocks]
@@ -90,13 +90,12 @@ def pair_theory(network: str, cosine: float, blocks: int) -> list[float]:
     return [float(factor) for factor in np.cumprod(gates[::-1])]
 
 
-def draw(
-    study: Study, places: pd.DataFrame, told: pd.DataFrame, formats: Sequence[str]
-) -> list[Path]:
+def draw(output: Output, places: pd.DataFrame, theory: pd.DataFrame) -> None:
+    """Cosines of gradients and of signals, a column per norm."""
     norms = [norm for norm in NORMS if norm in set(places.norm)]
-    with style.figure(2, len(norms), height=4.2, sharex=True, sharey=True) as (made, axes):
+    with output.figure(2, len(norms), height=4.2, sharex=True, sharey=True) as (made, axes):
         for column, norm in zip(axes.T, norms, strict=True):
-            measured, lines = (frame[frame.norm == norm] for frame in (places, told))
+            measured, lines = (frame[frame.norm == norm] for frame in (places, theory))
             cosine_against_depth(measured, "grad_cosine", ax=column[0]).set_title(NORMS[norm])
             cosine_against_depth(measured, "signal_cosine", ax=column[1])
             theory_lines(lines, ax=column[0])
@@ -106,41 +105,70 @@ def draw(
         handles, labels = axes[0, 0].get_legend_handles_labels()
         axes[0, -1 if len(norms) < 3 else 1].legend(handles, labels, loc="upper right")
         style.letter_panels(axes.flat)
-        seeds = study.runs.seed.nunique()
+        seeds = output.study.runs.seed.nunique()
         caption = (
             "Random ReLU networks before training: mean cosine between two images' gradients (top) "
             "and signals (bottom) at a block's input, against the number of blocks above it; the "
             f"network's input is on the right. Bands: 95 % t intervals over {seeds} seeds. Black: "
             "theory; a: arc-cosine kernels, from the cosines of the signals at the lowest block; "
-            "b: one half a layer, for plain networks."
+            "b: one half per layer, for plain networks."
         )
-        return style.save(made, study, "shattered_gradients", caption, formats)
+        output.add_figure(made, "shattered_gradients", caption)
+
+
+def draw_correlations(output: Output, rows: pd.DataFrame) -> None:
+    """Autocorrelation of the gradient along a line of inputs, at the lowest block."""
+    lowest = rows[rows.above == rows.above.max()]
+    norms = [norm for norm in NORMS if norm in set(lowest.norm)]
+    with output.figure(1, len(norms), height=2.3, sharey=True) as (made, axes):
+        for ax, norm in zip(axes[0], norms, strict=True):
+            here = lowest[lowest.norm == norm]
+            looks = looks_of(here)
+            plots.curves(here, x="lag", y="correlation", hue="network", looks=looks, ax=ax)
+            ax.axhline(0, color="0.6", lw=0.8, ls=":", zorder=0)
+            ax.set_title(NORMS[norm])
+            ax.set_xlabel("lag (share of the line)")
+        axes[0, 0].set_ylabel("autocorrelation of gradients")
+        axes[0, -1].legend(*axes[0, 0].get_legend_handles_labels(), loc="upper right")
+        style.letter_panels(axes[0])
+        caption = (
+            "Random ReLU networks before training: autocorrelation of the gradient at the input "
+            f"of the block under {int(lowest.above.max())} others, as the network's input moves "
+            "along a line between two images, by the distance moved. White noise has 0 at every "
+            f"lag but 0. Bands: 95 % t intervals over {output.study.runs.seed.nunique()} seeds."
+        )
+        output.add_figure(made, "shattered_autocorrelation", caption)
 
 
 def cosine_against_depth(places: pd.DataFrame, value: str, *, ax: Axes) -> Axes:
     """Mean cosine of gradients, or of signals, against blocks above, by network; of one norm."""
-    summary = intervals_by(places, ["network", "above"], value)
-    for network, group in summary.groupby("network"):
-        color = style.COLORS[network.split(",")[0]]
-        ax.plot(group.above, group["mean"], color=color, ls=LINES[network], label=network)
-        ax.fill_between(group.above, group.low, group.high, color=color, alpha=0.2, lw=0)
+    plots.curves(places, x="above", y=value, hue="network", looks=looks_of(places), ax=ax)
     ax.set_ylim(-0.05, 1.03)
     return ax
 
 
-def theory_lines(told: pd.DataFrame, *, ax: Axes) -> Axes:
-    """Cosine of gradients in theory, a thin black line a network."""
-    for network, line in told.groupby("network"):
+def looks_of(places: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """The lines of the networks that there are."""
+    return {
+        network: {"color": style.COLORS[network.split(",")[0]], "ls": dashes}
+        for network, dashes in LINES.items()
+        if (places.network == network).any()
+    }
+
+
+def theory_lines(theory: pd.DataFrame, *, ax: Axes) -> Axes:
+    """Cosine of gradients in theory, a thin black line per network."""
+    for network, line in theory.groupby("network"):
         ax.plot(line.above, line.grad_cosine, color="k", lw=0.7, ls=LINES[network], zorder=3)
     return ax
 
 
-def bottom_table(places: pd.DataFrame, told: pd.DataFrame) -> Table:
+def bottom_table(places: pd.DataFrame, theory: pd.DataFrame) -> Table:
     """What is left at the lowest block that is measured."""
     blocks = int(places.above.max())
     lowest = places[places.above == blocks]
     top = places[places.above == 0].groupby(KEYS).signal_cosine.mean()
-    ends = told[told.above == blocks].set_index(KEYS).grad_cosine
+    ends = theory[theory.above == blocks].set_index(KEYS).grad_cosine
     cosine = f"cosine of gradients under {blocks} blocks (95 % interval)"
     formats = {cosine: ".3f", "theory": ".3f"}
     formats |= {"whiteness there": ".2f", "cosine of signals at the top": ".2f"}
@@ -160,4 +188,5 @@ def bottom_table(places: pd.DataFrame, told: pd.DataFrame) -> Table:
 
 
 def main() -> None:
+    """The command line."""
     run_script(analyse, __doc__, swept=SWEPT)

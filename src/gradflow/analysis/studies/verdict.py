@@ -1,16 +1,17 @@
-"""What does a study say of each depth? Outcome, gradient and tuning, never mixed; in plain words.
+"""Verdict on each depth of a study: outcome, gradient and tuning, in plain words.
 
 python analysis/verdict.py outputs/degradation
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gradflow.analysis.study import Study, run_script
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
+from gradflow.analysis.study import Study
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
 from gradflow.statistics import Interval, interval_method
@@ -30,22 +31,19 @@ GRADIENT_VERBS = {
 }
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The verdict as a table and a sentence a depth; prints both."""
+def analyse(output: Output) -> None:
+    """The verdict as a table of words, with a sentence per depth, and a table of numbers."""
+    study = output.study
     verdict = judge_study(study.runs, end_blocks(study))
     rates = study.runs[RATE].nunique()
     rate = f"Judged at learning rate {verdict.rate[0]:g}; rates in the study: {rates}."
     words = replace(words_table(verdict), note=f"{sentences(verdict)}\n\n{rate}")
-    numbers = numbers_table(verdict)
-    print(words, numbers, sep="\n\n")
-    return [
-        *study.save_table("verdict", words),
-        *study.save_table("verdict_numbers", numbers),
-    ]
+    output.add_table("verdict", words)
+    output.add_table("verdict_numbers", numbers_table(verdict))
 
 
 def end_blocks(study: Study) -> pd.DataFrame | None:
-    """Each run's blocks records of its first and last measured step; None where there are none."""
+    """Each run's blocks records of its first and last measured step; None if there are none."""
     names = ["step", "block_index", "input_grad_norm"]
     try:
         first = study.records("blocks", ["step"], block_index=0)
@@ -56,7 +54,7 @@ def end_blocks(study: Study) -> pd.DataFrame | None:
 
 
 def words_table(verdict: pd.DataFrame) -> Table:
-    """The words, a row a depth."""
+    """The words, a row per depth."""
     rows = []
     for _, row in verdict.iterrows():
         plain, residual = (
@@ -75,7 +73,7 @@ def words_table(verdict: pd.DataFrame) -> Table:
 
 
 def numbers_table(verdict: pd.DataFrame) -> Table:
-    """The numbers that decide, a row a depth."""
+    """The numbers that decide, a row per depth."""
     methods = sorted({interval_method(int(n)) for n in verdict.from_twin_n if n > 1}) or ["t"]
     formats = {"p": ".3f", "p at every rate": ".3f", "g": ".1f", "best rate": "g"}
     rows = []
@@ -108,11 +106,11 @@ def numbers_table(verdict: pd.DataFrame) -> Table:
 
 
 def sentences(verdict: pd.DataFrame) -> str:
-    """A Markdown list, one sentence a depth."""
+    """A Markdown list, one sentence per depth."""
     return "\n".join(f"- {sentence(row)}" for _, row in verdict.iterrows())
 
 
-def sentence(row: pd.Series) -> str:
+def sentence(row: "pd.Series[Any]") -> str:
     """A row of the verdict in plain words."""
     above = {
         name: f"{getattr(row, name):.1f} points above" for name in ("from_shallower", "from_twin")
@@ -139,10 +137,11 @@ def sentence(row: pd.Series) -> str:
     return f"Depth {row.depth}, {outcome}. {gradient}; {tuned}."
 
 
-def _interval(row: pd.Series, name: str) -> Interval:
+def _interval(row: "pd.Series[Any]", name: str) -> Interval:
     count = int(row.get(f"{name}_n", row.from_twin_n))
     return Interval(row[name], row[f"{name}_low"], row[f"{name}_high"], count)
 
 
 def main() -> None:
+    """The command line."""
     run_script(analyse, __doc__, swept=SWEPT)
