@@ -1,4 +1,4 @@
-"""`python analysis/export.py`: see gradflow.analysis.export."""
+"""Take a study's tidy frames away: as CSV, parquet or TensorBoard event files."""
 
 from gradflow.analysis.export import main
 

@@ -1,4 +1,4 @@
-"""`python analysis/readme.py`: see gradflow.analysis.readme."""
+"""Put the tables and figures of studies where README.md and docs/ quote them."""
 
 from gradflow.analysis.readme import main
 

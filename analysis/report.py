@@ -1,4 +1,4 @@
-"""`python analysis/report.py`: see gradflow.analysis.report.page."""
+"""A study as one page that opens without a network; of a folder of studies, an index page."""
 
 from gradflow.analysis.report.page import main
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -12,13 +13,22 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from gradflow.analysis.figures import style
-from gradflow.analysis.studies import degradation, gradient_highway, he2015, ledger
-from gradflow.analysis.study import load_study
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.output import Output
+from gradflow.analysis.studies import (
+    degradation,
+    gradient_highway,
+    he2015,
+    health,
+    ledger,
+    updates,
+)
+from gradflow.analysis.study import at, load_study
 from gradflow.config.schema import OffConfig
 from gradflow.core.errors import GradflowError
 from gradflow.records import RecordWriter, read_records
 from gradflow.runs.execute import execute
+from gradflow.verdict.gradient import end_to_end
 from tests.small import small_config
 
 ROOT = Path(__file__).parents[1]
@@ -51,10 +61,10 @@ def test_a_study_names_its_twins(study):
     assert study.notes == ()
 
 
-def plots(study):
+def drawings(study):
     layers = study.records("layers", ["step", "layer_index", "grad_norm"])
     blocks = study.records("blocks", ["step", "block_index", "skip_share", *ledger.PARTS])
-    first = ledger.at(blocks, "min").dropna(subset="skip_share")
+    first = at(blocks, "first").dropna(subset="skip_share")
     steps = study.records("steps", ["step", "loss"])
     runs = study.runs.assign(error=study.runs.final_train_error * 100)
     runs = runs.merge(degradation.late_losses(steps), on="run_id")
@@ -62,19 +72,22 @@ def plots(study):
         (degradation.error_against_depth, (runs,)),
         (degradation.loss_against_depth, (runs,)),
         (degradation.training_curves, (steps[steps.twin == "plain"],)),
-        (gradient_highway.profile, (layers[layers.step == 0], "layer_index", "grad_norm")),
+        (
+            partial(plots.profile, x="layer_index", y="grad_norm"),
+            (layers[layers.step == 0],),
+        ),
         (ledger.share_by_block, (first,)),
-        (ledger.share_by_depth, (ledger.mean_shares(first), ledger.end_to_end(study))),
+        (ledger.share_by_depth, (ledger.mean_shares(first), ledger.path_shares(study))),
         (ledger.parts_by_block, (first,)),
         (
             gradient_highway.ratio_against_depth,
-            (gradient_highway.end_ratios(blocks[blocks.step == 0]),),
+            (end_to_end(blocks[blocks.step == 0]),),
         ),
     ]
 
 
 def test_plots_return_their_axes_and_leave_the_frame_alone(study, ax):
-    for plot, (frame, *rest) in plots(study):
+    for plot, (frame, *rest) in drawings(study):
         before = frame.copy(deep=True)
         assert plot(frame, *rest, ax=ax) is ax
         pd.testing.assert_frame_equal(frame, before)
@@ -83,7 +96,7 @@ def test_plots_return_their_axes_and_leave_the_frame_alone(study, ax):
 def test_error_curve_shows_the_mean_over_seeds(study, ax):
     runs = study.runs.assign(error=study.runs.final_train_error * 100)
     degradation.error_against_depth(runs, ax=ax)
-    drawn = {c.get_label(): c[0].get_xydata() for c in ax.containers}
+    drawn = {line.get_label(): line.get_xydata() for line in ax.get_lines()}
     for twin in ("plain", "residual"):
         expected = [
             [d, runs[(runs.depth == d) & (runs.twin == twin)].error.mean()] for d in (8, 14)
@@ -97,19 +110,6 @@ def test_late_loss_is_the_mean_of_the_last_ten_steps():
     assert losses.late_loss.tolist() == [14.5]
 
 
-def test_end_ratio_by_hand():
-    rows = [
-        (run, depth, block, norm)
-        for run, depth, norms in (("a", 8, [6.0, 5.0, 3.0, 1.0]), ("b", 14, [8.0, 4.0, 7.0]))
-        for block, norm in enumerate(norms)
-    ]
-    frame = pd.DataFrame(rows, columns=["run_id", "depth", "block_index", "input_grad_norm"])
-    ratios = (
-        gradient_highway.end_ratios(frame.assign(twin="plain", seed=0)).set_index("run_id").ratio
-    )
-    assert ratios.to_dict() == {"a": 2.0, "b": 2.0}  # 6 / 3 and 8 / 4: the last is the head's input
-
-
 def test_shares_of_runs_and_moments_by_hand():
     frame = pd.DataFrame(
         {
@@ -118,8 +118,8 @@ def test_shares_of_runs_and_moments_by_hand():
             "skip_share": [0.2, 0.4, 0.5, 0.7, -0.5, 0.1],
         }
     ).assign(depth=8, twin="residual", seed=0)
-    first, last = (ledger.mean_shares(ledger.at(frame, m)).set_index("run_id").skip_share
-                   for m in ("min", "max"))  # fmt: skip
+    first, last = (ledger.mean_shares(at(frame, m)).set_index("run_id").skip_share
+                   for m in ("first", "last"))  # fmt: skip
     assert first.to_dict() == pytest.approx({"a": 0.3, "b": -0.2})
     assert last.to_dict() == pytest.approx({"a": 0.6, "b": -0.2})
 
@@ -134,7 +134,7 @@ def test_a_study_without_a_ledger_is_refused(tmp_path):
     config = small_config(tmp_path, probe=OffConfig(), details=OffConfig(), study="bare")
     execute(config)
     with pytest.raises(GradflowError, match="bare: holds no blocks records"):
-        ledger.analyse(load_study(tmp_path / "bare"), ["png"])
+        ledger.analyse(Output(load_study(tmp_path / "bare")))
 
 
 def test_table_has_the_paired_difference(study):
@@ -182,17 +182,17 @@ def test_errors_beside_those_of_the_paper():
 
 def test_networks_that_the_paper_has_not_are_refused(study):
     with pytest.raises(GradflowError, match="holds no network of He et al. 2015"):
-        he2015.analyse(study, ["png"])  # depths 8 and 14
+        he2015.analyse(Output(study))  # depths 8 and 14
 
 
 def test_every_figure_says_where_it_came_from(study, tmp_path):
     copy = tmp_path / "small"
     shutil.copytree(study.folder, copy)
-    moved = load_study(copy)
-    paths = [*degradation.analyse(moved, ["png"]), *gradient_highway.analyse(moved, ["png"])]
-    paths += ledger.analyse(moved, ["png"])
-    figures = [path for path in paths if path.suffix == ".png"]
-    assert len(figures) == 7
+    output = Output(load_study(copy))
+    for module in (degradation, gradient_highway, ledger, updates, health):
+        module.analyse(output)
+    figures = [path for path in output.paths if path.suffix == ".png"]
+    assert len(figures) == 12
     for path in figures:
         facts = json.loads(path.with_suffix(".json").read_text())
         assert facts["runs"] == sorted(study.runs.run_id)
@@ -203,10 +203,12 @@ def test_every_figure_says_where_it_came_from(study, tmp_path):
 def test_figures_are_byte_identical_when_made_twice(study_folder, tmp_path):
     copy = tmp_path / "small"
     shutil.copytree(study_folder, copy)
-    kinds = ["png", "pdf", "svg"]
-    first = {p: p.read_bytes() for p in degradation.analyse(load_study(copy), kinds)}
-    second = {p: p.read_bytes() for p in degradation.analyse(load_study(copy), kinds)}
-    assert first == second
+    contents = []
+    for _ in range(2):
+        output = Output(load_study(copy), ["png", "pdf", "svg"])
+        degradation.analyse(output)
+        contents.append({path: path.read_bytes() for path in output.paths})
+    assert contents[0] == contents[1]
 
 
 def test_settings_are_never_mixed_silently(study_folder, tmp_path):

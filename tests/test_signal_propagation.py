@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gradflow.analysis.output import Output
 from gradflow.analysis.studies import signal_propagation
 from gradflow.analysis.study import load_study
 from gradflow.config.networks import MlpConfig
@@ -87,4 +88,4 @@ def test_the_script_makes_its_figure_and_table(folder):
 def test_networks_that_the_theory_is_not_of_are_refused(study_folder):
     study = load_study(study_folder)
     with pytest.raises(GradflowError, match="network_name=cifar_resnet; this theory is of mlp"):
-        signal_propagation.analyse(study, ["png"])
+        signal_propagation.analyse(Output(study))

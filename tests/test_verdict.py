@@ -11,6 +11,7 @@ import pytest
 import scipy.stats
 
 from benchmarks import verdict as simulation
+from gradflow.analysis.output import Output
 from gradflow.analysis.studies.verdict import analyse, end_blocks, sentence
 from gradflow.analysis.study import load_study
 from gradflow.config.schema import OffConfig
@@ -196,6 +197,23 @@ def test_the_ratio_is_from_the_first_input_to_the_last_output():
     assert np.isnan(verdict.plain_ratio_trained[20])
 
 
+def test_a_ratio_that_float32_cannot_hold_is_a_bound():
+    rows = [
+        ("a", 0, 6.0), ("a", 1, 5.0), ("a", 2, 2.0),  # the last row is the last block's output
+        ("b", 0, 0.0), ("b", 1, 1.0),
+        ("c", 0, np.inf), ("c", 1, 1.0),
+        ("d", 0, 1.0), ("d", 1, 0.0),
+        ("e", 0, 1.0), ("e", 1, np.inf),
+        ("f", 0, np.nan), ("f", 1, 1.0),
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["run_id", "block_index", "input_grad_norm"])
+    found = end_to_end(frame.assign(depth=8, twin="plain", seed=0, step=0)).set_index("run_id")
+    float32 = np.finfo(np.float32)
+    assert found.ratio[["a", "b", "c"]].tolist() == [3, float32.smallest_subnormal, float32.max]
+    assert found.ratio[["d", "e", "f"]].isna().all()
+    assert found.is_bound.tolist() == [False, True, True, False, False, False]
+
+
 def sweep(at_high_rate):
     runs = [make_runs(DEGRADED, rate=rate) for rate in (0.01, 0.1)]
     return pd.concat([*runs, make_runs(DEGRADED | at_high_rate, rate=1.0)])
@@ -308,7 +326,7 @@ def test_the_blocks_of_the_ends_alone_are_read(study_folder):
 
 def test_a_study_without_probes_has_its_outcome(tmp_path, capsys):
     execute(small_config(tmp_path, probe=OffConfig(), details=OffConfig(), study="bare"))
-    analyse(load_study(tmp_path / "bare"), ["png"])
+    analyse(Output(load_study(tmp_path / "bare")))
     assert "no plain network was run" in capsys.readouterr().out
 
 

@@ -93,14 +93,20 @@ def versions(folder: Path, runs: pd.DataFrame) -> list[tuple[str, str]]:
         "machine": "machine",
         "host": "host",
     }
+    share = "recording_share"
     try:
-        attempts = read_records(folder, "attempts", columns=["run_id", *columns])
+        attempts = read_records(folder, "attempts", columns=["run_id", *columns, share])
     except GradflowError:  # records that were copied without them
-        attempts = pd.DataFrame(columns=["run_id", *columns])
-    attempts = attempts[attempts.run_id.isin(runs.run_id)]
+        attempts = pd.DataFrame(columns=["run_id", *columns, share])
+    attempts = attempts[attempts["run_id"].isin(runs["run_id"])]
     found = {name: sorted(attempts[name].dropna().unique()) for name in columns}
     found |= {name: sorted(runs[name].unique()) for name in ("code_version", "torch_version")}
-    return [(label, ", ".join(found[name]) or NOT_RECORDED) for name, label in columns.items()]
+    rows = [(label, ", ".join(found[name]) or NOT_RECORDED) for name, label in columns.items()]
+    shares = 100 * attempts[share].dropna().astype(float)
+    if len(shares):
+        text = f"{shares.median():.0f} % (median; at most {shares.max():.0f} %)"
+        rows.append(("training time spent measuring", text))
+    return rows
 
 
 def levels(values: pd.Series) -> list[Any]:

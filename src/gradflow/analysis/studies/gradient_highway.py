@@ -80,7 +80,7 @@ def draw_ratios(output: Output, ratios: pd.DataFrame) -> None:
             # Room for every seed; an interval over seeds that differ by decades may be cut.
             ax.set_ylim(here.ratio.min() / 10, here.ratio.max() * 10)
             ax.set_title(title)
-        axes[0, 0].set_ylabel("first block's input / last block's output")
+        axes[0, 0].set_ylabel("end-to-end gradient ratio")
         axes[0, 1].legend(loc="lower left")
         style.letter_panels(axes[0])
         caption = (

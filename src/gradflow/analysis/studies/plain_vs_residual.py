@@ -109,8 +109,8 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
             "the norm of the gradient at the first block's input over that at the last block's "
             "output (bottom). Small marks: single seeds; lines: mean (top) and geometric mean "
             "(bottom) of the runs that did not diverge; bars: 95 % t intervals, which may leave "
-            "the frame; crosses at the top: runs that diverged. The error of a family that predicts "
-            "images is the mean squared error's share of its target's mean square."
+            "the frame; crosses at the top: runs that diverged. The error of a family that "
+            "predicts images is the mean squared error's share of its target's mean square."
         )
         output.add_figure(made, "twins", caption)
 

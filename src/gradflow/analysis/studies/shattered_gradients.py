@@ -124,7 +124,15 @@ def draw_correlations(output: Output, rows: pd.DataFrame) -> None:
         for ax, norm in zip(axes[0], norms, strict=True):
             here = lowest[lowest.norm == norm]
             looks = looks_of(here)
-            plots.curves(here, x="lag", y="correlation", hue="network", looks=looks, ax=ax)
+            plots.curves(
+                here,
+                x="lag",
+                y="correlation",
+                hue="network",
+                looks=looks,
+                ax=ax,
+                limits=(-1.0, 1.0),
+            )
             ax.axhline(0, color="0.6", lw=0.8, ls=":", zorder=0)
             ax.set_title(NORMS[norm])
             ax.set_xlabel("lag (share of the line)")
@@ -135,7 +143,8 @@ def draw_correlations(output: Output, rows: pd.DataFrame) -> None:
             "Random ReLU networks before training: autocorrelation of the gradient at the input "
             f"of the block under {int(lowest.above.max())} others, as the network's input moves "
             "along a line between two images, by the distance moved. White noise has 0 at every "
-            f"lag but 0. Bands: 95 % t intervals over {output.study.runs.seed.nunique()} seeds."
+            "lag but 0. Bands: 95 % t intervals, cut at -1 and 1, over "
+            f"{output.study.runs.seed.nunique()} seeds."
         )
         output.add_figure(made, "shattered_autocorrelation", caption)
 
