@@ -84,8 +84,8 @@ class Study:
 
 def at(rows: pd.DataFrame, moment: str) -> pd.DataFrame:
     """Each run's rows of its first or last measured step; `moment`: of `MOMENTS`."""
-    edge = "min" if moment == "first" else "max"
-    return rows[rows["step"] == rows.groupby("run_id")["step"].transform(edge)]
+    steps = rows.groupby("run_id")["step"]
+    return rows[rows["step"] == steps.transform("min" if moment == "first" else "max")]
 
 
 def load_study(

@@ -158,8 +158,13 @@ def cells(
     )
     # seaborn writes nothing into a cell without a value, whose text says why there is none.
     for row, column in zip(*np.nonzero(values.isna().to_numpy()), strict=True):
-        place = {"ha": "center", "va": "center", "fontsize": CELL_TEXT, "color": "k"}
-        ax.text(column + 0.5, row + 0.5, texts.iat[row, column], **place)
+        place: dict[str, Any] = {
+            "ha": "center",
+            "va": "center",
+            "fontsize": CELL_TEXT,
+            "color": "k",
+        }
+        ax.text(column + 0.5, row + 0.5, str(texts.iat[row, column]), **place)
     ax.set(xlabel="", ylabel="")
     ax.tick_params(length=0, rotation=0)
     [mesh] = ax.collections
@@ -176,11 +181,11 @@ def surface(
         What a color bar is made of.
     """
     logs = data.assign(log=np.log(data[value].astype(float)))
-    grid = np.exp(logs.pivot_table(index=y, columns=x, values="log"))
+    grid = logs.pivot_table(index=y, columns=x, values="log")
     return ax.pcolormesh(
         grid.columns.to_numpy(),
         grid.index.to_numpy(),
-        grid.to_numpy(),
+        np.exp(grid.to_numpy(dtype=float)),
         norm=scale,
         cmap="viridis",
         rasterized=True,

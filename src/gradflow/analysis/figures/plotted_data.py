@@ -35,9 +35,10 @@ def _of_panel(ax: Axes) -> Iterator[tuple[object, ...]]:
     for number, artist in enumerate(ax.collections, start=len(ax.get_lines())):
         label = _shown(artist.get_label())
         if isinstance(artist, QuadMesh):
-            corners = artist.get_coordinates()
+            corners = np.asarray(artist.get_coordinates(), dtype=float)
             middles = (corners[:-1, :-1] + corners[1:, 1:]).reshape(-1, 2) / 2
-            values = np.ma.filled(np.ma.asarray(artist.get_array(), dtype=float), np.nan)
+            array = np.ma.asarray(artist.get_array(), dtype=float)  # type: ignore[var-annotated]
+            values = np.ma.filled(array, np.nan)
             for (x, y), value in zip(middles, values.ravel(), strict=True):
                 yield "cell", number, label, x, y, value
         elif isinstance(artist, LineCollection):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import matplotlib
 
@@ -83,7 +83,7 @@ def figure(
     `height`: in inches on a page of 6.75; on another in proportion. `venue`: of `VENUES`.
     """
     settings, width = _settings(venue)
-    with plt.rc_context(settings):
+    with plt.rc_context(cast(Any, settings)):  # stubs list the keys as literals
         size = (width, height * width / PAGE)
         made, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
         try:

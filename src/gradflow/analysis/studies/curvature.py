@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table
@@ -19,17 +20,17 @@ GROUPS = ("stem", "first blocks", "middle blocks", "last blocks", "head", "all")
 def analyse(output: Output) -> None:
     """The figure, and the table by depth and twin."""
     columns = ["layers", "n_parameters", "largest", "trace", "trace_error"]
-    groups = output.study.diagnosis("curvature", "curvature", columns)
-    output.add_table("curvature", curvature_table(groups))
-    draw(output, groups)
+    parts = output.study.diagnosis("curvature", "curvature", columns)
+    output.add_table("curvature", curvature_table(parts))
+    draw(output, parts)
 
 
-def draw(output: Output, groups: pd.DataFrame) -> None:
+def draw(output: Output, parts: pd.DataFrame) -> None:
     """A panel per state of the weights."""
-    states = [state for state in style.STATE_TITLES if state in set(groups["at"])]
+    states = [state for state in style.STATE_TITLES if state in set(parts["at"])]
     with output.figure(1, len(states), height=2.5, sharey=True) as (made, axes):
         for ax, state in zip(axes[0], states, strict=True):
-            eigenvalue_by_group(groups[groups["at"] == state], ax=ax)
+            eigenvalue_by_group(parts[parts["at"] == state], ax=ax)
             ax.set_title(style.STATE_TITLES[state])
         for ax in axes[0, 1:]:
             ax.set_ylabel("")
@@ -43,34 +44,33 @@ def draw(output: Output, groups: pd.DataFrame) -> None:
         output.add_figure(made, "curvature", caption)
 
 
-def eigenvalue_by_group(groups: pd.DataFrame, *, ax: Axes) -> Axes:
+def eigenvalue_by_group(parts: pd.DataFrame, *, ax: Axes) -> Axes:
     """Largest eigenvalue by group, marks per network; those of deeper networks are open."""
-    networks = sorted(set(zip(groups.twin, groups.depth, strict=True)))
-    shallowest = groups.depth.min()
+    networks = sorted(set(zip(parts.twin, parts.depth, strict=True)))
+    shallowest = parts.depth.min()
     looks = {
         f"{twin} {depth}": style.TWIN_LOOKS[twin]
         | {"lw": 0, "fillstyle": "full" if depth == shallowest else "none"}
         for twin, depth in networks
     }
-    names = groups.twin + " " + groups.depth.astype(str)
+    names = parts.twin + " " + parts.depth.astype(str)
     # Side by side, in the order of the legend.
     shifts = {name: 0.08 * (i - (len(looks) - 1) / 2) for i, name in enumerate(looks)}
-    places = groups.layers.map(GROUPS.index) + names.map(shifts)
-    marks = groups.assign(network=names, place=places)
+    places = parts.layers.map(GROUPS.index) + names.map(shifts)
+    marks = parts.assign(network=names, place=places)
     plots.means(marks, x="place", y="largest", hue="network", looks=looks, ax=ax, log=True)
     ax.set_xticks(range(len(GROUPS)), [group.replace(" ", "\n") for group in GROUPS])
     ax.set_ylabel("largest eigenvalue")
     return ax
 
 
-def curvature_table(groups: pd.DataFrame) -> Table:
+def curvature_table(parts: pd.DataFrame) -> Table:
     """Largest eigenvalue and trace over all parameters, with the error of its estimate."""
     largest = "largest eigenvalue (95 % interval of the logarithm)"
     error = "standard error of the trace"
     rows = []
-    for (depth, twin, state), group in groups[groups.layers == "all"].groupby(
-        ["depth", "twin", "at"]
-    ):
+    whole = parts[parts.layers == "all"]
+    for (depth, twin, state), group in groups(whole, ["depth", "twin", "at"]):
         row: dict[str, Cell] = {
             "depth": int(depth),
             "network": twin,

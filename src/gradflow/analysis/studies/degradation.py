@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table
@@ -126,7 +127,7 @@ def error_table(runs: pd.DataFrame) -> Table:
     rows: list[dict[str, Cell]] = []
     best: set[tuple[int, str]] = set()
     p_values = []
-    depths = list(errors.groupby("depth"))
+    depths = list(groups(errors, "depth"))
     for index, (depth, group) in enumerate(depths):
         gaps = (group.plain - group.residual).dropna()
         means = {f"{twin}, training error %": float(group[twin].mean()) for twin in style.COLORS}

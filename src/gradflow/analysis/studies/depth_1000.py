@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table
@@ -48,7 +49,7 @@ def outcome_table(runs: pd.DataFrame, steps: pd.DataFrame, blocks: pd.DataFrame)
         "loss at the last (95 % interval)",
     )
     rows: list[dict[str, Cell]] = []
-    for (network, twin), group in runs.groupby(["network", "twin"]):
+    for (network, twin), group in groups(runs, ["network", "twin"]):
         ratio, found = ratios.reindex(group.run_id), losses.reindex(group.run_id)
         rows.append(
             {

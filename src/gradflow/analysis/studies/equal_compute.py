@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table, shown
@@ -43,7 +44,7 @@ def with_cost(runs: pd.DataFrame) -> pd.DataFrame:
 def error_table(runs: pd.DataFrame) -> Table:
     """Training error by depth and steps, cheapest first, with intervals."""
     rows = []
-    for (depth, _), group in runs.groupby(["depth", "steps"]):
+    for (depth, _), group in groups(runs, ["depth", "steps"]):
         row: dict[str, Cell] = {
             "depth": int(depth),
             "steps": int(group.steps.iloc[0]),

@@ -95,7 +95,7 @@ def agreement(runs: pd.DataFrame, rows: Sequence[Row]) -> str:
     """A sentence: how far the order of the test errors is the paper's.
 
     Spearman's correlation of the means, rows that fail in the paper sharing one rank, and the
-    pairs of rows that the paper puts in an order and that stand in the same order here.
+    pairs of rows with different errors in the paper that have the same order here.
     """
     frame = pd.DataFrame(
         {
@@ -104,11 +104,12 @@ def agreement(runs: pd.DataFrame, rows: Sequence[Row]) -> str:
         }
     ).dropna()
     rho = np.corrcoef(frame.here.rank(), frame.paper.rank())[0, 1]
-    ordered = [(a, b) for a, b in combinations(frame.itertuples(), 2) if a.paper != b.paper]
-    same = sum((a.here - b.here) * np.sign(a.paper - b.paper) > 0 for a, b in ordered)
+    pairs = combinations(zip(frame.here, frame.paper, strict=True), 2)
+    ordered = [(a, b) for a, b in pairs if a[1] != b[1]]
+    same = sum((a[0] < b[0]) == (a[1] < b[1]) and a[0] != b[0] for a, b in ordered)
     return (
         f"Order of the test errors here and in the paper: Spearman's rho {rho:.2f} over "
-        f"{len(frame)} rows; {same} of {len(ordered)} pairs stand in the same order."
+        f"{len(frame)} rows; {same} of {len(ordered)} pairs have the same order."
     )
 
 

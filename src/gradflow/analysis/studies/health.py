@@ -3,6 +3,8 @@
 python analysis/health.py outputs/degradation
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,8 +18,10 @@ from gradflow.analysis.tables import Cell, Table
 from gradflow.records import HISTOGRAM_EDGES
 from gradflow.statistics import interval
 
-LOOKS = {twin: {"color": color} for twin, color in style.COLORS.items()}
-DASHED = {twin: look | {"ls": "--", "label": None} for twin, look in LOOKS.items()}
+LOOKS: dict[str, dict[str, Any]] = {twin: {"color": color} for twin, color in style.COLORS.items()}
+DASHED: dict[str, dict[str, Any]] = {
+    twin: look | {"ls": "--", "label": None} for twin, look in LOOKS.items()
+}
 STATES = ("finite", "inf", "nan", "none")  # of a layer's gradient, as records.DERIVED has them
 
 
@@ -148,8 +152,10 @@ def shares_by_size(counts: pd.DataFrame) -> pd.DataFrame:
     half = (edges[1] - edges[0]) / 2
     sizes = 10.0 ** np.append(edges - half, edges[-1] + half)
     counts = counts.dropna(subset="histogram")
-    rows = counts.assign(size=[sizes] * len(counts)).explode(["histogram", "size"])
-    rows = rows.astype({"histogram": float, "size": float}).rename(columns={"histogram": "count"})
+    rows = counts.assign(bin=counts["histogram"].map(lambda _: range(len(sizes))))
+    rows = rows.explode(["histogram", "bin"]).rename(columns={"histogram": "count"})
+    rows = rows.astype({"count": float, "bin": int})
+    rows = rows.assign(size=sizes[rows["bin"].to_numpy()])
     whole = rows.groupby(["run_id", "step", "layer_index"])["count"].transform("sum")
     return rows.assign(share=rows["count"] / whole)[rows["count"] > 0]
 

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table
@@ -100,7 +101,7 @@ def identity_table(runs: pd.DataFrame, blocks: pd.DataFrame) -> Table:
     of_stack = blocks[blocks.block_index == last]
     error = "relative squared error (95 % interval)"
     rows: list[dict[str, Cell]] = []
-    for (depth, twin), group in runs.groupby(["depth", "twin"]):
+    for (depth, twin), group in groups(runs, ["depth", "twin"]):
         row: dict[str, Cell] = {
             "depth": int(depth),
             "network": twin,

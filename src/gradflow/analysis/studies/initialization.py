@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 
 from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table, error_cell
@@ -55,7 +56,7 @@ def remedy_of(run: "pd.Series[Any]") -> str:
 def error_table(runs: pd.DataFrame) -> Table:
     """Training error by network, remedy and depth, with 95 % intervals."""
     rows: list[dict[str, Cell]] = []
-    for (twin, remedy), group in runs.groupby(["twin", "remedy"]):
+    for (twin, remedy), group in groups(runs, ["twin", "remedy"]):
         row: dict[str, Cell] = {"network": twin, "remedy": remedy}
         for depth in sorted(runs.depth.unique()):
             errors = group[group.depth == depth].error

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import style
+from gradflow.analysis.frames import dicts, groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.study import Study
@@ -46,7 +47,7 @@ def spectra(study: Study) -> pd.DataFrame:
     rows = study.diagnosis("jacobian", "singular_values", ["part", "example", "value"])
     rows = rows[rows.part == "blocks"]
     names = study.runs[["run_id", "final_train_error"]].assign(
-        network=[name_of(run) for run in study.runs.to_dict("records")],
+        network=[name_of(run) for run in dicts(study.runs)],
         blocks=study.runs.depth - 2,
     )
     rows = rows.merge(names, on="run_id")
@@ -110,7 +111,7 @@ def draw(output: Output, values: pd.DataFrame) -> None:
 def spread_by_network(values: pd.DataFrame, names: Sequence[str], *, ax: Axes) -> Axes:
     """Range, middle 80 %, median and root mean square of each network's singular values, in
     rows named from the bottom up."""
-    for network, group in values.groupby("network"):
+    for network, group in groups(values, "network"):
         row = names.index(str(network))
         color = style.COLORS[str(network).split(",")[0]]
         low, tenth, median, ninetieth, high = group.value.quantile([0, 0.1, 0.5, 0.9, 1])
@@ -133,7 +134,7 @@ def spread_by_network(values: pd.DataFrame, names: Sequence[str], *, ax: Axes) -
 def condition_table(values: pd.DataFrame) -> Table:
     """Condition number at initialization, and the error after training."""
     rows: list[dict[str, Cell]] = []
-    for network, group in values[values["at"] == "initialization"].groupby("network"):
+    for network, group in groups(values[values["at"] == "initialization"], "network"):
         ends = group.groupby(["run_id", "example"]).value.agg(["min", "max"])
         ratio = float((ends["max"] / ends["min"]).median())
         errors = 100 * group.groupby("run_id").final_train_error.first()

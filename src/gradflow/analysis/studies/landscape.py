@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table
@@ -90,7 +91,7 @@ def table_of(points: pd.DataFrame) -> Table:
     near = float(ticks[np.abs(ticks - NEAR).argmin()])
     away = f"loss {near:g} away (95 % interval of the logarithm)"
     rows: list[dict[str, Cell]] = []
-    for (depth, twin), group in line.groupby(["depth", "twin"]):
+    for (depth, twin), group in groups(line, ["depth", "twin"]):
         center = group[group.x == 0]
         around = group[group.x.abs() == near].groupby("run_id")[["loss", "error"]].mean()
         rows.append(

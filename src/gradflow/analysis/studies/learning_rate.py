@@ -12,6 +12,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.patches import Rectangle
 
 from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.studies.degradation import error_against_depth
@@ -50,7 +51,7 @@ def at_own_best(runs: pd.DataFrame) -> pd.DataFrame:
     seed the rate is chosen by that seed.
     """
     rows = []
-    for (depth, twin), group in runs.groupby(["depth", "twin"]):
+    for (depth, twin), group in groups(runs, ["depth", "twin"]):
         errors = group.pivot_table(index="seed", columns=RATE, values="error", dropna=False)
         for seed in errors.index:
             others = errors.drop(index=seed) if len(errors) > 1 else errors
@@ -126,14 +127,14 @@ def rate_against_depth(best: pd.DataFrame, rates: Sequence[float], *, ax: Axes) 
 def best_table(runs: pd.DataFrame, best: pd.DataFrame) -> Table:
     """Best rate and error by depth, and the paired difference of the twins."""
     rows: list[dict[str, Cell]] = []
-    for depth, group in best.groupby("depth"):
+    for depth, group in groups(best, "depth"):
         errors = group.pivot_table(index="seed", columns="twin", values="error", dropna=False)
         errors = errors.reindex(columns=list(style.COLORS))
         row: dict[str, Cell] = {"depth": int(depth)}
         for twin in style.COLORS:
             here = runs[(runs.depth == depth) & (runs.twin == twin)]
             means = here.groupby(RATE).error.agg(_mean_of_all).dropna()
-            row[f"{twin}, best rate"] = float(means.idxmin()) if len(means) else None
+            row[f"{twin}, best rate"] = float(means.index[means.argmin()]) if len(means) else None
             row[f"{twin}, training error %"] = errors[twin].mean()
         gap = interval((errors.plain - errors.residual).dropna())
         rows.append(row | {"plain - residual, points (95 % interval)": gap, "seeds": gap.n})

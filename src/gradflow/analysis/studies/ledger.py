@@ -141,7 +141,7 @@ def parts_by_block(rows: pd.DataFrame, *, ax: Axes) -> Axes:
 def mean_shares(rows: pd.DataFrame) -> pd.DataFrame:
     """A row per run: the mean of its blocks' `skip_share`."""
     keys = ["run_id", "depth", "twin", "seed"]
-    return rows.groupby(keys, as_index=False, observed=True).skip_share.mean()
+    return rows.groupby(keys, observed=True)["skip_share"].mean().reset_index()
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.study import Study
@@ -102,7 +103,7 @@ def error_by_order(lesions: pd.DataFrame, *, ax: Axes) -> Axes:
 def deletion_table(lesions: pd.DataFrame) -> Table:
     """Error of the whole network and after lesions, over seeds."""
     rows: list[dict[str, Cell]] = []
-    for network, group in lesions.groupby("network"):
+    for network, group in groups(lesions, "network"):
         whole = group[group.lesion == "none"].error
         deleted = group[group.lesion == "delete"]
         blocks = int((deleted["count"] == 1).sum() / group.run_id.nunique())

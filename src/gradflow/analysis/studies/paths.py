@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.study import Study
@@ -94,7 +95,7 @@ def against_length(lengths: pd.DataFrame, value: str, *, ax: Axes) -> Axes:
 
 def predicted(lengths: pd.DataFrame, *, ax: Axes) -> Axes:
     """The binomial theory of shares, from the factor of one more branch at initialization."""
-    for _, group in lengths[lengths["at"] == "initialization"].groupby("depth"):
+    for _, group in groups(lengths[lengths["at"] == "initialization"], "depth"):
         factor = branch_factor(group)
         shares = path_gradient_shares(int(group.length.max()), factor)
         ax.plot(range(len(shares)), shares, color="k", lw=0.7, zorder=3)
@@ -113,7 +114,7 @@ def branch_factor(lengths: pd.DataFrame) -> float:
 def length_table(lengths: pd.DataFrame) -> Table:
     """The lengths that carry the middle of the squared gradient."""
     rows: list[dict[str, Cell]] = []
-    for (depth, state), group in lengths.groupby(["depth", "at"]):
+    for (depth, state), group in groups(lengths, ["depth", "at"]):
         blocks = int(group.length.max())
         total = group.groupby("length").share.mean().cumsum()
         low, high = ((total > edge).idxmax() for edge in ((1 - BODY) / 2, (1 + BODY) / 2))

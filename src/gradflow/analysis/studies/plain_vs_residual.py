@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import style
+from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.studies.degradation import error_against_depth
@@ -54,16 +55,15 @@ def kinds_of(runs: pd.DataFrame) -> "pd.Series[str]":
     ]
     if runs.network_name.nunique() > 1 or not parts:
         parts.insert(0, runs.network_name.str.replace("_", " "))
-    names = parts[0]
-    for part in parts[1:]:
-        names = names + ", " + part
+    first, *others = parts
+    names: pd.Series[str] = first.str.cat(others, sep=", ") if others else first
     return names
 
 
 def error_table(runs: pd.DataFrame) -> Table:
     """Training error by kind and depth, and the twins' paired difference."""
     rows: list[dict[str, Cell]] = []
-    for (kind, depth), group in runs.groupby(["kind", "depth"]):
+    for (kind, depth), group in groups(runs, ["kind", "depth"]):
         errors = group.pivot_table(index="seed", columns="twin", values="error", dropna=False)
         errors = errors.reindex(columns=list(style.COLORS))
         row: dict[str, Cell] = {"network": kind, "depth": int(depth)}

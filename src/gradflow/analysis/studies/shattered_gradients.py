@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.study import Study
@@ -61,7 +62,7 @@ def predicted(study: Study, places: pd.DataFrame) -> pd.DataFrame:
             {"above": range(blocks + 1), "grad_cosine": 0.5 ** np.arange(1, blocks + 2)}
         ).assign(norm="batch", network="plain")
     ]
-    for network, group in pairs[pairs.norm == "none"].groupby("network"):
+    for network, group in groups(pairs[pairs.norm == "none"], "network"):
         # The recursion is smooth, so a grid of cosines stands for all the pairs.
         grid = np.linspace(-1, 1, 81)
         lines = np.array([pair_theory(str(network), c, blocks) for c in grid])
@@ -167,7 +168,7 @@ def looks_of(places: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 def theory_lines(theory: pd.DataFrame, *, ax: Axes) -> Axes:
     """Cosine of gradients in theory, a thin black line per network."""
-    for network, line in theory.groupby("network"):
+    for network, line in groups(theory, "network"):
         ax.plot(line.above, line.grad_cosine, color="k", lw=0.7, ls=LINES[network], zorder=3)
     return ax
 
@@ -191,7 +192,7 @@ def bottom_table(places: pd.DataFrame, theory: pd.DataFrame) -> Table:
             "cosine of signals at the top": top[norm, network],
         }
         for norm in NORMS
-        for network, group in lowest[lowest.norm == norm].groupby("network")
+        for network, group in groups(lowest[lowest.norm == norm], "network")
     ]
     return Table(rows, formats)
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.studies.signal_factors import draw_factors
@@ -95,7 +96,7 @@ def theory(
 def predicted(blocks: pd.DataFrame) -> pd.DataFrame:
     """`theory` for each setting, started from the measurement at block 1."""
     found = []
-    for (activation, variance, twin), group in blocks.groupby(KEYS):
+    for (activation, variance, twin), group in groups(blocks, KEYS):
         lines = theory(
             activation,
             variance,
@@ -149,7 +150,7 @@ def against_block(blocks: pd.DataFrame, lines: pd.DataFrame, value: str, *, ax: 
     plots.means(
         marks.assign(line=names), x="block_index", y=value, hue="line", looks=looks, ax=ax, log=True
     )
-    for _, group in lines.groupby(KEYS):
+    for _, group in groups(lines, KEYS):
         ax.plot(group.block_index, group[value], color="k", lw=0.7, zorder=0)
     return ax
 
@@ -167,7 +168,7 @@ def factor_table(blocks: pd.DataFrame) -> Table:
             measured: geometric_interval(group[group.block_index == 1].backward ** (1 / steps)),
             "theory": float(expected.get_group(key).backward.iloc[0] ** (1 / steps)),
         }
-        for key, group in blocks.groupby(KEYS)
+        for key, group in groups(blocks, KEYS)
     ]
     return Table(rows, {"weight variance": "g", measured: ".3f", "theory": ".3f"})
 

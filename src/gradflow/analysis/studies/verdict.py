@@ -49,8 +49,9 @@ def end_blocks(study: Study) -> pd.DataFrame | None:
         first = study.records("blocks", ["step"], block_index=0)
     except GradflowError:  # a study without probes has its outcome all the same
         return None
-    ends = first.groupby("run_id").step.agg(["min", "max"]).stack().unique()
-    return study.records("blocks", names, step=[int(step) for step in ends])
+    steps = first.groupby("run_id")["step"]
+    ends = {int(step) for step in (*steps.min(), *steps.max())}
+    return study.records("blocks", names, step=sorted(ends))
 
 
 def words_table(verdict: pd.DataFrame) -> Table:
