@@ -1,4 +1,4 @@
-"""Take a study's tidy frames away: as CSV, parquet or TensorBoard event files."""
+"""Export a study's tables as CSV, parquet or TensorBoard event files."""
 
 from gradflow.analysis.export import main
 

@@ -1,4 +1,4 @@
-"""Put the tables and figures of studies where README.md and docs/ quote them."""
+"""Copy the tables and figures of studies into README.md and docs/, which quote them."""
 
 from gradflow.analysis.readme import main
 

@@ -1,4 +1,4 @@
-"""A study as one page that opens without a network; of a folder of studies, an index page."""
+"""The report of a study as one self-contained page; for a folder of studies, an index page too."""
 
 from gradflow.analysis.report.page import main
 

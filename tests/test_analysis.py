@@ -225,7 +225,7 @@ def test_settings_are_never_mixed_silently(study_folder, tmp_path):
         load_study(copy, {"stepz": "7"})
 
 
-def test_unfinished_diverged_and_older_runs_are_told(study_folder, tmp_path):
+def test_unfinished_diverged_and_older_runs_are_noted(study_folder, tmp_path):
     copy = tmp_path / "small"
     shutil.copytree(study_folder, copy)
     (copy / "begun").mkdir()

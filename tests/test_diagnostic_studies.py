@@ -65,7 +65,7 @@ def test_plain_networks_have_no_lengths(tmp_path):
         paths.by_length(load_study(tmp_path / "plain"))
 
 
-def test_a_diagnosis_that_was_not_made_is_told_how_to_make(study_folder):
+def test_a_missing_diagnosis_names_its_command(study_folder):
     with pytest.raises(GradflowError, match=r"no lesion was measured; .* diagnostic=lesion"):
         lesion.measured(load_study(study_folder))
 
@@ -91,7 +91,8 @@ def test_isometry_in_theory():
     assert isometry.theory("plain, He", 7) == pytest.approx(2**0.5)
     assert isometry.theory("plain, orthogonal", 3) == pytest.approx(0.5)
     assert isometry.theory("residual, He", 2) == pytest.approx(6**0.5)
-    assert isometry.theory("residual, He, branches / √L", 4) == pytest.approx((1.5 * 1.25**3) ** 0.5)
+    scaled = isometry.theory("residual, He, branches / √L", 4)
+    assert scaled == pytest.approx((1.5 * 1.25**3) ** 0.5)
     assert isometry.theory("plain, xavier", 4) is None
 
 

@@ -107,7 +107,7 @@ def test_the_folder_of_all_studies(study):
 
 
 def test_mistakes_are_one_line(study):
-    for arguments, told in (
+    for arguments, message in (
         ([str(study), "--style", "nips"], "error: --style nips: choose among web, neurips"),
         ([str(study), "--format", "gif"], "error: --format gif: choose among png, pdf, svg"),
     ):
@@ -117,5 +117,5 @@ def test_mistakes_are_one_line(study):
             text=True,
         )
         assert done.returncode == 1
-        assert done.stderr.strip().startswith(told)
+        assert done.stderr.strip().startswith(message)
         assert len(done.stderr.strip().splitlines()) == 1

@@ -144,7 +144,7 @@ def test_a_diverged_run_never_makes_a_claim():
     assert outcomes({key: [*LOW, nan] for key in four})[20] == ("inconclusive", "2 runs diverged")
 
 
-def test_bad_frames_are_told():
+def test_bad_frames_are_refused():
     runs = make_runs(DEGRADED)
     with pytest.raises(GradflowError, match="2 runs share depth, twin, seed and learning rate"):
         judge_study(pd.concat([runs, runs.iloc[:1]]))

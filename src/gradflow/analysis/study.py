@@ -28,7 +28,7 @@ OUTCOMES = (
 
 
 MOMENTS = {"first": "at initialization", "last": "at the last step"}
-"""The first and the last measured step of a run, and how a panel calls it."""
+"""The first and the last measured step of a run, and the title of their panels."""
 
 
 @dataclass(frozen=True)

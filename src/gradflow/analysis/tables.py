@@ -47,7 +47,8 @@ class Table:
         """Markdown."""
         lines = [self.titles, ["---" if t in self._left else "---:" for t in self.titles]]
         for index, row in enumerate(self.rows):
-            lines.append([self._marked(index, t, "**", "**", " *") for t in row])
+            cells = [self._marked(index, t, "**", "**", " *") for t in row]
+            lines.append([cell.replace("|", "\\|") for cell in cells])
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         return f"{table}\n\n{self.note}" if self.note else table
 

@@ -1,4 +1,4 @@
-"""The gradient's norm along a network's depth, packed for a page that redraws it.
+"""The gradient's norm along a network's depth, packed for the page's plot.
 
 A profile is of the runs that differ in their seed alone: by layer, the geometric mean over
 seeds and the lowest and highest seed.
@@ -18,7 +18,7 @@ from gradflow.analysis.study import Study
 from gradflow.core.errors import GradflowError
 from gradflow.records import read_means
 
-CELLS = 60_000  # of a layer at a step, of each kind: 3 x 4 bytes in base64 make 1 MB
+CELLS = 60_000  # layers x steps per kind: 3 x 4 bytes each in base64 make 1 MB
 FIRST = ("network_name", "network_depth", "network_norm")  # controls that come before others
 
 
@@ -45,7 +45,7 @@ def explorer(study: Study) -> dict[str, Any] | None:
     controls: key, label and levels of each setting that tells networks apart, skip left out;
     kinds: their name, label, axis and steps; profiles: kind, twin, `at` (an index per
     control), `range` (log10 of the lowest and highest number at any step), and by step
-    [mean, lowest, highest], little-endian float32 in base64, NaN where there is no number > 0.
+    [mean, lowest, highest], little-endian float32 in base64, NaN for 0 and what is not finite.
     """
     controls = controls_of(study.runs)
     kinds, profiles = [], []

@@ -73,7 +73,7 @@ def embedded_tables(folder: Path, left_out: Sequence[str] = ()) -> list[dict[str
 def embedded_figures(
     folder: Path, runs: Sequence[str], notes: Sequence[str]
 ) -> list[EmbeddedFigure]:
-    """The figures of a study's folder with their captions, vector where there is one.
+    """The figures of a study's folder with their captions, as SVG if there is one.
 
     A figure's own notes follow its caption, without those on the page already; so does a note
     if the figure was made from other runs than the study has now.

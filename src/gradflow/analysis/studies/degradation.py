@@ -15,8 +15,8 @@ from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
 from gradflow.statistics import holm, interval, paired_test
 
-WINDOW = 5  # steps of the running mean that the training curves are smoothed by
-LATE = 10  # steps at the end that a run's late training loss is the mean of
+WINDOW = 5  # steps of the running mean that smooths training curves
+LATE = 10  # last steps of a run, whose mean is its late training loss
 
 
 def analyse(output: Output) -> None:

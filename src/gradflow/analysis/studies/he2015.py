@@ -21,7 +21,7 @@ class Published(NamedTuple):
     """A depth of the paper: test errors in percent on CIFAR-10, parameters in millions.
 
     Residual errors and parameters are of table 6; plain errors were not tabulated, and are read
-    off figure 6 to about a point ("above" where they leave it).
+    off figure 6 to about a point ("above" if they leave it).
     """
 
     residual: float

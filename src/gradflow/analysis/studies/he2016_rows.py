@@ -16,11 +16,12 @@ class Row:
     paper: float
     where: dict[str, object] = field(default_factory=dict)  # of the columns network_*
 
-    def holds(self, runs: pd.DataFrame) -> pd.Series:
-        return pd.Series(
-            np.logical_and.reduce([runs[f"network_{k}"] == v for k, v in self.where.items()]),
-            index=runs.index,
-        )
+    def holds(self, runs: pd.DataFrame) -> "pd.Series[bool]":
+        """Which of the runs belong to this row."""
+        rows = pd.Series(True, index=runs.index)
+        for key, value in self.where.items():
+            rows &= runs[f"network_{key}"] == value
+        return rows
 
 
 def _shortcut(name: str, paper: float, shortcut: str = "A", **where: object) -> Row:

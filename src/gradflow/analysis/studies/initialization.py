@@ -37,7 +37,7 @@ def analyse(output: Output) -> None:
     columns = ["step", "block_index", "input_grad_norm"]
     ratios = end_to_end(output.study.records("blocks", columns, step=0))
     runs = runs.merge(ratios[["run_id", "ratio", "is_bound"]], on="run_id", how="left")
-    output.add_table("remedies", error_table(runs))
+    output.add_table("initialization", error_table(runs))
     draw(output, runs)
 
 
@@ -90,7 +90,7 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
             "output (right; mean over seeds, '-' if there is no finite number above 0: the head "
             "or a block passes nothing back)."
         )
-        output.add_figure(made, "remedies", caption)
+        output.add_figure(made, "initialization", caption)
 
 
 def error_cells(runs: pd.DataFrame, *, ax: Axes) -> QuadMesh:

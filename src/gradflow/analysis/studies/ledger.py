@@ -68,8 +68,8 @@ def draw_shares(output: Output, blocks: pd.DataFrame, paths: pd.DataFrame) -> No
             "shortcut, <skip part, total> / |total|^2 (dotted: one half); the rest came through "
             "the branch. Top: block by block in residual networks (depth at the right end), and "
             "in plain ones, which have none. Bottom: its mean over a network's blocks; crosses: "
-            "what came back from the last block to the first over shortcuts alone, where it was "
-            "measured. Lines: mean of "
+            "share from the last block to the first over shortcuts alone, if measured. "
+            "Lines: mean of "
             f"seeds; bands and bars: 95 % t intervals; points: single seeds. {lost} values are "
             "left out because the whole gradient was 0."
         )

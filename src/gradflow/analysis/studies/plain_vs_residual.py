@@ -41,7 +41,7 @@ def analyse(output: Output) -> None:
             f"{COLUMNS}; choose with --where, such as --where network_norm=batch"
         )
     runs = study.runs.assign(kind=kinds, error=100 * study.runs.final_train_error)
-    output.add_table("twins", error_table(runs))
+    output.add_table("plain_vs_residual", error_table(runs))
     draw(output, runs)
 
 
@@ -112,7 +112,7 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
             "the frame; crosses at the top: runs that diverged. The error of a family that "
             "predicts images is the mean squared error's share of its target's mean square."
         )
-        output.add_figure(made, "twins", caption)
+        output.add_figure(made, "plain_vs_residual", caption)
 
 
 def with_divergence(runs: pd.DataFrame, *, ax: Axes) -> Axes:

@@ -25,7 +25,7 @@ NORMS = {"none": "no norm", "batch": "batch norm", "layer": "layer norm"}
 
 
 def analyse(output: Output) -> None:
-    """The figures, and the table of what is left at the first block."""
+    """The figures, and the table of the cosines at the lowest block."""
     study = output.study
     places = shattering(study, "shattering", ["signal_cosine", "grad_cosine", "whiteness"])
     theory = predicted(study, places)
@@ -174,7 +174,7 @@ def theory_lines(theory: pd.DataFrame, *, ax: Axes) -> Axes:
 
 
 def bottom_table(places: pd.DataFrame, theory: pd.DataFrame) -> Table:
-    """What is left at the lowest block that is measured."""
+    """Cosines and whiteness at the lowest measured block."""
     blocks = int(places.above.max())
     lowest = places[places.above == blocks]
     top = places[places.above == 0].groupby(KEYS).signal_cosine.mean()

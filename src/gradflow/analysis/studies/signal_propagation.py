@@ -40,7 +40,7 @@ def analyse(output: Output) -> None:
 
     Raises:
         GradflowError: the networks are not those that the theory is of: fully connected,
-            one layer a block, full pre-activation without norm, Gaussian weights.
+            one layer per block, full pre-activation without norm, Gaussian weights.
     """
     _check(output.study)
     every = signals(output.study)
