@@ -22,6 +22,7 @@ from gradflow.analysis.studies import (
     health,
     ledger,
     updates,
+    verdict,
 )
 from gradflow.analysis.study import at, load_study
 from gradflow.config.schema import OffConfig
@@ -278,3 +279,18 @@ def test_the_reference_results_are_whole_and_what_readme_quotes():
     runs = study.runs.assign(error=100 * study.runs.final_test_error)
     quoted = (ROOT / "docs" / "tables" / "he2015" / "he2015.md").read_text()
     assert str(he2015.error_table(runs)) in quoted
+
+
+def test_figure_and_verdict_have_one_end_to_end_ratio(study_folder, tmp_path):
+    copy = tmp_path / "small"
+    shutil.copytree(study_folder, copy)
+    output = Output(load_study(copy))
+    gradient_highway.analyse(output)
+    verdict.analyse(output)
+    points = pd.read_csv(copy / "figures" / "gradient_ratio.csv")
+    numbers = pd.read_csv(copy / "tables" / "verdict_numbers.csv")
+    for panel, moment in (("a", "first step"), ("b", "last step")):
+        for twin in ("plain", "residual"):
+            drawn = points[(points.panel == panel) & (points.label == twin)]
+            judged = numbers[f"gradient's ratio, {twin}, {moment}"]
+            np.testing.assert_allclose(drawn.y, judged, rtol=1e-9)
