@@ -135,7 +135,7 @@ def test_a_study_without_a_ledger_is_refused(tmp_path):
     config = small_config(tmp_path, probe=OffConfig(), details=OffConfig(), study="bare")
     execute(config)
     with pytest.raises(GradflowError, match="bare: holds no blocks records"):
-        ledger.analyse(Output(load_study(tmp_path / "bare")))
+        ledger.analyze(Output(load_study(tmp_path / "bare")))
 
 
 def test_table_has_the_paired_difference(study):
@@ -183,7 +183,7 @@ def test_errors_beside_those_of_the_paper():
 
 def test_networks_that_the_paper_has_not_are_refused(study):
     with pytest.raises(GradflowError, match="holds no network of He et al. 2015"):
-        he2015.analyse(Output(study))  # depths 8 and 14
+        he2015.analyze(Output(study))  # depths 8 and 14
 
 
 def test_every_figure_says_where_it_came_from(study, tmp_path):
@@ -191,7 +191,7 @@ def test_every_figure_says_where_it_came_from(study, tmp_path):
     shutil.copytree(study.folder, copy)
     output = Output(load_study(copy))
     for module in (degradation, gradient_highway, ledger, updates, health):
-        module.analyse(output)
+        module.analyze(output)
     figures = [path for path in output.paths if path.suffix == ".png"]
     assert len(figures) == 12
     for path in figures:
@@ -207,7 +207,7 @@ def test_figures_are_byte_identical_when_made_twice(study_folder, tmp_path):
     contents = []
     for _ in range(2):
         output = Output(load_study(copy), ["png", "pdf", "svg"])
-        degradation.analyse(output)
+        degradation.analyze(output)
         contents.append({path: path.read_bytes() for path in output.paths})
     assert contents[0] == contents[1]
 
@@ -285,8 +285,8 @@ def test_figure_and_verdict_have_one_end_to_end_ratio(study_folder, tmp_path):
     copy = tmp_path / "small"
     shutil.copytree(study_folder, copy)
     output = Output(load_study(copy))
-    gradient_highway.analyse(output)
-    verdict.analyse(output)
+    gradient_highway.analyze(output)
+    verdict.analyze(output)
     points = pd.read_csv(copy / "figures" / "gradient_ratio.csv")
     numbers = pd.read_csv(copy / "tables" / "verdict_numbers.csv")
     for panel, moment in (("a", "first step"), ("b", "last step")):
@@ -294,3 +294,18 @@ def test_figure_and_verdict_have_one_end_to_end_ratio(study_folder, tmp_path):
             drawn = points[(points.panel == panel) & (points.label == twin)]
             judged = numbers[f"gradient's ratio, {twin}, {moment}"]
             np.testing.assert_allclose(drawn.y, judged, rtol=1e-9)
+
+
+def test_one_twin_and_no_ratio_are_drawn_all_the_same(study_folder, tmp_path):
+    copy = tmp_path / "small"
+    shutil.copytree(study_folder, copy)
+    output = Output(load_study(copy, {"network_skip": "True"}))
+    for module in (gradient_highway, updates, health):
+        module.analyze(output)
+    points = pd.read_csv(copy / "figures" / "gradient_heatmap.csv")
+    assert set(points.panel) >= {"b"}
+    assert "a" not in set(points[points.kind == "cell"].panel)
+    blocks = output.study.records("blocks", ["step", "block_index", "input_grad_norm"])
+    gradient_highway.draw_ratios(output, end_to_end(blocks.assign(input_grad_norm=0.0)))
+    points = pd.read_csv(copy / "figures" / "gradient_ratio.csv")
+    assert set(points.y) == {1}  # the line where the ends are equal

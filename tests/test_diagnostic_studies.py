@@ -130,4 +130,4 @@ def test_the_table_of_identities_by_hand():
 
 def test_networks_that_were_to_classify_are_refused(study_folder):
     with pytest.raises(GradflowError, match="not trained to be the identity"):
-        identity.analyse(Output(load_study(study_folder)))
+        identity.analyze(Output(load_study(study_folder)))

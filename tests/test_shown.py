@@ -82,14 +82,14 @@ def test_the_table_of_health_counts_states_and_worst_places():
 def test_what_was_not_measured_is_refused(tmp_path):
     execute(small_config(tmp_path, details=OffConfig(), steps=2, study="bare"))
     with pytest.raises(GradflowError, match="bare: holds no block_details records"):
-        health.analyse(Output(load_study(tmp_path / "bare")))
+        health.analyze(Output(load_study(tmp_path / "bare")))
 
 
 def test_the_update_ratio_is_drawn_as_recorded(study_folder, tmp_path):
     copy = tmp_path / "small"
     shutil.copytree(study_folder, copy)
     output = Output(load_study(copy))
-    updates.analyse(output)
+    updates.analyze(output)
     layers = output.study.records("layers", ["step", "layer_index", "relative_update"])
     first = layers[(layers.step == 0) & (layers.depth == 14) & (layers.twin == "plain")]
     points = pd.read_csv(copy / "figures" / "update_ratio_profile.csv")

@@ -89,4 +89,4 @@ def test_the_script_makes_its_figure_and_table(folder):
 def test_networks_that_the_theory_is_not_of_are_refused(study_folder):
     study = load_study(study_folder)
     with pytest.raises(GradflowError, match="network_name=cifar_resnet; this theory is of mlp"):
-        signal_propagation.analyse(Output(study))
+        signal_propagation.analyze(Output(study))

@@ -12,7 +12,7 @@ import scipy.stats
 
 from benchmarks import verdict as simulation
 from gradflow.analysis.output import Output
-from gradflow.analysis.studies.verdict import analyse, end_blocks, sentence
+from gradflow.analysis.studies.verdict import analyze, end_blocks, sentence
 from gradflow.analysis.study import load_study
 from gradflow.config.schema import OffConfig
 from gradflow.core.errors import GradflowError
@@ -326,7 +326,7 @@ def test_the_blocks_of_the_ends_alone_are_read(study_folder):
 
 def test_a_study_without_probes_has_its_outcome(tmp_path, capsys):
     execute(small_config(tmp_path, probe=OffConfig(), details=OffConfig(), study="bare"))
-    analyse(Output(load_study(tmp_path / "bare")))
+    analyze(Output(load_study(tmp_path / "bare")))
     assert "no plain network was run" in capsys.readouterr().out
 
 

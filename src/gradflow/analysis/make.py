@@ -78,7 +78,7 @@ def _run(
             for note in study.notes:
                 print(f"note: {folder.name}: {note}")
             output = Output(study, formats, venue)
-            module.analyse(output)
+            module.analyze(output)
             return output.paths, printed.getvalue(), None
         except GradflowError as error:
             return [], printed.getvalue(), str(error)

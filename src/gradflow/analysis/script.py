@@ -12,12 +12,12 @@ from gradflow.core.errors import GradflowError
 
 
 def run_script(
-    analyse: Callable[[Output], None], description: str, swept: Sequence[str] = ()
+    analyze: Callable[[Output], None], description: str, swept: Sequence[str] = ()
 ) -> None:
     """Analyze the study that the command line names, and print the paths of what was written.
 
     Args:
-        analyse: writes a study's figures and tables.
+        analyze: writes a study's figures and tables.
         description: for --help.
         swept: the settings that a figure shows besides depth, skip and seed.
     """
@@ -39,7 +39,7 @@ def run_script(
         output = Output(study, formats_of(arguments.format), arguments.style)
         for note in study.notes:
             print(f"note: {note}")
-        analyse(output)
+        analyze(output)
     except GradflowError as error:
         sys.exit(f"error: {error}")
     for path in output.paths:

@@ -5,7 +5,7 @@ Profiles and curves, which have thousands of groups, are aggregated by whole col
 seaborn calls a function per group.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
 
 from gradflow.analysis.figures.style import COLORS, TWIN_LOOKS
+from gradflow.core.errors import GradflowError
 from gradflow.statistics import intervals_by, t_interval
 
 Looks = Mapping[Any, Mapping[str, Any]]
@@ -170,6 +171,25 @@ def cells(
     [mesh] = ax.collections
     assert isinstance(mesh, QuadMesh)
     return mesh
+
+
+def twin_surfaces(
+    data: pd.DataFrame, *, x: str, y: str, value: str, axes: Sequence[Axes], label: str
+) -> None:
+    """A `surface` per twin on axes side by side, with one color scale and its bar.
+
+    Raises:
+        GradflowError: no value is above 0.
+    """
+    data = data[np.isfinite(data[value].astype(float)) & (data[value] > 0)]
+    if data.empty:
+        raise GradflowError(f"{value}: no recorded value is above 0 and finite, nothing to draw")
+    scale = LogNorm(data[value].min(), data[value].max())
+    for ax, twin in zip(axes, COLORS, strict=True):
+        here = data[data["twin"] == twin]
+        if len(here):
+            mesh = surface(here, x=x, y=y, value=value, ax=ax, scale=scale)
+    axes[0].figure.colorbar(mesh, ax=list(axes), label=label, pad=0.01)
 
 
 def surface(

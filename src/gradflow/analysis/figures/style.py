@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from tueplots import bundles
 
 # Two hues that color-blind readers tell apart (Okabe and Ito 2008), and of different
-# lightness for print in grey; plain and residual keep them in every figure.
+# lightness for print in gray; plain and residual keep them in every figure.
 COLORS = {"plain": "#D55E00", "residual": "#0072B2"}
 BEST = "#CC79A7"  # what is chosen, among cells
 MARKERS = {"plain": "o", "residual": "s"}
@@ -110,14 +110,20 @@ def depth_colors(depths: Sequence[int]) -> dict[int, Any]:
     return dict(zip(depths, shades, strict=False))
 
 
+def legend(ax: Axes, **options: Any) -> None:
+    """The legend of a panel, if anything in it has a label."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(**options)
+
+
 def depth_legend(ax: Axes, depths: Sequence[int], **options: Any) -> None:
-    """What the shades of `depth_colors` mean."""
+    """A legend of the shades of `depth_colors`."""
     shades = depth_colors(depths)
     handles = [Line2D([], [], color=shades[depth], label=str(depth)) for depth in depths]
     ax.legend(handles=handles, title="depth", **{"handlelength": 1.2} | options)
 
 
 def state_legend(ax: Axes, states: Mapping[str, Any], **options: Any) -> None:
-    """What line styles mean, in grey."""
+    """A legend of line styles, in gray."""
     handles = [Line2D([], [], color="0.3", ls=ls, label=name) for name, ls in states.items()]
     ax.legend(handles=handles, **{"handlelength": 2.2} | options)

@@ -17,7 +17,7 @@ from gradflow.statistics import geometric_interval
 GROUPS = ("stem", "first blocks", "middle blocks", "last blocks", "head", "all")
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The figure, and the table by depth and twin."""
     columns = ["layers", "n_parameters", "largest", "trace", "trace_error"]
     parts = output.study.diagnosis("curvature", "curvature", columns)
@@ -86,4 +86,4 @@ def curvature_table(parts: pd.DataFrame) -> Table:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__)
+    run_script(analyze, __doc__)

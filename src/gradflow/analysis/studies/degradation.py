@@ -19,7 +19,7 @@ WINDOW = 5  # steps of the running mean that smooths training curves
 LATE = 10  # last steps of a run, whose mean is its late training loss
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """Both figures and the table of a study."""
     study = output.study
     output.add_table("degradation", error_table(study.runs))
@@ -147,4 +147,4 @@ def error_table(runs: pd.DataFrame) -> Table:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__)
+    run_script(analyze, __doc__)

@@ -19,7 +19,7 @@ from gradflow.verdict.gradient import end_to_end
 SWEPT = ("network_block", "network_placement", "network_shortcut")
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The figure, a column per network, and the table."""
     study = output.study
     runs = study.runs.assign(network=study.runs.apply(network_of, axis=1))
@@ -98,4 +98,4 @@ def draw(output: Output, steps: pd.DataFrame, blocks: pd.DataFrame) -> None:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__, swept=SWEPT)
+    run_script(analyze, __doc__, swept=SWEPT)

@@ -21,7 +21,7 @@ PASSES = 3  # a step costs a forward pass and, to both the input and the weights
 ALIKE = 1.05  # budgets that differ by less are one: steps are whole numbers
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The figure, and the table with its answer.
 
     Raises:
@@ -120,4 +120,4 @@ def error_against_cost(runs: pd.DataFrame, *, ax: Axes) -> Axes:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__, swept=SWEPT)
+    run_script(analyze, __doc__, swept=SWEPT)

@@ -5,7 +5,6 @@ python analysis/gradient_highway.py outputs/degradation
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 
 from gradflow.analysis.figures import plots, style
 from gradflow.analysis.output import Output
@@ -14,7 +13,7 @@ from gradflow.analysis.study import MOMENTS, at
 from gradflow.verdict.gradient import end_to_end
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The three figures of a study; profiles and heatmaps are of its deepest networks."""
     study = output.study
     deepest = int(study.runs.depth.max())
@@ -50,18 +49,19 @@ def draw_profiles(output: Output, layers: pd.DataFrame, blocks: pd.DataFrame, de
 
 def draw_heatmaps(output: Output, layers: pd.DataFrame, depth: int) -> None:
     """By layer and step, a panel per twin."""
-    layers = layers[(layers.depth == depth) & (layers.grad_norm > 0)]
-    scale = LogNorm(layers.grad_norm.min(), layers.grad_norm.max())
     with output.figure(1, 2, height=2.6, sharey=True) as (made, axes):
+        plots.twin_surfaces(
+            layers[layers.depth == depth],
+            x="step",
+            y="layer_index",
+            value="grad_norm",
+            axes=axes[0],
+            label=r"$\|\partial L/\partial W\|$",
+        )
         for ax, twin in zip(axes[0], style.COLORS, strict=True):
-            here = layers[layers.twin == twin]
-            mesh = plots.surface(
-                here, x="step", y="layer_index", value="grad_norm", ax=ax, scale=scale
-            )
             ax.set_title(f"{twin}, depth {depth}")
             ax.set_xlabel("step")
         axes[0, 0].set_ylabel("layer (0: stem)")
-        made.colorbar(mesh, ax=list(axes[0]), label=r"$\|\partial L/\partial W\|$", pad=0.01)
         style.letter_panels(axes[0])
         caption = (
             f"Norm of the loss gradient by each layer's weight, by layer and step, at depth "
@@ -74,32 +74,31 @@ def draw_ratios(output: Output, ratios: pd.DataFrame) -> None:
     """The end-to-end ratio against depth, at the first and at the last measured step."""
     with output.figure(1, 2, height=2.4) as (made, axes):
         for ax, (moment, title) in zip(axes[0], MOMENTS.items(), strict=True):
-            here = at(ratios, moment)
-            here = here[here.ratio.notna() & ~here.is_bound]
-            ratio_against_depth(here, ax=ax)
-            # Room for every seed; an interval over seeds that differ by decades may be cut.
-            ax.set_ylim(here.ratio.min() / 10, here.ratio.max() * 10)
-            ax.set_title(title)
+            ratio_against_depth(at(ratios, moment), ax=ax).set_title(title)
         axes[0, 0].set_ylabel("end-to-end gradient ratio")
-        axes[0, 1].legend(loc="lower left")
+        style.legend(axes[0, 1], loc="lower left")
         style.letter_panels(axes[0])
         caption = (
             "End-to-end ratio: norm of the loss gradient at the first block's input over that at "
             "the last block's output. Above 1 the gradient grows on its way back, below 1 it "
             "shrinks. Small marks: single seeds; lines: geometric mean; bars: 95 % t intervals of "
-            "the logarithm, which may leave the frame."
+            "the logarithm, which may leave the frame. Left out: runs without a finite ratio."
         )
         output.add_figure(made, "gradient_ratio", caption)
 
 
 def ratio_against_depth(ratios: pd.DataFrame, *, ax: Axes) -> Axes:
     """`ratio` against depth on a log axis, with a line at 1."""
-    plots.means(ratios, x="depth", y="ratio", ax=ax, log=True, seeds=True)
+    shown = ratios[ratios.ratio.notna() & ~ratios.is_bound]
+    plots.means(shown, x="depth", y="ratio", ax=ax, log=True, seeds=True)
     ax.axhline(1, color="0.6", lw=0.8, ls=":", zorder=0)
     style.depth_axis(ax, sorted(ratios.depth.unique()))
+    if len(shown):
+        # Room for every seed; an interval over seeds that differ by decades may be cut.
+        ax.set_ylim(shown.ratio.min() / 10, shown.ratio.max() * 10)
     return ax
 
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__)
+    run_script(analyze, __doc__)

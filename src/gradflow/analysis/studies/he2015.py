@@ -39,7 +39,7 @@ PAPER = {
 }
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The figure and the table.
 
     Raises:
@@ -167,4 +167,4 @@ def published_against_depth(depths: Sequence[int], *, ax: Axes) -> Axes:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__)
+    run_script(analyze, __doc__)

@@ -28,7 +28,7 @@ SHOWN = 20.0
 SPLITS = {"training error": "0.6", "test error": "k"}  # the colors of twins mean twins
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The table and the figure of either study.
 
     Raises:
@@ -173,4 +173,4 @@ def papers_by_row(rows: Sequence[Row], *, ax: Axes) -> Axes:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__, swept=SWEPT)
+    run_script(analyze, __doc__, swept=SWEPT)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 
 from gradflow.analysis.figures import plots, style
 from gradflow.analysis.output import Output
@@ -25,7 +24,7 @@ DASHED: dict[str, dict[str, Any]] = {
 STATES = ("finite", "inf", "nan", "none")  # of a layer's gradient, as records.DERIVED has them
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The figures, of the deepest networks at the first step with details, and the table.
 
     Raises:
@@ -62,7 +61,8 @@ def draw(
     """Signals by block (top), gradients by layer and by depth (bottom)."""
     depth = int(signals.depth.iloc[0])
     with output.figure(2, 3, height=4.2) as (made, axes):
-        sizes_by_block(signals, ax=axes[0, 0]).legend()
+        sizes_by_block(signals, ax=axes[0, 0])
+        style.legend(axes[0, 0])
         moments_by_block(signals, ax=axes[0, 1])
         share_of(signals, "block_index", "dead_fraction", ax=axes[0, 2])
         share_of(layers, "layer_index", "zero_fraction", ax=axes[1, 0])
@@ -122,20 +122,20 @@ def share_of(rows: pd.DataFrame, index: str, value: str, *, ax: Axes) -> Axes:
 
 def draw_histograms(output: Output, counts: pd.DataFrame, depth: int) -> None:
     """Sizes of gradient elements by layer, a panel per twin."""
-    shares = shares_by_size(counts)
-    scale = LogNorm(1e-4, 1)
     with output.figure(1, 2, height=2.6, sharey=True) as (made, axes):
+        plots.twin_surfaces(
+            shares_by_size(counts),
+            x="layer_index",
+            y="size",
+            value="share",
+            axes=axes[0],
+            label="share of the layer's elements",
+        )
+        axes[0, 0].set_yscale("log")
         for ax, twin in zip(axes[0], style.COLORS, strict=True):
             ax.set_title(f"{twin}, depth {depth}")
             ax.set_xlabel("layer (0: stem)")
-            here = shares[(shares.twin == twin) & (shares.share > 0)]
-            if len(here):
-                mesh = plots.surface(
-                    here, x="layer_index", y="size", value="share", ax=ax, scale=scale
-                )
-                ax.set_yscale("log")
         axes[0, 0].set_ylabel("size of gradient elements")
-        made.colorbar(mesh, ax=list(axes[0]), label="share of the layer's elements", pad=0.01)
         style.letter_panels(axes[0])
         caption = (
             "Absolute size of the elements of each weight's gradient, in half decades, at depth "
@@ -192,4 +192,4 @@ def health_table(
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__)
+    run_script(analyze, __doc__)

@@ -15,7 +15,7 @@ from gradflow.core.errors import GradflowError
 from gradflow.statistics import interval
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The figure, and the table of errors and distances.
 
     Raises:
@@ -119,4 +119,4 @@ def identity_table(runs: pd.DataFrame, blocks: pd.DataFrame) -> Table:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__)
+    run_script(analyze, __doc__)

@@ -30,7 +30,7 @@ INITIALIZATIONS = {
 DECADES = 8  # either way, that the colors of the gradient's ratio span
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The figure and the table of a study."""
     runs = output.study.runs
     runs = runs.assign(remedy=runs.apply(remedy_of, axis=1), error=100 * runs.final_train_error)
@@ -116,4 +116,4 @@ def _grid(runs: pd.DataFrame, value: str) -> pd.DataFrame:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__, swept=SWEPT)
+    run_script(analyze, __doc__, swept=SWEPT)

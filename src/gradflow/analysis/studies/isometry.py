@@ -34,7 +34,7 @@ NAMES = {
 }
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The figure, and the table of conditions and errors."""
     values = spectra(output.study)
     output.add_table("isometry", condition_table(values))
@@ -160,4 +160,4 @@ def _names(values: pd.DataFrame) -> list[str]:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__, swept=SWEPT)
+    run_script(analyze, __doc__, swept=SWEPT)

@@ -17,7 +17,7 @@ from gradflow.statistics import geometric_interval
 NEAR = 0.25  # of the weights' length: the distance of the table
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The figure, and the table of losses around the center."""
     columns = ["surface", "x", "y", "loss", "error"]
     points = output.study.diagnosis("landscape", "landscape", columns)
@@ -60,7 +60,7 @@ LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 1.5, 2.0, 2.3, 3.0, 5.0, 10.0)
 
 
 def contours(points: pd.DataFrame, *, ax: Axes) -> Axes:
-    """Lines of equal loss over the plane, labelled."""
+    """Lines of equal loss over the plane, labeled."""
     grid = points.pivot_table(index="y", columns="x", values="loss")
     values = np.nan_to_num(grid.to_numpy(), nan=np.inf).clip(1e-6, 1e6)
     drawn = ax.contour(
@@ -109,4 +109,4 @@ def table_of(points: pd.DataFrame) -> Table:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__)
+    run_script(analyze, __doc__)

@@ -24,7 +24,7 @@ from gradflow.verdict import RATE
 SWEPT = (RATE,)
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The heatmap, the curve at each network's best, and its table.
 
     Raises:
@@ -148,4 +148,4 @@ def _mean_of_all(errors: "pd.Series[float]") -> float:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__, swept=SWEPT)
+    run_script(analyze, __doc__, swept=SWEPT)

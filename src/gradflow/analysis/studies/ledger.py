@@ -21,7 +21,7 @@ PARTS = {
 }
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The figures of a study.
 
     Raises:
@@ -146,4 +146,4 @@ def mean_shares(rows: pd.DataFrame) -> pd.DataFrame:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__)
+    run_script(analyze, __doc__)

@@ -17,7 +17,7 @@ from gradflow.analysis.tables import Cell, Table
 from gradflow.statistics import interval
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The figure, and the table of errors after a deleted block."""
     lesions = measured(output.study)
     output.add_table("lesion", deletion_table(lesions))
@@ -137,4 +137,4 @@ def _looks(lesions: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__)
+    run_script(analyze, __doc__)

@@ -20,7 +20,7 @@ from gradflow.theory.depth import path_gradient_shares
 BODY = 0.9  # of the squared gradient, in the middle of its lengths
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The figure, and the table of effective path lengths.
 
     Raises:
@@ -135,4 +135,4 @@ def length_table(lengths: pd.DataFrame) -> Table:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__)
+    run_script(analyze, __doc__)

@@ -27,7 +27,7 @@ SWEPT = tuple(
 COLUMNS = 6  # a page has no room for more
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The figure and the table of a study.
 
     Raises:
@@ -82,7 +82,7 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
     """Error and end-to-end ratio against depth, a column per kind of network."""
     columns = ["step", "block_index", "input_grad_norm"]
     ratios = end_to_end(output.study.records("blocks", columns, step=0))
-    ratios = ratios[ratios.ratio.notna() & ~ratios.is_bound].merge(runs[["run_id", "kind"]])
+    ratios = ratios.merge(runs[["run_id", "kind"]])
     kinds = sorted(runs.kind.unique())
     with output.figure(2, len(kinds), height=3.7, sharey="row") as (made, axes):
         for column, kind in enumerate(kinds):
@@ -95,8 +95,8 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
             if column:
                 axes[0, column].set_ylabel("")
         axes[0, 0].set_ylim(-3, max(103, 1.03 * runs.error.max()))
-        seen = ratios.ratio
-        axes[1, 0].set_ylim(seen.min() / 10, seen.max() * 10)
+        lows, highs = zip(*(ax.get_ylim() for ax in axes[1]), strict=True)
+        axes[1, 0].set_ylim(min(lows), max(highs))
         axes[1, 0].set_ylabel("gradient, end-to-end ratio")
         handles = dict(
             pair
@@ -130,4 +130,4 @@ def with_divergence(runs: pd.DataFrame, *, ax: Axes) -> Axes:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__, swept=SWEPT)
+    run_script(analyze, __doc__, swept=SWEPT)

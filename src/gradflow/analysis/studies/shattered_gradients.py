@@ -24,7 +24,7 @@ LINES = {"plain": "-", "residual": "-", "residual, branches / √L": (0, (4, 1.5
 NORMS = {"none": "no norm", "batch": "batch norm", "layer": "layer norm"}
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The figures, and the table of the cosines at the lowest block."""
     study = output.study
     places = shattering(study, "shattering", ["signal_cosine", "grad_cosine", "whiteness"])
@@ -199,4 +199,4 @@ def bottom_table(places: pd.DataFrame, theory: pd.DataFrame) -> Table:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__, swept=SWEPT)
+    run_script(analyze, __doc__, swept=SWEPT)

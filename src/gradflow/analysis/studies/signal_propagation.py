@@ -35,7 +35,7 @@ KEYS = ["activation", "variance", "twin"]
 EVERY = 5  # blocks between the marks of a line
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The figures, and the table of the gradient's factor per block.
 
     Raises:
@@ -210,4 +210,4 @@ def _check(study: Study) -> None:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__, swept=SWEPT)
+    run_script(analyze, __doc__, swept=SWEPT)

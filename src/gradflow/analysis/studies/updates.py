@@ -6,7 +6,6 @@ python analysis/updates.py outputs/degradation
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 
 from gradflow.analysis.figures import plots, style
 from gradflow.analysis.output import Output
@@ -18,7 +17,7 @@ USUAL = 1e-3  # the rule of thumb for a step's size relative to the weights
 RATIO = r"$\|\Delta W\| / \|W\|$"
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The figures, of the deepest networks.
 
     Raises:
@@ -63,19 +62,14 @@ def draw_profiles(output: Output, layers: pd.DataFrame, depth: int) -> None:
 
 def draw_heatmaps(output: Output, layers: pd.DataFrame, depth: int) -> None:
     """Ratio by layer and step, a panel per twin."""
-    moved = layers[layers.relative_update > 0]
-    scale = LogNorm(moved.relative_update.min(), moved.relative_update.max())
     with output.figure(1, 2, height=2.6, sharey=True) as (made, axes):
+        plots.twin_surfaces(
+            layers, x="step", y="layer_index", value="relative_update", axes=axes[0], label=RATIO
+        )
         for ax, twin in zip(axes[0], style.COLORS, strict=True):
             ax.set_title(f"{twin}, depth {depth}")
             ax.set_xlabel("step")
-            here = moved[moved.twin == twin]
-            if len(here):
-                mesh = plots.surface(
-                    here, x="step", y="layer_index", value="relative_update", ax=ax, scale=scale
-                )
         axes[0, 0].set_ylabel("layer (0: stem)")
-        made.colorbar(mesh, ax=list(axes[0]), label=RATIO, pad=0.01)
         style.letter_panels(axes[0])
         caption = (
             f"Update-to-weight ratio by layer and step at depth {depth}: norm of the change of a "
@@ -94,7 +88,7 @@ def draw_steps(output: Output, steps: pd.DataFrame, depth: int) -> None:
         axes[0, 1].set_ylabel("learning rate")
         for ax in axes[0]:
             ax.set_xlabel("step")
-        axes[0, 0].legend()
+        style.legend(axes[0, 0])
         style.letter_panels(axes[0])
         caption = (
             "Norm of the loss gradient by all weights together (a; solid: before clipping, dashed: "
@@ -118,4 +112,4 @@ def gradient_by_step(steps: pd.DataFrame, *, ax: Axes) -> Axes:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__)
+    run_script(analyze, __doc__)

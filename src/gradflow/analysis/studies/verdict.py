@@ -13,6 +13,7 @@ from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.study import Study
 from gradflow.analysis.tables import Cell, Table
+from gradflow.config.run_id import TWINS
 from gradflow.core.errors import GradflowError
 from gradflow.statistics import Interval, interval_method
 from gradflow.verdict import RATE, judge_study
@@ -21,7 +22,7 @@ from gradflow.verdict.outcome import DEGRADATION, NO_DIFFERENCE, OVERFITTING, TO
 from gradflow.verdict.tuning import DOES_NOT, NO_GAP, REMOVES
 
 SWEPT = (RATE,)
-TWINS = ("plain", "residual")
+NETWORKS = tuple(TWINS.values())[::-1]  # plain, residual
 GRADIENT_VERBS = {
     VANISHING: "vanishes",
     EXPLODING: "explodes",
@@ -31,7 +32,7 @@ GRADIENT_VERBS = {
 }
 
 
-def analyse(output: Output) -> None:
+def analyze(output: Output) -> None:
     """The verdict as a table of words, with a sentence per depth, and a table of numbers."""
     study = output.study
     verdict = judge_study(study.runs, end_blocks(study))
@@ -59,7 +60,7 @@ def words_table(verdict: pd.DataFrame) -> Table:
     rows = []
     for _, row in verdict.iterrows():
         plain, residual = (
-            ", ".join(row[f"{twin}_gradient_{moment}"] for moment in MOMENTS) for twin in TWINS
+            ", ".join(row[f"{twin}_gradient_{moment}"] for moment in MOMENTS) for twin in NETWORKS
         )
         rows.append(
             {
@@ -91,7 +92,7 @@ def numbers_table(verdict: pd.DataFrame) -> Table:
             "p at every rate": row.tuning_p,
             "pairs": int(row.from_twin_n),
         }
-        for twin in TWINS:
+        for twin in NETWORKS:
             for moment, title in zip(MOMENTS, ("first step", "last step"), strict=True):
                 name = f"gradient's ratio, {twin}, {title}"
                 cells[name] = _interval(row, f"{twin}_ratio_{moment}")
@@ -145,4 +146,4 @@ def _interval(row: "pd.Series[Any]", name: str) -> Interval:
 
 def main() -> None:
     """The command line."""
-    run_script(analyse, __doc__, swept=SWEPT)
+    run_script(analyze, __doc__, swept=SWEPT)
