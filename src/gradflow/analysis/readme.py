@@ -9,7 +9,6 @@ docs/figures/NAME.png. docs/tables keeps the tables as they were measured.
 
 import argparse
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +72,7 @@ def main() -> None:
         print(f"{quoted.relative_to(ROOT)}: {new}")
         if not arguments.check:
             quoted.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(new, quoted)
+            atomic_write(quoted, new.read_bytes())
     if arguments.check:
         sys.exit(1 if found else 0)
     try:
