@@ -50,6 +50,8 @@ def test_what_it_shows(made):
     assert page.count('<img src="data:image/svg+xml') == 2
     assert f"<td>{runs.code_version[0]}</td>" in page
     assert "network.depth</th><td>8, 14</td>" in page
+    share = 100 * read_records(made, "attempts").recording_share.median()
+    assert f"training time spent measuring</th><td>{share:.0f} % (median;" in page
 
 
 def test_it_is_the_same_when_made_twice(made):
