@@ -1,4 +1,4 @@
-"""python analysis/curvature.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""How sharp is the loss, by layer group? The Hessian's largest eigenvalues and traces."""
 
 from gradflow.analysis.studies.curvature import main
 

@@ -1,4 +1,4 @@
-"""python analysis/degradation.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""Does training error rise with depth? Plain against residual networks of a study."""
 
 from gradflow.analysis.studies.degradation import main
 

@@ -1,4 +1,4 @@
-"""python analysis/depth_1000.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""Do a thousand layers train? Loss by step and gradient by block, plain and residual."""
 
 from gradflow.analysis.studies.depth_1000 import main
 

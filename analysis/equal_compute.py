@@ -1,4 +1,4 @@
-"""python analysis/equal_compute.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""Is the gap only a matter of budget? Training error against what the training cost."""
 
 from gradflow.analysis.studies.equal_compute import main
 

@@ -1,4 +1,4 @@
-"""`python analysis/export.py`: see gradflow.analysis.export."""
+"""Export a study's tables as CSV, parquet or TensorBoard event files."""
 
 from gradflow.analysis.export import main
 

@@ -1,4 +1,4 @@
-"""python analysis/gradient_highway.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""How does the gradient pass through the network? Its norm by layer, step and depth."""
 
 from gradflow.analysis.studies.gradient_highway import main
 

@@ -1,4 +1,4 @@
-"""python analysis/he2015.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""Figure 6 and table 6 of He et al. 2015, beside the published numbers."""
 
 from gradflow.analysis.studies.he2015 import main
 

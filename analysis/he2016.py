@@ -1,4 +1,4 @@
-"""python analysis/he2016.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""Tables 1 and 2 of He et al. 2016, measured here, beside the paper's: shortcuts and placements."""
 
 from gradflow.analysis.studies.he2016 import main
 

@@ -1,4 +1,4 @@
-"""python analysis/identity.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""If the best map is the identity: do residual branches reach 0, and what do plain stacks do?"""
 
 from gradflow.analysis.studies.identity import main
 

@@ -1,4 +1,4 @@
-"""python analysis/initialization.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""Which initializations and branch scales train without a norm? Error and gradient by depth."""
 
 from gradflow.analysis.studies.initialization import main
 

@@ -1,4 +1,4 @@
-"""python analysis/isometry.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""Which networks start as an isometry, and which become one? Singular values of their Jacobians."""
 
 from gradflow.analysis.studies.isometry import main
 

@@ -1,4 +1,4 @@
-"""python analysis/landscape.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""The loss around trained weights, plain beside residual, along filter-normalized directions."""
 
 from gradflow.analysis.studies.landscape import main
 

@@ -1,4 +1,4 @@
-"""python analysis/learning_rate.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""Does the gap close if each network has its own best learning rate? Rate x depth x skip."""
 
 from gradflow.analysis.studies.learning_rate import main
 

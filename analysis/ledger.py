@@ -1,4 +1,4 @@
-"""python analysis/ledger.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""Which way does the gradient come back? Its share over shortcuts, by block, depth and moment."""
 
 from gradflow.analysis.studies.ledger import main
 

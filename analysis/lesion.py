@@ -1,4 +1,4 @@
-"""python analysis/lesion.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""How much error does a trained network gain if blocks are deleted or swapped?"""
 
 from gradflow.analysis.studies.lesion import main
 

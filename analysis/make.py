@@ -1,4 +1,4 @@
-"""`python analysis/make.py`: see gradflow.analysis.make."""
+"""Every figure and table of a study, or of all studies in a folder, that is not up to date."""
 
 from gradflow.analysis.make import main
 

@@ -1,4 +1,4 @@
-"""python analysis/paths.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""Through how many branches does a residual network's gradient come back?"""
 
 from gradflow.analysis.studies.paths import main
 

@@ -1,4 +1,4 @@
-"""python analysis/plain_vs_residual.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""Plain against residual networks of several kinds: a column per norm or per family."""
 
 from gradflow.analysis.studies.plain_vs_residual import main
 

@@ -1,4 +1,4 @@
-"""`python analysis/readme.py`: see gradflow.analysis.readme."""
+"""Copy the tables and figures of studies into README.md and docs/, which quote them."""
 
 from gradflow.analysis.readme import main
 

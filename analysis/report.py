@@ -1,4 +1,4 @@
-"""`python analysis/report.py`: see gradflow.analysis.report.page."""
+"""The report of a study as one self-contained page; for a folder of studies, an index page too."""
 
 from gradflow.analysis.report.page import main
 

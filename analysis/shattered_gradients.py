@@ -1,4 +1,4 @@
-"""python analysis/shattered_gradients.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""Do the gradients at different inputs agree, at the bottom of deep random networks?"""
 
 from gradflow.analysis.studies.shattered_gradients import main
 

@@ -1,4 +1,4 @@
-"""python analysis/signal_propagation.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""Signals and gradients through random networks, block by block, against mean-field theory."""
 
 from gradflow.analysis.studies.signal_propagation import main
 

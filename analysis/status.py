@@ -1,4 +1,4 @@
-"""`python analysis/status.py`: see gradflow.analysis.status."""
+"""How far is a study? Runs by state, progress, time left, and what failed."""
 
 from gradflow.analysis.status import main
 

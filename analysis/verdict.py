@@ -1,4 +1,4 @@
-"""python analysis/verdict.py outputs/STUDY: what gradflow.analysis.studies draws."""
+"""Verdict on each depth of a study: outcome, gradient and tuning, in plain words."""
 
 from gradflow.analysis.studies.verdict import main
 

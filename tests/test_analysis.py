@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,13 +14,23 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from gradflow.analysis.figures import style
-from gradflow.analysis.studies import degradation, gradient_highway, he2015, ledger
-from gradflow.analysis.study import load_study
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.output import Output
+from gradflow.analysis.studies import (
+    degradation,
+    gradient_highway,
+    he2015,
+    health,
+    ledger,
+    updates,
+    verdict,
+)
+from gradflow.analysis.study import at, load_study
 from gradflow.config.probes import OffConfig
 from gradflow.core.errors import GradflowError
 from gradflow.records import RecordWriter, read_records
 from gradflow.runs.execute import execute
+from gradflow.verdict.gradient import end_to_end
 from tests.small import small_config
 
 ROOT = Path(__file__).parents[1]
@@ -52,10 +63,10 @@ def test_a_study_names_its_twins(study):
     assert study.notes == ()
 
 
-def plots(study):
+def drawings(study):
     layers = study.records("layers", ["step", "layer_index", "grad_norm"])
     blocks = study.records("blocks", ["step", "block_index", "skip_share", *ledger.PARTS])
-    first = ledger.at(blocks, "min").dropna(subset="skip_share")
+    first = at(blocks, "first").dropna(subset="skip_share")
     steps = study.records("steps", ["step", "loss"])
     runs = study.runs.assign(error=study.runs.final_train_error * 100)
     runs = runs.merge(degradation.late_losses(steps), on="run_id")
@@ -63,19 +74,22 @@ def plots(study):
         (degradation.error_against_depth, (runs,)),
         (degradation.loss_against_depth, (runs,)),
         (degradation.training_curves, (steps[steps.twin == "plain"],)),
-        (gradient_highway.profile, (layers[layers.step == 0], "layer_index", "grad_norm")),
+        (
+            partial(plots.profile, x="layer_index", y="grad_norm"),
+            (layers[layers.step == 0],),
+        ),
         (ledger.share_by_block, (first,)),
-        (ledger.share_by_depth, (ledger.mean_shares(first), ledger.end_to_end(study))),
+        (ledger.share_by_depth, (ledger.mean_shares(first), ledger.path_shares(study))),
         (ledger.parts_by_block, (first,)),
         (
             gradient_highway.ratio_against_depth,
-            (gradient_highway.end_ratios(blocks[blocks.step == 0]),),
+            (end_to_end(blocks[blocks.step == 0]),),
         ),
     ]
 
 
 def test_plots_return_their_axes_and_leave_the_frame_alone(study, ax):
-    for plot, (frame, *rest) in plots(study):
+    for plot, (frame, *rest) in drawings(study):
         before = frame.copy(deep=True)
         assert plot(frame, *rest, ax=ax) is ax
         pd.testing.assert_frame_equal(frame, before)
@@ -84,7 +98,7 @@ def test_plots_return_their_axes_and_leave_the_frame_alone(study, ax):
 def test_error_curve_shows_the_mean_over_seeds(study, ax):
     runs = study.runs.assign(error=study.runs.final_train_error * 100)
     degradation.error_against_depth(runs, ax=ax)
-    drawn = {c.get_label(): c[0].get_xydata() for c in ax.containers}
+    drawn = {line.get_label(): line.get_xydata() for line in ax.get_lines()}
     for twin in ("plain", "residual"):
         expected = [
             [d, runs[(runs.depth == d) & (runs.twin == twin)].error.mean()] for d in (8, 14)
@@ -98,19 +112,6 @@ def test_late_loss_is_the_mean_of_the_last_ten_steps():
     assert losses.late_loss.tolist() == [14.5]
 
 
-def test_end_ratio_by_hand():
-    rows = [
-        (run, depth, block, norm)
-        for run, depth, norms in (("a", 8, [6.0, 5.0, 3.0, 1.0]), ("b", 14, [8.0, 4.0, 7.0]))
-        for block, norm in enumerate(norms)
-    ]
-    frame = pd.DataFrame(rows, columns=["run_id", "depth", "block_index", "input_grad_norm"])
-    ratios = (
-        gradient_highway.end_ratios(frame.assign(twin="plain", seed=0)).set_index("run_id").ratio
-    )
-    assert ratios.to_dict() == {"a": 2.0, "b": 2.0}  # 6 / 3 and 8 / 4: the last is the head's input
-
-
 def test_shares_of_runs_and_moments_by_hand():
     frame = pd.DataFrame(
         {
@@ -119,8 +120,8 @@ def test_shares_of_runs_and_moments_by_hand():
             "skip_share": [0.2, 0.4, 0.5, 0.7, -0.5, 0.1],
         }
     ).assign(depth=8, twin="residual", seed=0)
-    first, last = (ledger.mean_shares(ledger.at(frame, m)).set_index("run_id").skip_share
-                   for m in ("min", "max"))  # fmt: skip
+    first, last = (ledger.mean_shares(at(frame, m)).set_index("run_id").skip_share
+                   for m in ("first", "last"))  # fmt: skip
     assert first.to_dict() == pytest.approx({"a": 0.3, "b": -0.2})
     assert last.to_dict() == pytest.approx({"a": 0.6, "b": -0.2})
 
@@ -135,7 +136,7 @@ def test_a_study_without_a_ledger_is_refused(tmp_path):
     config = small_config(tmp_path, probe=OffConfig(), details=OffConfig(), study="bare")
     execute(config)
     with pytest.raises(GradflowError, match="bare: holds no blocks records"):
-        ledger.analyse(load_study(tmp_path / "bare"), ["png"])
+        ledger.analyze(Output(load_study(tmp_path / "bare")))
 
 
 def test_table_has_the_paired_difference(study):
@@ -192,17 +193,17 @@ def test_errors_beside_those_of_the_paper():
 
 def test_networks_that_the_paper_has_not_are_refused(study):
     with pytest.raises(GradflowError, match="holds no network of He et al. 2015"):
-        he2015.analyse(study, ["png"])  # depths 8 and 14
+        he2015.analyze(Output(study))  # depths 8 and 14
 
 
 def test_every_figure_says_where_it_came_from(study, tmp_path):
     copy = tmp_path / "small"
     shutil.copytree(study.folder, copy)
-    moved = load_study(copy)
-    paths = [*degradation.analyse(moved, ["png"]), *gradient_highway.analyse(moved, ["png"])]
-    paths += ledger.analyse(moved, ["png"])
-    figures = [path for path in paths if path.suffix == ".png"]
-    assert len(figures) == 7
+    output = Output(load_study(copy))
+    for module in (degradation, gradient_highway, ledger, updates, health):
+        module.analyze(output)
+    figures = [path for path in output.paths if path.suffix == ".png"]
+    assert len(figures) == 12
     for path in figures:
         facts = json.loads(path.with_suffix(".json").read_text())
         assert facts["runs"] == sorted(study.runs.run_id)
@@ -213,10 +214,12 @@ def test_every_figure_says_where_it_came_from(study, tmp_path):
 def test_figures_are_byte_identical_when_made_twice(study_folder, tmp_path):
     copy = tmp_path / "small"
     shutil.copytree(study_folder, copy)
-    kinds = ["png", "pdf", "svg"]
-    first = {p: p.read_bytes() for p in degradation.analyse(load_study(copy), kinds)}
-    second = {p: p.read_bytes() for p in degradation.analyse(load_study(copy), kinds)}
-    assert first == second
+    contents = []
+    for _ in range(2):
+        output = Output(load_study(copy), ["png", "pdf", "svg"])
+        degradation.analyze(output)
+        contents.append({path: path.read_bytes() for path in output.paths})
+    assert contents[0] == contents[1]
 
 
 def test_settings_are_never_mixed_silently(study_folder, tmp_path):
@@ -233,7 +236,7 @@ def test_settings_are_never_mixed_silently(study_folder, tmp_path):
         load_study(copy, {"stepz": "7"})
 
 
-def test_unfinished_diverged_and_older_runs_are_told(study_folder, tmp_path):
+def test_unfinished_diverged_and_older_runs_are_noted(study_folder, tmp_path):
     copy = tmp_path / "small"
     shutil.copytree(study_folder, copy)
     (copy / "begun").mkdir()
@@ -286,3 +289,33 @@ def test_the_reference_results_are_whole_and_what_readme_quotes():
     runs = study.runs.assign(error=100 * study.runs.final_test_error)
     quoted = (ROOT / "docs" / "tables" / "he2015" / "he2015.md").read_text()
     assert str(he2015.error_table(runs)) in quoted
+
+
+def test_figure_and_verdict_have_one_end_to_end_ratio(study_folder, tmp_path):
+    copy = tmp_path / "small"
+    shutil.copytree(study_folder, copy)
+    output = Output(load_study(copy))
+    gradient_highway.analyze(output)
+    verdict.analyze(output)
+    points = pd.read_csv(copy / "figures" / "gradient_ratio.csv")
+    numbers = pd.read_csv(copy / "tables" / "verdict_numbers.csv")
+    for panel, moment in (("a", "first step"), ("b", "last step")):
+        for twin in ("plain", "residual"):
+            drawn = points[(points.panel == panel) & (points.label == twin)]
+            judged = numbers[f"gradient's ratio, {twin}, {moment}"]
+            np.testing.assert_allclose(drawn.y, judged, rtol=1e-9)
+
+
+def test_one_twin_and_no_ratio_are_drawn_all_the_same(study_folder, tmp_path):
+    copy = tmp_path / "small"
+    shutil.copytree(study_folder, copy)
+    output = Output(load_study(copy, {"network_skip": "True"}))
+    for module in (gradient_highway, updates, health):
+        module.analyze(output)
+    points = pd.read_csv(copy / "figures" / "gradient_heatmap.csv")
+    assert set(points.panel) >= {"b"}
+    assert "a" not in set(points[points.kind == "cell"].panel)
+    blocks = output.study.records("blocks", ["step", "block_index", "input_grad_norm"])
+    gradient_highway.draw_ratios(output, end_to_end(blocks.assign(input_grad_norm=0.0)))
+    points = pd.read_csv(copy / "figures" / "gradient_ratio.csv")
+    assert set(points.y) == {1}  # the line where the ends are equal

@@ -127,7 +127,7 @@ def test_a_study_narrowed_on_the_command_line(tmp_path):
         (depth, skip, 0) for depth in (8, 14) for skip in (False, True)
     ]
     figures = re.findall(r"\S+\.(?:png|pdf)", done.stdout)
-    assert len(figures) == 14
+    assert len(figures) == 24
     assert all(Path(figure).stat().st_size > 5000 for figure in figures)
     again = train(tmp_path, "study=degradation", "network.depth=8,14", "seed=0", *QUICK)
     assert "4 runs: 4 had ended before" in again.stdout

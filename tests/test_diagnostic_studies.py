@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gradflow.analysis.output import Output
 from gradflow.analysis.studies import (
     identity,
     isometry,
@@ -66,7 +67,7 @@ def test_plain_networks_have_no_lengths(tmp_path):
         paths.by_length(load_study(tmp_path / "plain"))
 
 
-def test_a_diagnosis_that_was_not_made_is_told_how_to_make(study_folder):
+def test_a_missing_diagnosis_names_its_command(study_folder):
     with pytest.raises(GradflowError, match=r"no lesion was measured; .* diagnostic=lesion"):
         lesion.measured(load_study(study_folder))
 
@@ -89,11 +90,12 @@ def test_names_of_networks():
 
 
 def test_isometry_in_theory():
-    assert isometry.told("plain, He", 7) == pytest.approx(2**0.5)
-    assert isometry.told("plain, orthogonal", 3) == pytest.approx(0.5)
-    assert isometry.told("residual, He", 2) == pytest.approx(6**0.5)
-    assert isometry.told("residual, He, branches / √L", 4) == pytest.approx((1.5 * 1.25**3) ** 0.5)
-    assert isometry.told("plain, xavier", 4) is None
+    assert isometry.theory("plain, He", 7) == pytest.approx(2**0.5)
+    assert isometry.theory("plain, orthogonal", 3) == pytest.approx(0.5)
+    assert isometry.theory("residual, He", 2) == pytest.approx(6**0.5)
+    scaled = isometry.theory("residual, He, branches / √L", 4)
+    assert scaled == pytest.approx((1.5 * 1.25**3) ** 0.5)
+    assert isometry.theory("plain, xavier", 4) is None
 
 
 def test_the_table_of_lesions_by_hand():
@@ -117,15 +119,17 @@ def test_the_table_of_the_landscape_by_hand():
 def test_the_table_of_identities_by_hand():
     runs = frame("run_id depth twin final_train_error", ("a", 4, "plain", 0.5))
     blocks = frame(
-        "run_id depth twin at distance",
-        ("a", 4, "plain", "initialization", 2.0),
-        ("a", 4, "plain", "trained", 0.25),
+        "run_id depth twin at block_index distance stack_distance",
+        ("a", 4, "plain", "initialization", 0, 2.0, 2.0),
+        ("a", 4, "plain", "initialization", 1, 4.0, 9.0),
+        ("a", 4, "plain", "trained", 0, 0.25, 0.25),
+        ("a", 4, "plain", "trained", 1, 0.25, 0.375),
     )
     assert str(identity.identity_table(runs, blocks)).splitlines()[2] == (
-        "| 4 | plain | 0.500 (- ... -) | 2.000 | 0.250 | 1 |"
+        "| 4 | plain | 0.500 (- ... -) | 3.000 | 9.000 | 0.250 | 0.375 | 1 |"
     )
 
 
 def test_networks_that_were_to_classify_are_refused(study_folder):
     with pytest.raises(GradflowError, match="not trained to be the identity"):
-        identity.analyse(load_study(study_folder), ["png"])
+        identity.analyze(Output(load_study(study_folder)))

@@ -62,7 +62,7 @@ def test_the_heatmap_frames_the_best_and_names_divergence(runs):
     plt.close(figure)
 
 
-def test_a_study_of_one_rate_is_told(study_folder):
+def test_a_study_of_one_rate_is_refused(study_folder):
     script = ROOT / "analysis" / "learning_rate.py"
     done = subprocess.run(
         [sys.executable, str(script), str(study_folder)], capture_output=True, text=True

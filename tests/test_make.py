@@ -47,7 +47,7 @@ def test_what_is_up_to_date_is_not_made_again(study):
 def test_venues_have_their_widths(study):
     inches = {}
     for venue in ("web", "neurips", "icml", "ieee", "slides"):
-        with style.for_venue(venue), style.figure(1, 2, height=2.5) as (made, _):
+        with style.figure(1, 2, height=2.5, venue=venue) as (made, _):
             width, height = made.get_size_inches()
             inches[venue] = round(float(width), 2)
             assert height / width == pytest.approx(2.5 / 6.75)
@@ -107,7 +107,7 @@ def test_the_folder_of_all_studies(study):
 
 
 def test_mistakes_are_one_line(study):
-    for arguments, told in (
+    for arguments, message in (
         ([str(study), "--style", "nips"], "error: --style nips: choose among web, neurips"),
         ([str(study), "--format", "gif"], "error: --format gif: choose among png, pdf, svg"),
     ):
@@ -117,5 +117,5 @@ def test_mistakes_are_one_line(study):
             text=True,
         )
         assert done.returncode == 1
-        assert done.stderr.strip().startswith(told)
+        assert done.stderr.strip().startswith(message)
         assert len(done.stderr.strip().splitlines()) == 1

@@ -50,6 +50,8 @@ def test_what_it_shows(made):
     assert page.count('<img src="data:image/svg+xml') == 2
     assert f"<td>{runs.code_version[0]}</td>" in page
     assert "network.depth</th><td>8, 14</td>" in page
+    share = 100 * read_records(made, "attempts").recording_share.median()
+    assert f"training time spent measuring</th><td>{share:.0f} % (median;" in page
 
 
 def test_it_is_the_same_when_made_twice(made):
@@ -105,7 +107,7 @@ def test_a_changed_record_changes_table_figure_and_page(made, tmp_path):
     assert "<td>98.7</td>" in page_of(copy)
 
 
-def test_what_is_wanting_is_told(tmp_path, capsys):
+def test_limitations_are_on_the_page_and_the_terminal(tmp_path, capsys):
     config = small_config(tmp_path, probe=OffConfig(), details=OffConfig(), study="bare")
     execute(config)
     (tmp_path / "bare" / "begun").mkdir()
@@ -113,14 +115,14 @@ def test_what_is_wanting_is_told(tmp_path, capsys):
     report.main([str(tmp_path / "bare")])
     notes = capsys.readouterr().out
     page = page_of(tmp_path / "bare")
-    for told in (
+    for note in (
         "1 runs have not finished and are left out",
         "one seed: there are no intervals, and no claim is made",
         "only residual networks: there are no plain twins to compare them with",
         "no gradients were recorded (probe=off), so there is no profile of them",
     ):
-        assert f"note: bare: {told}" in notes
-        assert f"<li>{told}</li>" in page
+        assert f"note: bare: {note}" in notes
+        assert f"<li>{note}</li>" in page
 
 
 def test_a_study_of_which_nothing_has_ended(tmp_path, capsys):

@@ -62,19 +62,19 @@ def test_at_every_width_and_in_the_dark(browser, page_url, width, scheme):
     back = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (back == "rgb(255, 255, 255)") == (scheme == "light")
 
-    told = page.locator("#told")
-    first = told.inner_text()
+    summary = page.locator("#summary")
+    first = summary.inner_text()
     assert "plain:" in first
     assert "residual:" in first
     page.locator("[name=network_depth]").focus()
     page.keyboard.press("ArrowLeft")  # from the deepest network to the next
-    second = told.inner_text()
+    second = summary.inner_text()
     assert second != first
     page.locator("[name=step]").focus()
     page.keyboard.press("End")
-    assert told.inner_text() != second
+    assert summary.inner_text() != second
     page.get_by_label("plain", exact=True).uncheck()
-    assert "plain:" not in told.inner_text()
+    assert "plain:" not in summary.inner_text()
     assert page.locator("#plot .legendtext").count() == 1
     page.locator("[name=kind]").select_option(label="each block's input")
     assert "block" in (page.locator("#plot .xtitle").text_content() or "")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gradflow.analysis.output import Output
 from gradflow.analysis.studies import signal_propagation
 from gradflow.analysis.study import load_study
 from gradflow.config.probes import InitializationConfig, OffConfig
@@ -58,8 +59,8 @@ def test_measured_factors_agree_with_theory(folder):
         found = blocks.groupby(signal_propagation.KEYS).get_group(key)
         for value in ("forward", "backward"):
             measured = np.log(found.dropna(subset=value).groupby("block_index")[value].mean())
-            told = np.log(group.set_index("block_index")[value]).loc[measured.index]
-            assert (measured - told).abs().max() < 1.2, (key, value)
+            expected = np.log(group.set_index("block_index")[value]).loc[measured.index]
+            assert (measured - expected).abs().max() < 1.2, (key, value)
 
 
 def test_theory_of_relu_by_hand():
@@ -81,12 +82,13 @@ def test_the_script_makes_its_figure_and_table(folder):
     assert done.returncode == 0, done.stderr
     assert (folder / "figures" / "signal_propagation.png").stat().st_size > 20_000
     rows = (folder / "tables" / "signal_propagation.md").read_text().splitlines()[2:10]
-    told = {tuple(row.split(" | ")[:3]): float(row.split(" | ")[-1].strip(" |")) for row in rows}
-    assert told["| relu", "3", "residual"] == pytest.approx(2.5)
-    assert math.isclose(told["| relu", "1", "plain"], 0.5)
+    cells = [row.strip("| ").split(" | ") for row in rows]
+    theory = {tuple(row[:3]): float(row[-1]) for row in cells}
+    assert theory["relu", "3", "residual"] == pytest.approx(2.5)
+    assert math.isclose(theory["relu", "1", "plain"], 0.5)
 
 
 def test_networks_that_the_theory_is_not_of_are_refused(study_folder):
     study = load_study(study_folder)
     with pytest.raises(GradflowError, match="network_name=cifar_resnet; this theory is of mlp"):
-        signal_propagation.analyse(study, ["png"])
+        signal_propagation.analyze(Output(study))

@@ -17,9 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext
 
 from gradflow.analysis.make import make
-from gradflow.analysis.studies import equal_compute, he2016
-from gradflow.analysis.studies import initialization as remedies
-from gradflow.analysis.studies import plain_vs_residual as twins
+from gradflow.analysis.studies import equal_compute, he2016, initialization, plain_vs_residual
 from gradflow.config import RunConfig
 from gradflow.config.hydra_bridge import register_schema, to_config
 from gradflow.config.run_id import run_id
@@ -218,8 +216,8 @@ def test_rank_agreement_by_hand():
     rows = [he2016.Row(name, paper) for name, paper in zip("abcd", (5, 6, 7, np.inf), strict=True)]
     runs = pd.DataFrame({"row": list("abcd"), "test error": [1.0, 4.0, 3.0, 90.0]})
     # Ranks 1 3 2 4 against 1 2 3 4: 1 - 6 * 2 / (4 * 15); one pair of six is the other way.
-    told = he2016.agreement(runs, rows)
-    assert "rho 0.80 over 4 rows; 5 of 6 pairs" in told
+    sentence = he2016.agreement(runs, rows)
+    assert "rho 0.80 over 4 rows; 5 of 6 pairs" in sentence
 
 
 def test_rows_of_the_paper_name_runs_and_divergence_is_an_error():
@@ -258,15 +256,18 @@ def test_budgets_and_their_answer_by_hand():
 
 
 def test_kinds_are_named_by_what_differs():
-    columns = dict.fromkeys(twins.SWEPT, None)
+    columns = dict.fromkeys(plain_vs_residual.SWEPT, None)
     one = {**columns, "network_name": "mlp", "network_norm": "none"}
     runs = pd.DataFrame([one, {**one, "network_norm": "batch"}])
-    assert twins.kinds_of(runs).tolist() == ["no norm", "batch norm"]
+    assert plain_vs_residual.kinds_of(runs).tolist() == ["no norm", "batch norm"]
     other = {**columns, "network_name": "diffusion_unet", "network_norm": "group"}
-    assert twins.kinds_of(pd.DataFrame([one, other])).tolist() == ["mlp", "diffusion unet"]
+    assert plain_vs_residual.kinds_of(pd.DataFrame([one, other])).tolist() == [
+        "mlp",
+        "diffusion unet",
+    ]
 
 
-def test_diverged_runs_are_told_in_the_table():
+def test_diverged_runs_are_counted_in_the_table():
     rows = [
         ({"kind": "none", "depth": 8, "twin": twin, "seed": seed}, error)
         for twin, errors in {"plain": (0.5, 0.7), "residual": (0.1, None)}.items()
@@ -274,14 +275,14 @@ def test_diverged_runs_are_told_in_the_table():
     ]
     runs = errors_of(*rows)
     runs["error"] = 100 * runs.final_train_error
-    row = str(twins.error_table(runs)).splitlines()[2]
+    row = str(plain_vs_residual.error_table(runs)).splitlines()[2]
     assert row == "| none | 8 | 60.0 | 10.0 | 40.0 (- ... -) | 2 | 1 |"
 
 
 def test_remedies_have_names():
     run = pd.Series({"network_norm": "none", "network_zero_last": False,
                      "network_scaling": "constant", "network_initialization": "fixup"})  # fmt: skip
-    assert remedies.remedy_of(run) == "Fixup"
-    assert remedies.remedy_of(run.replace("constant", "rezero")) == "SkipInit"
-    assert remedies.remedy_of(run.replace("none", "batch")) == "batch norm"
+    assert initialization.remedy_of(run) == "Fixup"
+    assert initialization.remedy_of(run.replace("constant", "rezero")) == "SkipInit"
+    assert initialization.remedy_of(run.replace("none", "batch")) == "batch norm"
     assert math.isnan(errors_of(({"seed": 0}, None)).final_train_error[0])

@@ -67,3 +67,7 @@ def test_the_three_files(tmp_path):
         .read_text()
         .startswith("% made of three runs; intervals: 95 %, t\n% Below.\n\\begin{tabular}")
     )
+
+
+def test_a_bar_in_a_cell_stays_in_its_cell():
+    assert str(Table([{"norm": "|W|"}])).splitlines()[2] == r"| \|W\| |"

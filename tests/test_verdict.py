@@ -11,7 +11,8 @@ import pytest
 import scipy.stats
 
 from benchmarks import verdict as simulation
-from gradflow.analysis.studies.verdict import analyse, end_blocks, numbers_table, sentence
+from gradflow.analysis.output import Output
+from gradflow.analysis.studies.verdict import analyze, end_blocks, numbers_table, sentence
 from gradflow.analysis.study import load_study
 from gradflow.config.probes import OffConfig
 from gradflow.core.errors import GradflowError
@@ -143,7 +144,7 @@ def test_a_diverged_run_never_makes_a_claim():
     assert outcomes({key: [*LOW, nan] for key in four})[20] == ("inconclusive", "2 runs diverged")
 
 
-def test_bad_frames_are_told():
+def test_bad_frames_are_refused():
     runs = make_runs(DEGRADED)
     with pytest.raises(GradflowError, match="2 runs share depth, twin, seed and learning rate"):
         judge_study(pd.concat([runs, runs.iloc[:1]]))
@@ -194,6 +195,23 @@ def test_the_ratio_is_from_the_first_input_to_the_last_output():
     verdict = judge_study(make_runs(DEGRADED), blocks[blocks.step == 0]).set_index("depth")
     assert verdict.plain_ratio_initial[20] == pytest.approx(8)
     assert np.isnan(verdict.plain_ratio_trained[20])
+
+
+def test_a_ratio_that_float32_cannot_hold_is_a_bound():
+    rows = [
+        ("a", 0, 6.0), ("a", 1, 5.0), ("a", 2, 2.0),  # the last row is the last block's output
+        ("b", 0, 0.0), ("b", 1, 1.0),
+        ("c", 0, np.inf), ("c", 1, 1.0),
+        ("d", 0, 1.0), ("d", 1, 0.0),
+        ("e", 0, 1.0), ("e", 1, np.inf),
+        ("f", 0, np.nan), ("f", 1, 1.0),
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["run_id", "block_index", "input_grad_norm"])
+    found = end_to_end(frame.assign(depth=8, twin="plain", seed=0, step=0)).set_index("run_id")
+    float32 = np.finfo(np.float32)
+    assert found.ratio[["a", "b", "c"]].tolist() == [3, float32.smallest_subnormal, float32.max]
+    assert found.ratio[["d", "e", "f"]].isna().all()
+    assert found.is_bound.tolist() == [False, True, True, False, False, False]
 
 
 def sweep(at_high_rate):
@@ -340,7 +358,7 @@ def test_the_blocks_of_the_ends_alone_are_read(study_folder):
 
 def test_a_study_without_probes_has_its_outcome(tmp_path, capsys):
     execute(small_config(tmp_path, probe=OffConfig(), details=OffConfig(), study="bare"))
-    analyse(load_study(tmp_path / "bare"), ["png"])
+    analyze(Output(load_study(tmp_path / "bare")))
     assert "no plain network was run" in capsys.readouterr().out
 
 

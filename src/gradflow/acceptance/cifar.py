@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from gradflow.acceptance.claim import Claim, NotRun, within_factor
-from gradflow.acceptance.measuring import seeds_of
+from gradflow.acceptance.measuring import end_ratios, seeds_of
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.data.batches import Normalizer, training_batches
 from gradflow.data.dataset import Dataset, load_dataset
@@ -41,10 +41,10 @@ def images(config: AcceptanceConfig) -> Dataset:
 
 
 def end_ratio(config: AcceptanceConfig, depth: int, norm: str, skip: bool) -> Interval:
-    """The gradient's norm at the first block's input over that at the last block's."""
+    """The gradient's norm at the first block's input over that at the last block's output."""
     dataset = images(config)
     normalize = Normalizer(dataset.train_images, torch.float32)
-    ratios = []
+    frames = []
     for seed in seeds_of(config, NETWORKS):
         [batch] = training_batches(
             dataset,
@@ -61,17 +61,15 @@ def end_ratio(config: AcceptanceConfig, depth: int, norm: str, skip: bool) -> In
         with Probes(network) as probes:
             probes.arm(0)
             classify(network, batch.images, batch.labels, torch.Generator())[0].backward()
-        norms = probes.tables()["blocks"]["input_grad_norm"].to_numpy()
-        ratios.append(norms[0] / norms[-2])  # the last row is the head's input
-    return geometric_interval(ratios)
+        frames.append(probes.tables()["blocks"].to_pandas())
+    return geometric_interval(end_ratios(frames))
 
 
 def _claim(depth: int, norm: str, skip: bool, expected: float) -> Claim:
     twin = "residual" if skip else "plain"
-    told = "batch norm" if norm == "batch" else "no norm"
+    words = "batch norm" if norm == "batch" else "no norm"
     return Claim(
-        f"{twin} {depth}, {told}, CIFAR-10: gradient's norm at the first block's input over the "
-        "last block's",
+        f"{twin} {depth}, {words}, CIFAR-10: the gradient's end-to-end ratio",
         "Monte Carlo only, one or two seeds",
         f"cifar_resnet, width 16, He fan-out, batch 64, cross-entropy, {NETWORKS} networks; "
         "input_grad_norm; geometric mean",

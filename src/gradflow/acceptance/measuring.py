@@ -12,6 +12,7 @@ from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.core.seeds import seeded
 from gradflow.networks import Network, build_network
 from gradflow.probes import Probes
+from gradflow.verdict.gradient import end_to_end
 
 Floats = npt.NDArray[np.float64]
 Shape = tuple[int, int, int]
@@ -87,3 +88,11 @@ def forward_growth(frames: Sequence[pd.DataFrame], first: int, last: int) -> Flo
 def backward_growth(frames: Sequence[pd.DataFrame], first: int, last: int) -> Floats:
     """Of each network the squared gradient at block `first`'s input over that at `last`'s."""
     return 1 / growth(frames, "input_grad_norm", first, last)
+
+
+def end_ratios(frames: Sequence[pd.DataFrame]) -> Floats:
+    """Of each network's `blocks` table, measured once, the end-to-end ratio."""
+    keys: dict[str, Any] = {"depth": 0, "twin": "", "step": 0}
+    runs = [frame.assign(run_id=number, seed=number, **keys) for number, frame in enumerate(frames)]
+    ratios: Floats = end_to_end(pd.concat(runs))["ratio"].to_numpy(dtype=float)
+    return ratios

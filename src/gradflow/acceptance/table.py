@@ -1,7 +1,5 @@
 """Claims tested one after the other, and their table in three formats."""
 
-import csv
-import io
 import json
 import math
 import time
@@ -10,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradflow.acceptance.claim import Claim, NotRun
+from gradflow.analysis.tables import Cell, Table
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.statistics import Interval
 
@@ -67,7 +66,7 @@ def summary(results: Sequence[Result]) -> str:
     return line + (f"; {counts[NOT_RUN]} not run" if counts[NOT_RUN] else "")
 
 
-def row(result: Result) -> dict[str, str]:
+def row(result: Result) -> dict[str, Cell]:
     """A result in words."""
     claim = result.claim
     return {
@@ -83,21 +82,14 @@ def row(result: Result) -> dict[str, str]:
 
 
 def to_markdown(results: Sequence[Result], columns: Sequence[str] = FULL) -> str:
-    """A Markdown table, a row a claim."""
-    lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
-    for found in map(row, results):
-        cells = (found[column].replace("|", "\\|") for column in columns)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    """A Markdown table, a row per claim."""
+    rows = map(row, results)
+    return f"{Table([{column: found[column] for column in columns} for found in rows])}\n"
 
 
 def to_csv(results: Sequence[Result]) -> str:
     """The same columns as comma-separated values."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FULL, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(row, results))
-    return text.getvalue()
+    return Table([row(result) for result in results]).csv
 
 
 def to_json(results: Sequence[Result], provenance: Mapping[str, Any]) -> str:

@@ -1,9 +1,9 @@
-"""Take a study's tidy frames away: as CSV, parquet or TensorBoard event files.
+"""Export a study's tables as CSV, parquet or TensorBoard event files.
 
     python analysis/export.py outputs/degradation --format csv
     python analysis/export.py outputs/degradation --format tensorboard
 
-One file a table, the runs' settings beside every row; all under <study>/export. For TensorBoard:
+One file per table, with the runs' settings in every row, under <study>/export. TensorBoard needs
 pip install -e '.[tensorboard]'.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from gradflow.analysis.frames import dicts
 from gradflow.config.run_id import run_name
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records, read_runs
@@ -22,7 +23,7 @@ SETTINGS = ["run_id", "network_name", "network_depth", "network_skip", "seed"]
 
 
 def export(folder: Path, kind: str) -> list[Path]:
-    """Write every table of a study that has rows; what was written.
+    """Write every table of a study that has rows; returns the paths.
 
     Raises:
         GradflowError: an unknown format, nothing recorded, or an extra that is not installed.
@@ -54,7 +55,7 @@ def _with_settings(folder: Path, table: str, runs: pd.DataFrame) -> pd.DataFrame
 
 
 def _event_files(folder: Path, runs: pd.DataFrame, target: Path) -> list[Path]:
-    """Loss, error, learning rate and gradient norms by step: a folder a run."""
+    """Loss, error, learning rate and gradient norms by step: a folder per run."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
@@ -64,22 +65,23 @@ def _event_files(folder: Path, runs: pd.DataFrame, target: Path) -> list[Path]:
     steps = read_records(folder, "steps")
     evaluations = read_records(folder, "evaluations")
     written = []
-    for run in runs.itertuples():
-        name = run_name(run.network_depth, run.network_skip, run.seed)
-        path = target / f"{name} {run.run_id}".replace(" ", "_")
+    for run in dicts(runs):
+        name = run_name(run["network_depth"], run["network_skip"], run["seed"])
+        path = target / f"{name} {run['run_id']}".replace(" ", "_")
         with SummaryWriter(str(path)) as writer:
-            own = steps[steps.run_id == run.run_id].drop(columns="run_id").set_index("step")
+            own = steps[steps.run_id == run["run_id"]].drop(columns="run_id").set_index("step")
             for column in own.columns:
                 for step, value in own[column].items():
                     writer.add_scalar(f"steps/{column}", value, step)
-            for row in evaluations[evaluations.run_id == run.run_id].itertuples():
-                for value in ("loss", "error"):
-                    writer.add_scalar(f"{row.split}/{value}", getattr(row, value), row.step)
+            for row in dicts(evaluations[evaluations.run_id == run["run_id"]]):
+                for name in ("loss", "error"):
+                    writer.add_scalar(f"{row['split']}/{name}", row[name], row["step"])
         written.append(path)
     return written
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -20,27 +20,29 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from gradflow.analysis.figures import style
-from gradflow.analysis.study import add_figure_options, formats_of, load_study
+from gradflow.analysis.output import Output, check_look
+from gradflow.analysis.script import add_figure_options, formats_of
+from gradflow.analysis.study import load_study
 from gradflow.config.conf_folder import STUDIES
 from gradflow.core.errors import GradflowError
+from gradflow.core.files import atomic_write
 from gradflow.records import has_ended
 from gradflow.runs.status import CONFIG
 
-MADE = ".made.json"  # which script made what, of which records
+MADE = ".made.json"  # script, formats and venue -> the files made, and of which records
 
 
 class Made(NamedTuple):
-    """What was written, and of each script that cannot show the study's runs, why."""
+    """The files written, and for each script that failed the reason."""
 
     paths: list[Path]
     failures: list[str]
 
 
 def make(folder: Path, formats: Sequence[str], venue: str) -> Made:
-    """Run the analysis scripts of one study that have something new to show.
+    """Run the analysis scripts of one study whose figures are missing or older than its records.
 
-    What has failed is tried again the next time.
+    A script that failed is retried the next time.
     """
     ledger = folder / MADE
     known: dict[str, Any] = json.loads(ledger.read_text()) if ledger.exists() else {}
@@ -52,8 +54,8 @@ def make(folder: Path, formats: Sequence[str], venue: str) -> Made:
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("fork")) as pool:
         tasks = {name: pool.submit(_run, name, folder, formats, venue) for name in stale}
         for name, task in tasks.items():
-            paths, told, failure = task.result()
-            print(told, end="", flush=True)
+            paths, printed, failure = task.result()
+            print(printed, end="", flush=True)
             if failure is not None:
                 made.failures.append(f"{name}: {failure}")
                 continue
@@ -61,27 +63,29 @@ def make(folder: Path, formats: Sequence[str], venue: str) -> Made:
             files = [str(path.relative_to(folder)) for path in paths]
             known[keys[name]] = {"stamp": stamp, "files": files}
     if stale:
-        ledger.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        atomic_write(ledger, json.dumps(known, indent=1, sort_keys=True) + "\n")
     return made
 
 
 def _run(
     name: str, folder: Path, formats: Sequence[str], venue: str
 ) -> tuple[list[Path], str, str | None]:
-    """What one script wrote, what it printed, and why it could not."""
+    """The files that one script wrote, its printed text, and the reason if it failed."""
     module = importlib.import_module(f"gradflow.analysis.studies.{name}")
-    with redirect_stdout(io.StringIO()) as told, style.for_venue(venue):
+    with redirect_stdout(io.StringIO()) as printed:
         try:
             study = load_study(folder, swept=getattr(module, "SWEPT", ()))
             for note in study.notes:
                 print(f"note: {folder.name}: {note}")
-            return module.analyse(study, formats), told.getvalue(), None
+            output = Output(study, formats, venue)
+            module.analyze(output)
+            return output.paths, printed.getvalue(), None
         except GradflowError as error:
-            return [], told.getvalue(), str(error)
+            return [], printed.getvalue(), str(error)
 
 
 def _is_there(folder: Path, before: dict[str, Any] | None, stamp: str) -> bool:
-    """Whether what a script made before is of the same records and still there."""
+    """Whether the files that a script made before are of the same records and still there."""
     if before is None or before["stamp"] != stamp:
         return False
     return all((folder / file).exists() for file in before["files"])
@@ -100,7 +104,7 @@ def scripts_of(folder: Path) -> list[str]:
 
 
 def studies_in(folder: Path) -> list[Path]:
-    """The folder itself where it is a study, else the studies in it that have ended runs.
+    """The folder itself if it is a study, else the studies in it that have ended runs.
 
     Raises:
         GradflowError: there is none.
@@ -117,7 +121,7 @@ def studies_in(folder: Path) -> list[Path]:
 
 
 def _stamp(folder: Path) -> str:
-    """What figures are made of: records, diagnoses and the analysis itself."""
+    """A digest of the inputs of figures: records, diagnoses and the analysis itself."""
     causes = [
         *folder.glob("*/runs"),
         *folder.glob("*/diagnoses"),
@@ -128,15 +132,18 @@ def _stamp(folder: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="a study's folder, or the one of all studies")
     add_figure_options(parser)
     arguments = parser.parse_args()
     failed = []
     try:
         formats = formats_of(arguments.format)
-        with style.for_venue(arguments.style):
-            studies = studies_in(arguments.folder)
+        check_look(formats, arguments.style)
+        studies = studies_in(arguments.folder)
     except GradflowError as error:
         sys.exit(f"error: {error}")
     for folder in studies:

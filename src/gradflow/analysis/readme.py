@@ -1,21 +1,21 @@
-"""Put the tables and figures of studies where README.md and docs/ quote them.
+"""Copy the tables and figures of studies into README.md and docs/, which quote them.
 
-    python analysis/readme.py outputs            # what has records there is renewed
-    python analysis/readme.py outputs --check    # only say what would change: exit status 1
+    python analysis/readme.py outputs            # renews those that outputs has
+    python analysis/readme.py outputs --check    # lists the changes: exit status 1
 
 A table stands between <!-- table STUDY/NAME --> and <!-- end -->; a figure is an image
-docs/figures/NAME.png. The tables as they were measured are kept in docs/tables.
+docs/figures/NAME.png. docs/tables keeps the tables as they were measured.
 """
 
 import argparse
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from gradflow.config.conf_folder import ROOT
 from gradflow.core.errors import GradflowError
+from gradflow.core.files import atomic_write
 
 PAGES = ("README.md", "docs/mechanisms.md")
 TABLE = re.compile(r"(<!-- table (\S+)/(\S+) -->\n).*?(<!-- end -->)", re.S)
@@ -26,7 +26,7 @@ def renewed(page: str, root: Path = ROOT) -> str:
     """A page's text with every marked table as docs/tables has it.
 
     Raises:
-        GradflowError: a table is marked and not there.
+        GradflowError: a marked table is missing.
     """
 
     def table(match: re.Match[str]) -> str:
@@ -41,10 +41,10 @@ def renewed(page: str, root: Path = ROOT) -> str:
 
 
 def changes(outputs: Path, root: Path = ROOT) -> Iterator[tuple[Path, Path]]:
-    """(new file, quoted file) of tables and figures that `outputs` has otherwise."""
+    """(new file, quoted file) of tables and figures that differ from those in `outputs`."""
     for page in PAGES:
         text = (root / page).read_text()
-        wanted = [
+        quoted = [
             (outputs / study / "tables" / f"{name}.md", root / f"docs/tables/{study}/{name}.md")
             for _, study, name, _ in TABLE.findall(text)
         ]
@@ -53,14 +53,17 @@ def changes(outputs: Path, root: Path = ROOT) -> Iterator[tuple[Path, Path]]:
             made = [*outputs.glob(f"*/figures/{name}.png")]
             made = made or [*outputs.glob(f"{name}/figures/*.png")]
             if len(made) == 1:
-                wanted.append((made[0], root / "docs" / "figures" / f"{name}.png"))
-        for new, quoted in wanted:
-            if new.exists() and (not quoted.exists() or new.read_bytes() != quoted.read_bytes()):
-                yield new, quoted
+                quoted.append((made[0], root / "docs" / "figures" / f"{name}.png"))
+        for new, old in quoted:
+            if new.exists() and (not old.exists() or new.read_bytes() != old.read_bytes()):
+                yield new, old
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("outputs", type=Path, help="the folder of all studies")
     parser.add_argument("--check", action="store_true", help="change nothing")
     arguments = parser.parse_args()
@@ -69,11 +72,11 @@ def main() -> None:
         print(f"{quoted.relative_to(ROOT)}: {new}")
         if not arguments.check:
             quoted.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(new, quoted)
+            atomic_write(quoted, new.read_bytes())
     if arguments.check:
         sys.exit(1 if found else 0)
     try:
         for page in PAGES:
-            (ROOT / page).write_text(renewed(page))
+            atomic_write(ROOT / page, renewed(page))
     except GradflowError as error:
         sys.exit(f"error: {error}")

@@ -1,39 +1,39 @@
-"""What a study is and where it came from: its question, commands, settings, versions, runs."""
+"""Provenance of a study: its question, commands, settings and versions."""
 
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from gradflow.analysis.study import OUTCOMES
-from gradflow.config.conf_folder import STUDIES
+from gradflow.config.conf_folder import COMMANDS, STUDIES
 from gradflow.config.run import RunConfig
 from gradflow.config.run_id import NOT_IDENTITY
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records
 
-COMMANDS = "commands.txt"  # in a study's folder: those that made its runs, a line each
 NOT_RECORDED = "not recorded"
 
 
 def question(name: str) -> str:
-    """What a study's file in conf/study says first; nothing for a sweep without a file."""
+    """The first comment of a study's file in conf/study; empty for a sweep without a file."""
     path = STUDIES / f"{name}.yaml"
     if not path.exists():
         return ""
     lines = path.read_text().splitlines()
-    told = []
+    found = []
     for line in lines[1:]:  # the first line places the file: # @package _global_
         if not line.startswith("#") or line.startswith("#   python"):
             break
-        told.append(line.removeprefix("#").strip())
-    return " ".join(told)
+        found.append(line.removeprefix("#").strip())
+    return " ".join(found)
 
 
 def commands(folder: Path) -> list[str]:
-    """The commands that made a study; where none was kept, that of its file, or none."""
+    """The commands that made a study; if none was kept, that of its file, or none."""
     kept = folder / COMMANDS
     if kept.exists():
         return kept.read_text().splitlines()
@@ -78,13 +78,13 @@ def settings(runs: pd.DataFrame) -> tuple[list[tuple[str, str]], list[tuple[str,
     texts = {name: [value_text(v) for v in levels(runs[name])] for name in (*varied, *fixed)}
     return (
         [(key_of(name), ", ".join(texts[name])) for name in varied],
-        # A null is a key that the chosen network, optimiser, ... does not have.
+        # A null is a key that the chosen network, optimizer, ... does not have.
         [(key_of(name), texts[name][0]) for name in fixed if texts[name] != ["null"]],
     )
 
 
 def versions(folder: Path, runs: pd.DataFrame) -> list[tuple[str, str]]:
-    """What the runs were made with, and on what."""
+    """Label and value of the code, libraries and machines that made the runs."""
     columns = {
         "code_version": "gradflow",
         "git_commit": "git commit",
@@ -93,14 +93,20 @@ def versions(folder: Path, runs: pd.DataFrame) -> list[tuple[str, str]]:
         "machine": "machine",
         "host": "host",
     }
+    share = "recording_share"
     try:
-        attempts = read_records(folder, "attempts", columns=["run_id", *columns])
+        attempts = read_records(folder, "attempts", columns=["run_id", *columns, share])
     except GradflowError:  # records that were copied without them
-        attempts = pd.DataFrame(columns=["run_id", *columns])
-    attempts = attempts[attempts.run_id.isin(runs.run_id)]
-    told = {name: sorted(attempts[name].dropna().unique()) for name in columns}
-    told |= {name: sorted(runs[name].unique()) for name in ("code_version", "torch_version")}
-    return [(label, ", ".join(told[name]) or NOT_RECORDED) for name, label in columns.items()]
+        attempts = pd.DataFrame(columns=["run_id", *columns, share])
+    attempts = attempts[attempts["run_id"].isin(runs["run_id"])]
+    found = {name: sorted(attempts[name].dropna().unique()) for name in columns}
+    found |= {name: sorted(runs[name].unique()) for name in ("code_version", "torch_version")}
+    rows = [(label, ", ".join(found[name]) or NOT_RECORDED) for name, label in columns.items()]
+    shares = 100 * attempts[share].dropna().astype(float)
+    if len(shares):
+        text = f"{shares.median():.0f} % (median; at most {shares.max():.0f} %)"
+        rows.append(("training time spent measuring", text))
+    return rows
 
 
 def levels(values: pd.Series) -> list[Any]:
@@ -109,6 +115,6 @@ def levels(values: pd.Series) -> list[Any]:
     return [value.item() if hasattr(value, "item") else value for value in found]
 
 
-def codes(values: pd.Series) -> np.ndarray:
+def codes(values: pd.Series) -> npt.NDArray[np.intp]:
     """The place of each value among `levels`."""
     return pd.factorize(values, sort=True, use_na_sentinel=False)[0]

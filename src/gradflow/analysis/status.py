@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from gradflow.analysis.frames import dicts
 from gradflow.core.errors import GradflowError
 from gradflow.runs.status import ENDED, study_states
 
@@ -16,15 +17,15 @@ MEANINGS = {
     "finished": "",
     "diverged": "their loss became Inf or NaN: a result",
     "running": "",
-    "interrupted": "go on from their checkpoints when the study is started again",
+    "interrupted": "resume from their checkpoints when the study is started again",
     "pruned": "stopped by a search",
-    "failed": "tried again when the study is started again; only=failed tries them alone",
-    "missing": "planned, not begun",
+    "failed": "retried when the study is started again; only=failed retries them alone",
+    "missing": "planned, not started",
 }
 
 
 def report(runs: pd.DataFrame, *, every: bool = False) -> str:
-    """The states of `states.study_states` for people; `every`: a line for each run."""
+    """The states of `runs.status.study_states` as text; `every`: a line per run."""
     lines = []
     for state, meaning in MEANINGS.items():
         if count := int((runs.state == state).sum()):
@@ -32,15 +33,16 @@ def report(runs: pd.DataFrame, *, every: bool = False) -> str:
     if stale := int(runs.stale.sum()):
         lines.append(f"{stale:6} {'stale':12} of these, made by other code than the present")
     shown = runs if every else runs[runs.state.isin(["running", "failed"])]
-    for run in shown.itertuples():
-        line = f"  {run.name:24} {run.run_id}  {run.state:12} {run.steps_done}/{run.steps} steps"
-        lines.append(line + (f"  {run.error}" if run.error else ""))
+    for run in dicts(shown):
+        steps = f"{run['steps_done']}/{run['steps']} steps"
+        line = f"  {run['name']:24} {run['run_id']}  {run['state']:12} {steps}"
+        lines.append(line + (f"  {run['error']}" if run["error"] else ""))
     lines.append(_progress(runs))
     return "\n".join(lines)
 
 
 def seconds_left(runs: pd.DataFrame) -> float | None:
-    """Core-seconds until all runs have ended; None where none has yet.
+    """Core-seconds until all runs have ended; None if none has yet.
 
     A run takes as long as the ended ones of the nearest depth, in proportion to depth and
     steps.
@@ -50,10 +52,10 @@ def seconds_left(runs: pd.DataFrame) -> float | None:
         return None
     rates = ended.seconds / (ended.depth * ended.steps_done)
     total = 0.0
-    for run in runs[~runs.state.isin(ENDED)].itertuples():
-        distance = (ended.depth - run.depth).abs()
-        rate = rates[distance == distance.min()].median()
-        total += rate * run.depth * (run.steps - run.steps_done)
+    for run in dicts(runs[~runs.state.isin(ENDED)]):
+        distance = (ended.depth - run["depth"]).abs()
+        rate = float(rates[distance == distance.min()].median())
+        total += rate * run["depth"] * (run["steps"] - run["steps_done"])
     return float(total)
 
 
@@ -70,9 +72,12 @@ def _progress(runs: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="a study's folder, such as outputs/degradation")
-    parser.add_argument("--all", action="store_true", help="a line for each run")
+    parser.add_argument("--all", action="store_true", help="a line per run")
     arguments = parser.parse_args()
     try:
         runs = study_states(arguments.folder)

@@ -1,19 +1,16 @@
 """A study's records as tidy frames: which runs, of one setting, plain and residual named."""
 
-import argparse
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from gradflow.analysis.tables import Table
 from gradflow.config.run_id import NOT_IDENTITY, TWINS
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records, read_runs
 
-# He et al. 2015 warm up depth 110 alone: a warm-up goes with a depth.
+# He et al. 2015 warm up depth 110 alone: a warm-up belongs to a depth.
 SWEPT = ("network_depth", "network_skip", "seed", "schedule_warmup_steps")
 OUTCOMES = (
     "run_id",
@@ -30,12 +27,16 @@ OUTCOMES = (
 )
 
 
+MOMENTS = {"first": "at initialization", "last": "at the last step"}
+"""The first and the last measured step of a run, and the title of their panels."""
+
+
 @dataclass(frozen=True)
 class Study:
     """The runs that a figure is made from.
 
     runs: the runs table, with `depth` and `twin` ("plain" or "residual") as columns.
-    notes: what the reader of a figure must know: runs left out, diverged or unfinished.
+    notes: limitations that every figure states: runs left out, diverged or unfinished.
     """
 
     folder: Path
@@ -55,7 +56,7 @@ class Study:
     def diagnosis(self, name: str, table: str, columns: Sequence[str]) -> pd.DataFrame:
         """As `records`, of what `diagnostic=<name>` measured, and `at`: initialization or trained.
 
-        Where it was measured with several options, those of most runs.
+        If it was measured with several options, those of most runs.
 
         Raises:
             GradflowError: it was not measured.
@@ -73,10 +74,6 @@ class Study:
         rows = self.records(table, ["step", *columns], diagnostic_id=chosen)
         return rows.assign(at=rows.step.map(lambda step: "trained" if step else "initialization"))
 
-    def save_table(self, name: str, table: Table) -> list[Path]:
-        """Write a table as Markdown, LaTeX and CSV, with where it came from."""
-        return table.save(self.folder / "tables", name, self.provenance)
-
     @property
     def provenance(self) -> str:
         """One line: the study, how many runs, which code."""
@@ -92,21 +89,27 @@ class Study:
         return f"{span} seed{'s'[: most != 1]}"
 
 
+def at(rows: pd.DataFrame, moment: str) -> pd.DataFrame:
+    """Each run's rows of its first or last measured step; `moment`: of `MOMENTS`."""
+    steps = rows.groupby("run_id")["step"]
+    return rows[rows["step"] == steps.transform("min" if moment == "first" else "max")]
+
+
 def load_study(
     folder: Path, where: dict[str, str] | None = None, swept: Sequence[str] = ()
 ) -> Study:
     """The runs of a study that share one setting: all but depth, skip, seed and `swept` equal.
 
-    Where a folder holds several settings, the one with most runs is taken and a note says
-    what was left out; `where` (column -> value as text) chooses.
+    If a folder holds several settings, the one with most runs is taken and a note says what was
+    left out; `where` (column -> value as text) chooses another.
 
     Raises:
         GradflowError: no such folder, no finished run, or none that `where` matches.
     """
     runs = read_runs(folder)
     notes = []
-    begun = {path.parent.name for path in folder.glob("*/config.yaml")}
-    if unfinished := len(begun - set(runs.run_id)):
+    started = {path.parent.name for path in folder.glob("*/config.yaml")}
+    if unfinished := len(started - set(runs.run_id)):
         notes.append(f"{unfinished} runs have not finished and are left out")
     for column, value in (where or {}).items():
         if column not in runs.columns:
@@ -126,12 +129,12 @@ def load_study(
     if diverged := int((runs.status == "diverged").sum()):
         notes.append(f"{diverged} runs diverged and have no final error")
     runs = runs.assign(depth=runs.network_depth, twin=runs.network_skip.map(TWINS))
-    notes += _wanting(runs)
+    notes += _limitations(runs)
     return Study(folder, runs.sort_values(["depth", "twin", "seed"]), tuple(notes))
 
 
-def _wanting(runs: pd.DataFrame) -> list[str]:
-    """What of the study's design leaves a figure without intervals, or without its twin."""
+def _limitations(runs: pd.DataFrame) -> list[str]:
+    """Why a figure has no intervals, or no twins."""
     notes = []
     if runs.seed.nunique() == 1:
         notes.append("one seed: there are no intervals, and no claim is made")
@@ -155,66 +158,3 @@ def _largest_setting(runs: pd.DataFrame, swept: set[str]) -> tuple[pd.DataFrame,
         "(--where chooses)"
     )
     return groups[key], [note]
-
-
-def run_script(
-    analyse: Callable[[Study, Sequence[str]], list[Path]],
-    description: str,
-    swept: Sequence[str] = (),
-) -> None:
-    """A script's command line: a study folder in, a list of written files out.
-
-    `swept`: what a figure shows by itself, besides depth, skip and seed.
-    """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("folder", type=Path, help="a study's folder, such as outputs/degradation")
-    parser.add_argument(
-        "--where",
-        nargs="*",
-        default=[],
-        metavar="COLUMN=VALUE",
-        help="take the runs with these values in the runs table",
-    )
-    add_figure_options(parser)
-    arguments = parser.parse_args()
-    from gradflow.analysis.figures.style import for_venue  # which itself knows studies
-
-    try:
-        study = load_study(arguments.folder, _pairs(arguments.where), swept)
-        for note in study.notes:
-            print(f"note: {note}")
-        with for_venue(arguments.style):
-            for path in analyse(study, formats_of(arguments.format)):
-                print(path)
-    except GradflowError as error:
-        sys.exit(f"error: {error}")
-
-
-def add_figure_options(parser: argparse.ArgumentParser) -> None:
-    """--format and --style."""
-    parser.add_argument("--format", default="png,pdf", help="figure formats; default: png,pdf")
-    parser.add_argument(
-        "--style",
-        default="web",
-        help="where figures are to stand: neurips, icml, ieee, slides; default: web",
-    )
-
-
-def _pairs(where: list[str]) -> dict[str, str]:
-    for text in where:
-        if "=" not in text:
-            raise GradflowError(f"--where {text}: must be COLUMN=VALUE, such as data_name=digits")
-    return dict(text.split("=", 1) for text in where)
-
-
-def formats_of(text: str) -> list[str]:
-    """The value of --format as a list.
-
-    Raises:
-        GradflowError: an unknown format.
-    """
-    formats = text.split(",")
-    for name in formats:
-        if name not in ("png", "pdf", "svg"):
-            raise GradflowError(f"--format {name}: choose among png, pdf, svg")
-    return formats

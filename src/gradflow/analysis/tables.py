@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from gradflow.core.files import atomic_write
 from gradflow.statistics import Interval, interval
 
 Cell = str | int | float | Interval | None
@@ -25,10 +26,10 @@ class Table:
         rows: title -> cell, in the order of the columns. A float may be NaN and a cell None:
             both show as a dash. An `Interval` shows as mean (low ... high), and is three
             columns in CSV.
-        formats: title -> how its numbers show; ".1f" where none is given.
+        formats: title -> format of its numbers; ".1f" by default.
         best: (row, title) of the cells that are marked as the best of their column.
         significant: (row, title) of the cells that are marked as significant.
-        note: what stands below the table in Markdown.
+        note: text below the table in Markdown.
     """
 
     rows: Sequence[Mapping[str, Cell]]
@@ -39,13 +40,15 @@ class Table:
 
     @property
     def titles(self) -> list[str]:
+        """The columns, in order."""
         return list(self.rows[0]) if self.rows else []
 
     def __str__(self) -> str:
         """Markdown."""
         lines = [self.titles, ["---" if t in self._left else "---:" for t in self.titles]]
         for index, row in enumerate(self.rows):
-            lines.append([self._marked(index, t, "**", "**", " *") for t in row])
+            cells = [self._marked(index, t, "**", "**", " *") for t in row]
+            lines.append([cell.replace("|", "\\|") for cell in cells])
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         return f"{table}\n\n{self.note}" if self.note else table
 
@@ -90,7 +93,7 @@ class Table:
         return file.getvalue()
 
     def save(self, folder: Path, name: str, provenance: str) -> list[Path]:
-        """Write <name>.md, .tex and .csv, the first two with where they came from."""
+        """Write <name>.md, .tex and .csv, the first two with their provenance."""
         folder.mkdir(exist_ok=True)
         cells = [cell for row in self.rows for cell in row.values()]
         if methods := sorted({cell.method for cell in cells if isinstance(cell, Interval)}):
@@ -104,7 +107,7 @@ class Table:
         paths = []
         for kind, content in contents.items():
             paths.append(folder / f"{name}.{kind}")
-            paths[-1].write_text(content)
+            atomic_write(paths[-1], content)
         return paths
 
     @property
@@ -120,14 +123,14 @@ class Table:
 
 
 def error_cell(errors: pd.Series) -> Cell:
-    """The interval of the errors that there are; in words where all runs diverged."""
+    """The interval of errors over runs; the word "diverged" if all of them did."""
     if len(errors) and errors.isna().all():
         return "diverged"
     return interval(errors.dropna()) if len(errors) else None
 
 
 def shown(cell: Cell, form: str) -> str:
-    """A cell as text; a dash where there is no number."""
+    """A cell as text; a dash for None and NaN."""
     if isinstance(cell, str):
         return cell
     if isinstance(cell, Interval):

@@ -199,3 +199,10 @@ DERIVED: dict[str, dict[str, tuple[str, ...]]] = {
 relative_update: update_norm / weight_norm. grad_state: finite, inf, nan, or none if the
 weight had no gradient.
 """
+
+HISTOGRAM_EDGES = tuple(10.0 ** (half / 2) for half in range(-40, 9))
+"""|gradient| at which the bins of layer_details.histogram meet: half decades from 1e-20 to 1e4.
+
+There is one bin more than edges: the first holds what is below the first edge, the last what is
+at or above the last edge, Inf and NaN too.
+"""

@@ -9,9 +9,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from gradflow.config.conf_folder import ROOT
-
-COMMANDS = "commands.txt"  # in a study's folder: those that made its runs, a line each
+from gradflow.config.conf_folder import COMMANDS, ROOT
 
 
 class AnalyseStudy(Callback):

@@ -16,10 +16,12 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from gradflow.analysis import tables
 from gradflow.config import RunConfig
 from gradflow.config.hydra_bridge import to_config
 from gradflow.config.run_id import digest, flatten
 from gradflow.core.errors import GradflowError
+from gradflow.core.files import atomic_write
 from gradflow.records import read_records
 from gradflow.runs.planning import plan
 from gradflow.runs.status import ENDED
@@ -93,7 +95,7 @@ class SearchSweeper(Sweeper):
         table = best_table([(c, open_search(c.config, c.name)) for c in cells], list(space))
         path = folder / "tables" / "search.md"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(f"{table}\n")
+        atomic_write(path, f"{table}\n")
         print(f"{table}\n{path}")
         failed = sum(_count(open_search(c.config, c.name), "FAIL") for c in cells)
         if failed:
@@ -194,21 +196,18 @@ class SearchSweeper(Sweeper):
                 study.tell(number, state=state)
 
 
-def best_table(searches: Sequence[tuple[Cell, "Study"]], keys: Sequence[str]) -> str:
-    """A Markdown table: the best of each cell, and what became of its trials."""
+def best_table(searches: Sequence[tuple[Cell, "Study"]], keys: Sequence[str]) -> tables.Table:
+    """The best of each cell, and how its trials ended."""
     objective = searches[0][0].config.search.objective
-    lines = [
-        f"| {' | '.join(['of', *keys, objective, 'trials', 'pruned', 'failed'])} |",
-        f"|{' --- |' * (len(keys) + 5)}",
-    ]
+    rows = []
     for cell, study in searches:
-        ended = _count(study, "COMPLETE")
-        best = study.best_trial if ended else None
-        found = [_short(best.params[key]) if best else "-" for key in keys]
-        value = f"{best.value:.4g}" if best else "-"
-        counts = [len(study.trials), _count(study, "PRUNED"), _count(study, "FAIL")]
-        lines.append(f"| {' | '.join([cell.title, *found, value, *map(str, counts)])} |")
-    return "\n".join(lines)
+        best = study.best_trial if _count(study, "COMPLETE") else None
+        row: dict[str, tables.Cell] = {"of": cell.title}
+        row |= {key: _short(best.params[key]) if best else "-" for key in keys}
+        row |= {objective: f"{best.value:.4g}" if best else "-", "trials": len(study.trials)}
+        row |= {"pruned": _count(study, "PRUNED"), "failed": _count(study, "FAIL")}
+        rows.append(row)
+    return tables.Table(rows)
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Does the gradient vanish or explode on its way back through the blocks? One word a depth."""
+"""Does the gradient vanish or explode on its way back through the blocks? One word per depth."""
 
 import numpy as np
 import pandas as pd
@@ -13,25 +13,40 @@ VANISHING, EXPLODING, NEITHER = "vanishing", "exploding", "neither"
 UNCLEAR, UNKNOWN = "unclear", "unknown"
 MOMENTS = ("initial", "trained")
 
+KEYS = ["run_id", "depth", "twin", "seed", "step"]
 # A gradient that float32 rounds to 0 has vanished, one that it makes Inf of has exploded.
 SMALLEST, LARGEST = float(np.finfo(np.float32).smallest_subnormal), float(np.finfo(np.float32).max)
 
 
 def end_to_end(blocks: pd.DataFrame) -> pd.DataFrame:
-    """A row a run and step: `ratio` of the gradient norm at the first block's input to that at
-    the last block's output, which is the head's input. NaN where there was no gradient."""
-    keys = ["run_id", "depth", "twin", "seed", "step"]
-    last = blocks.groupby(["run_id", "step"]).block_index.transform("max")
-    norms = blocks.assign(input_grad_norm=blocks.input_grad_norm.astype(float))
+    """The end-to-end ratio of every run and measured step, as figures, tables and verdict use it.
+
+    The gradient norm at the first block's input over that at the last block's output, which is
+    the head's input: above 1 the gradient grows on its way back, below 1 it shrinks.
+
+    Args:
+        blocks: run_id, depth, twin, seed, step, block_index, input_grad_norm; the last row of a
+            run and step is the last block's output.
+
+    Returns:
+        run_id, depth, twin, seed, step; `ratio`, NaN if no gradient reached the last block or it
+        was not finite; `is_bound`: float32 holds the first block's gradient as 0 or Inf, and the
+        ratio is that of its smallest or largest number.
+    """
+    last = blocks.groupby(["run_id", "step"])["block_index"].transform("max")
+    norms = blocks.assign(input_grad_norm=blocks["input_grad_norm"].astype(float))
     first, final = (
-        norms[norms.block_index == index].set_index(keys).input_grad_norm for index in (0, last)
+        norms[norms["block_index"] == index].set_index(KEYS)["input_grad_norm"]
+        for index in (0, last)
     )
-    final = final.where(final > 0)
-    return (first.clip(SMALLEST, LARGEST) / final).rename("ratio").reset_index()
+    final = final.where((final > 0) & np.isfinite(final))
+    held = first.clip(SMALLEST, LARGEST)
+    ratios = pd.DataFrame({"ratio": held / final, "is_bound": held.ne(first) & first.notna()})
+    return ratios.reset_index()
 
 
 def gradients(blocks: pd.DataFrame, depths: pd.Index) -> pd.DataFrame:
-    """A row a depth; for each twin and moment a word, a ratio and its interval over seeds.
+    """A row per depth; for each twin and moment a word, a ratio and its interval over seeds.
 
     Moments: `initial` is step 0, `trained` the last measured step of each run after it.
     Columns such as plain_gradient_initial, plain_ratio_initial, plain_ratio_initial_low.

@@ -1,4 +1,4 @@
-"""What a figure shows, as rows: every point of its lines, bars, bands and cells."""
+"""The points of a figure as rows: of its lines, bars, bands and cells."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ COLUMNS = ["panel", "title", "kind", "artist", "label", "x", "y", "value"]
 
 
 def drawn(made: Figure) -> pd.DataFrame:
-    """A row a point.
+    """A row per point.
 
     panel: a, b, ... in the order of the axes; kind: line, bar (its ends), band (its outline) or
     cell; artist: its number in the panel; label: as in the legend; value: of a cell.
@@ -27,24 +27,28 @@ def drawn(made: Figure) -> pd.DataFrame:
 
 def _of_panel(ax: Axes) -> Iterator[tuple[object, ...]]:
     for number, line in enumerate(ax.get_lines()):
+        if line.get_linestyle() == line.get_marker() == "None":
+            continue  # an error bar without its line
         label = _shown(line.get_label())
-        for x, y in np.column_stack(np.broadcast_arrays(*line.get_data(orig=False))):
+        for x, y in np.asarray(line.get_xydata(), dtype=float):
             yield "line", number, label, x, y, None
     for number, artist in enumerate(ax.collections, start=len(ax.get_lines())):
         label = _shown(artist.get_label())
         if isinstance(artist, QuadMesh):
-            corners = artist.get_coordinates()
+            corners = np.asarray(artist.get_coordinates(), dtype=float)
             middles = (corners[:-1, :-1] + corners[1:, 1:]).reshape(-1, 2) / 2
-            values = np.ma.filled(np.ma.asarray(artist.get_array(), dtype=float), np.nan)
+            array = np.ma.asarray(artist.get_array(), dtype=float)  # type: ignore[var-annotated]
+            values = np.ma.filled(array, np.nan)
             for (x, y), value in zip(middles, values.ravel(), strict=True):
                 yield "cell", number, label, x, y, value
         elif isinstance(artist, LineCollection):
             for segment in artist.get_segments():
-                for x, y in segment:
-                    yield "bar", number, label, x, y, None
+                for x, y in np.asarray(segment, dtype=float):
+                    if np.isfinite(x + y):  # one run has no interval
+                        yield "bar", number, label, x, y, None
         elif isinstance(artist, PolyCollection):
             for path in artist.get_paths():
-                for x, y in path.vertices:
+                for x, y in np.asarray(path.vertices, dtype=float):
                     yield "band", number, label, x, y, None
 
 

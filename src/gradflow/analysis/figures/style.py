@@ -1,11 +1,8 @@
-"""One look for every figure, and one way to save it."""
+"""One look for every figure: colors, sizes by venue, axes and legends."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib
 
@@ -13,22 +10,23 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from tueplots import bundles
 
-from gradflow.analysis.figures.plotted_data import drawn
-from gradflow.analysis.study import Study
-from gradflow.core.errors import GradflowError
-
-# Two hues that colour-blind readers tell apart (Okabe and Ito 2008), and of different
-# lightness for print in grey; plain and residual keep them in every figure.
+# Two hues that color-blind readers tell apart (Okabe and Ito 2008), and of different
+# lightness for print in gray; plain and residual keep them in every figure.
 COLORS = {"plain": "#D55E00", "residual": "#0072B2"}
 BEST = "#CC79A7"  # what is chosen, among cells
 MARKERS = {"plain": "o", "residual": "s"}
+TWIN_LOOKS: dict[str, dict[str, Any]] = {
+    twin: {"color": COLORS[twin], "marker": MARKERS[twin]} for twin in COLORS
+}
+
+# The two moments that a diagnostic measures at, and how their lines differ.
+STATE_LINES: dict[str, Any] = {"initialization": (0, (4, 1.5)), "trained": "-"}
+STATE_TITLES = {"initialization": "at initialization", "trained": "trained"}
 
 PAGE = 6.75  # inches: the width that heights are given for
 
@@ -59,30 +57,12 @@ VENUES: dict[str, Callable[[], dict[str, Any]]] = {
     "ieee": lambda: bundles.cvpr2024(usetex=False, column="full"),  # CVPR prints in IEEE's style
     "slides": lambda: bundles.beamer_moml(),
 }
-"""Where figures are to stand -> its page width, font and sizes, as tueplots knows them."""
-
-_VENUE: ContextVar[str] = ContextVar("venue", default="web")
+"""Venue of a figure -> its page width, font and sizes, as tueplots knows them."""
 
 
-@contextmanager
-def for_venue(venue: str) -> Iterator[None]:
-    """Inside, figures have a venue's width and type, and a folder of their own.
-
-    Raises:
-        GradflowError: an unknown venue.
-    """
-    if venue not in VENUES:
-        raise GradflowError(f"--style {venue}: choose among {', '.join(VENUES)}")
-    token = _VENUE.set(venue)
-    try:
-        yield
-    finally:
-        _VENUE.reset(token)
-
-
-def _settings() -> tuple[dict[str, Any], float]:
-    """matplotlib's settings for the present venue, and its page width in inches."""
-    chosen = VENUES[_VENUE.get()]()
+def _settings(venue: str) -> tuple[dict[str, Any], float]:
+    """matplotlib's settings for a venue, and its page width in inches."""
+    chosen = VENUES[venue]()
     sizes = ("font.size", "axes.labelsize", "axes.titlesize", "legend.fontsize")
     kept = {*sizes, "xtick.labelsize", "ytick.labelsize", "font.family", "font.serif"}
     width = chosen.get("figure.figsize", (PAGE, 0))[0]
@@ -96,14 +76,14 @@ def _settings() -> tuple[dict[str, Any], float]:
 
 @contextmanager
 def figure(
-    rows: int, columns: int, *, height: float, **options: Any
+    rows: int, columns: int, *, height: float, venue: str = "web", **options: Any
 ) -> Iterator[tuple[Figure, Any]]:
     """A page-wide figure of rows x columns panels (always a 2-D array of axes), closed after.
 
-    `height`: in inches on a page of 6.75; on another in proportion.
+    `height`: in inches on a page of 6.75; on another in proportion. `venue`: of `VENUES`.
     """
-    settings, width = _settings()
-    with plt.rc_context(settings):
+    settings, width = _settings(venue)
+    with plt.rc_context(cast(Any, settings)):  # stubs list the keys as literals
         size = (width, height * width / PAGE)
         made, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
         try:
@@ -124,67 +104,26 @@ def depth_axis(ax: Axes, depths: Sequence[int]) -> None:
     ax.set_xlabel("depth (weighted layers)")
 
 
-def cells(
-    values: pd.DataFrame, texts: pd.DataFrame, *, ax: Axes, cmap: str, low: float, high: float
-) -> QuadMesh:
-    """A coloured cell for each value, first row on top, and its text in it; NaN stays white."""
-    grid = values.to_numpy(dtype=float)
-    mesh = ax.pcolormesh(grid, cmap=cmap, vmin=low, vmax=high, edgecolors="w", lw=0.5)
-    for row, column in np.ndindex(*grid.shape):
-        red, green, blue, _ = mesh.to_rgba(grid[row, column])
-        dark = not np.isnan(grid[row, column]) and 0.3 * red + 0.6 * green + 0.1 * blue < 0.45
-        place = {"ha": "center", "va": "center", "fontsize": 7}
-        text = texts.iloc[row, column]
-        ax.text(column + 0.5, row + 0.5, text, color="w" if dark else "k", **place)
-    ax.set_xticks(np.arange(grid.shape[1]) + 0.5, [str(name) for name in values.columns])
-    ax.set_yticks(np.arange(grid.shape[0]) + 0.5, [str(name) for name in values.index])
-    ax.tick_params(length=0)
-    ax.invert_yaxis()
-    return mesh
-
-
-def save(made: Figure, study: Study, name: str, caption: str, formats: Sequence[str]) -> list[Path]:
-    """Write a figure and, beside it, where it came from as JSON and what is drawn as CSV.
-
-    The figure names its study, runs and code in its footer; equal records give equal bytes.
-    """
-    folder = study.folder / "figures"
-    if _VENUE.get() != "web":
-        folder /= _VENUE.get()
-    folder.mkdir(parents=True, exist_ok=True)
-    footer = "\n".join([*(f"note: {note}" for note in study.notes), study.provenance])
-    made.supxlabel(footer, fontsize=5.5, color="0.45", x=0.995, ha="right", ma="right")
-    dateless = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
-    paths = []
-    for kind in formats:
-        paths.append(folder / f"{name}.{kind}")
-        made.savefig(paths[-1], metadata=dateless[kind])
-    facts = {
-        "caption": caption,
-        "study": study.folder.name,
-        "runs": sorted(study.runs.run_id),
-        "code_versions": sorted(study.runs.code_version.unique()),
-        "notes": list(study.notes),
-    }
-    (folder / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
-    drawn(made).to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-    return paths
-
-
 def depth_colors(depths: Sequence[int]) -> dict[int, Any]:
     """A shade of one perceptually even map for each depth, darker for deeper."""
     shades = plt.get_cmap("viridis_r")(np.linspace(0.1, 0.95, max(len(depths), 2)))
     return dict(zip(depths, shades, strict=False))
 
 
+def legend(ax: Axes, **options: Any) -> None:
+    """The legend of a panel, if anything in it has a label."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(**options)
+
+
 def depth_legend(ax: Axes, depths: Sequence[int], **options: Any) -> None:
-    """What the shades of `depth_colors` mean."""
+    """A legend of the shades of `depth_colors`."""
     shades = depth_colors(depths)
     handles = [Line2D([], [], color=shades[depth], label=str(depth)) for depth in depths]
     ax.legend(handles=handles, title="depth", **{"handlelength": 1.2} | options)
 
 
 def state_legend(ax: Axes, states: Mapping[str, Any], **options: Any) -> None:
-    """What line styles mean, in grey."""
+    """A legend of line styles, in gray."""
     handles = [Line2D([], [], color="0.3", ls=ls, label=name) for name, ls in states.items()]
     ax.legend(handles=handles, **{"handlelength": 2.2} | options)

@@ -1,1 +1,1 @@
-"""The report of a study: one page that opens without a network."""
+"""The report of a study: one self-contained page."""

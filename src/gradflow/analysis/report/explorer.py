@@ -1,4 +1,4 @@
-"""The gradient's norm along a network's depth, packed for a page that redraws it.
+"""The gradient's norm along a network's depth, packed for the page's plot.
 
 A profile is of the runs that differ in their seed alone: by layer, the geometric mean over
 seeds and the lowest and highest seed.
@@ -12,18 +12,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gradflow.analysis.frames import groups
 from gradflow.analysis.settings import codes, config_columns, key_of, levels, value_text
 from gradflow.analysis.study import Study
 from gradflow.core.errors import GradflowError
 from gradflow.records import read_means
 
-CELLS = 60_000  # of a layer at a step, of each kind: 3 x 4 bytes in base64 make 1 MB
+CELLS = 60_000  # layers x steps per kind: 3 x 4 bytes each in base64 make 1 MB
 FIRST = ("network_name", "network_depth", "network_norm")  # controls that come before others
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A table that holds gradient norms along depth, and what they are of."""
+    """A table with gradient norms along depth: its columns and how the page calls them."""
 
     table: str
     index: str
@@ -39,12 +40,12 @@ KINDS = (
 
 
 def explorer(study: Study) -> dict[str, Any] | None:
-    """What the page draws from, ready for JSON; None where no gradient was recorded.
+    """The data of the page's explorer, ready for JSON; None if no gradient was recorded.
 
     controls: key, label and levels of each setting that tells networks apart, skip left out;
-    kinds: their name, label, axis and steps; profiles: kind, twin, `at` (an index for each
+    kinds: their name, label, axis and steps; profiles: kind, twin, `at` (an index per
     control), `range` (log10 of the lowest and highest number at any step), and by step
-    [mean, lowest, highest], little-endian float32 in base64, NaN where there is no number > 0.
+    [mean, lowest, highest], little-endian float32 in base64, NaN for 0 and what is not finite.
     """
     controls = controls_of(study.runs)
     kinds, profiles = [], []
@@ -75,23 +76,22 @@ def explorer(study: Study) -> dict[str, Any] | None:
 
 
 def controls_of(runs: pd.DataFrame) -> list[str]:
-    """The columns that tell networks apart, but for skip and seed, and no more than needed.
+    """The fewest columns that tell networks apart, without skip and seed.
 
-    A column that says nothing new beside those before it (of a network's family follow many
-    of its options) needs no control.
+    A column that the ones before it determine (a network's family determines many of its
+    options) needs no control.
     """
     names = [n for n in config_columns(runs) if n not in ("seed", "network_skip")]
     chosen = ["network_skip"]
     for name in sorted(names, key=lambda n: FIRST.index(n) if n in FIRST else len(FIRST)):
-        told_apart = runs.groupby([*chosen, name], dropna=False).ngroups
-        if told_apart > runs.groupby(chosen, dropna=False).ngroups:
+        distinct = runs.groupby([*chosen, name], dropna=False).ngroups
+        if distinct > runs.groupby(chosen, dropna=False).ngroups:
             chosen.append(name)
     return chosen[1:]
 
 
 def _rows(study: Study, kind: Kind) -> pd.DataFrame:
-    """The records of as many steps, evenly spread, first and last among them, as there is
-    room for."""
+    """The records of evenly spread steps, first and last included, as many as `CELLS` allows."""
     counts = read_means(study.folder, kind.table, kind.value, ["step"]).sort_values("step")
     seeds = study.runs.groupby(["twin", *controls_of(study.runs)], dropna=False).seed.nunique()
     room = max(2, int(CELLS * seeds.mean() / counts["count"].max())) if len(counts) else 2
@@ -111,7 +111,7 @@ def _profiles(
     merged = rows.assign(log=logs).merge(places, on="run_id")
     grouped = merged.groupby([*keys, "step", kind.index]).log.agg(["mean", "min", "max"])
     found = []
-    for key, profile in grouped.reset_index().groupby(keys):
+    for key, profile in groups(grouped.reset_index(), keys):
         lowest, highest = profile["min"].min(), profile["max"].max()
         if np.isnan(lowest):
             continue

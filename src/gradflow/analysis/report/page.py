@@ -1,4 +1,4 @@
-"""A study as one page that opens without a network; of a folder of studies, an index page.
+"""The report of a study as one self-contained page; for a folder of studies, an index page too.
 
 python analysis/report.py outputs/degradation
 python analysis/report.py outputs
@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from gradflow.analysis import settings as origin
+from gradflow.analysis import settings
+from gradflow.analysis.frames import dicts
 from gradflow.analysis.make import Made, make, studies_in
 from gradflow.analysis.report.explorer import explorer
 from gradflow.analysis.report.pages import (
@@ -25,6 +26,7 @@ from gradflow.analysis.report.pages import (
 from gradflow.analysis.study import load_study
 from gradflow.config.run_id import TWINS
 from gradflow.core.errors import GradflowError
+from gradflow.core.files import atomic_write
 from gradflow.records import ended_runs
 from gradflow.runs.status import ENDED, study_states
 
@@ -35,7 +37,7 @@ FINAL = ["run_id", "final_train_error", "final_test_error"]
 
 
 class Report(NamedTuple):
-    """What was written, the notes that stand on the page, and which scripts failed, with why."""
+    """The files written, the notes on the page, and the scripts that failed, with the reason."""
 
     paths: list[Path]
     notes: list[str]
@@ -43,7 +45,7 @@ class Report(NamedTuple):
 
 
 def make_report(folder: Path) -> Report:
-    """Write a study's page, its figures and tables first where they are not up to date.
+    """Write a study's page, after its figures and tables that are not up to date.
 
     Raises:
         GradflowError: the folder holds no run.
@@ -57,11 +59,11 @@ def make_report(folder: Path) -> Report:
     if len(runs):
         made = make(folder, FORMATS, "web")
         notes += [f"not shown: {failure}" for failure in made.failures]
-        study = load_study(folder, swept=origin.varied_columns(runs))
+        study = load_study(folder, swept=settings.varied_columns(runs))
         notes = [*study.notes, *notes]
-        varied, fixed = origin.settings(study.runs)
+        varied, fixed = settings.settings(study.runs)
         facts |= {"varied": varied, "fixed": fixed}
-        facts["versions"] = origin.versions(folder, study.runs)
+        facts["versions"] = settings.versions(folder, study.runs)
         facts["figures"] = embedded_figures(folder, list(study.runs.run_id), notes)
         facts["tables"] = embedded_tables(folder, left_out=VERDICT)
         facts["verdict"] = [
@@ -77,23 +79,25 @@ def make_report(folder: Path) -> Report:
     page = render(
         "report.html",
         name=folder.name,
-        question=origin.question(folder.name),
+        question=settings.question(folder.name),
         counts=counts_of(states),
         hours=hours_of(states),
         notes=notes,
         twins=list(TWINS.values())[::-1],
         runs=run_rows(folder, states),
-        failures=[(f"{r.name} ({r.run_id})", r.error) for r in states.itertuples() if r.error],
-        commands=origin.commands(folder),
+        failures=[
+            (f"{r['name']} ({r['run_id']})", r["error"]) for r in dicts(states) if r["error"]
+        ],
+        commands=settings.commands(folder),
         **facts,
     )
     path = folder / PAGE
-    path.write_text(page)
+    atomic_write(path, page)
     return Report([*made.paths, path], notes, made.failures)
 
 
 def state_notes(states: pd.DataFrame) -> list[str]:
-    """What of a study is not done yet, or did not work."""
+    """Runs that are missing from a study's results: still running, or failed."""
     counts = states.state.value_counts()
     notes = []
     if running := counts.get("running", 0):
@@ -106,27 +110,27 @@ def state_notes(states: pd.DataFrame) -> list[str]:
 
 
 def verdict_line(folder: Path) -> str:
-    """What the verdict says of which depths; nothing where there is none."""
+    """The verdict's words with their depths; empty if there is no verdict."""
     path = folder / "tables" / "verdict.csv"
     if not path.exists():
         return ""
     table = pd.read_csv(path)
     words = table.outcome.str.replace(r" \(.*", "", regex=True)
-    told = [
+    parts = [
         f"{word} at depth {', '.join(map(str, depths))}"
         for word, depths in table.depth.groupby(words, sort=False)
     ]
-    return "; ".join(told)
+    return "; ".join(parts)
 
 
 def counts_of(states: pd.DataFrame) -> str:
-    """How many runs are in which state."""
+    """The number of runs in each state."""
     counts = states.state.value_counts().sort_index()
     return f"{len(states)} runs: {', '.join(f'{n} {state}' for state, n in counts.items())}"
 
 
 def hours_of(states: pd.DataFrame) -> str:
-    """What they took."""
+    """The core-hours of the runs."""
     hours = states.seconds.sum() / 3600
     return f"{hours:.2g} core-hours" if hours else ""
 
@@ -136,15 +140,15 @@ def run_rows(folder: Path, states: pd.DataFrame) -> list[dict[str, str]]:
     final = ended_runs(folder)[FINAL]
     return [
         {
-            "name": run.name,
-            "state": run.state,
-            "steps": f"{run.steps_done:.0f}/{run.steps:.0f}",
-            "train": _number(100 * run.final_train_error),
-            "test": _number(100 * run.final_test_error),
-            "seconds": _number(run.seconds),
-            "id": run.run_id,
+            "name": run["name"],
+            "state": run["state"],
+            "steps": f"{run['steps_done']:.0f}/{run['steps']:.0f}",
+            "train": _number(100 * run["final_train_error"]),
+            "test": _number(100 * run["final_test_error"]),
+            "seconds": _number(run["seconds"]),
+            "id": run["run_id"],
         }
-        for run in states.merge(final, on="run_id", how="left").itertuples()
+        for run in dicts(states.merge(final, on="run_id", how="left"))
     ]
 
 
@@ -162,7 +166,7 @@ def make_index(root: Path) -> Path:
             {
                 "name": folder.name,
                 "folder": str(folder),
-                "question": origin.question(folder.name),
+                "question": settings.question(folder.name),
                 "counts": counts_of(states),
                 "verdict": verdict_line(folder),
                 "link": link,
@@ -170,11 +174,12 @@ def make_index(root: Path) -> Path:
             }
         )
     path = root / INDEX
-    path.write_text(render("index.html", name=root.name, studies=studies))
+    atomic_write(path, render("index.html", name=root.name, studies=studies))
     return path
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -33,7 +33,7 @@ class EmbeddedFigure:
 
 
 def render(template: str, **facts: Any) -> str:
-    """A page; whatever a fact holds is text in it, unless it is Markup."""
+    """A page from a template; facts are escaped, unless they are Markup."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -50,7 +50,7 @@ def html_of(markdown: str) -> Markup:
 
 
 def plotly_script() -> Markup:
-    """plotly.js, as it comes with the Python package."""
+    """plotly.js from the Python package."""
     from plotly.offline import get_plotlyjs
 
     return Markup(get_plotlyjs())
@@ -73,10 +73,10 @@ def embedded_tables(folder: Path, left_out: Sequence[str] = ()) -> list[dict[str
 def embedded_figures(
     folder: Path, runs: Sequence[str], notes: Sequence[str]
 ) -> list[EmbeddedFigure]:
-    """The figures of a study's folder with their captions, vector where there is one.
+    """The figures of a study's folder with their captions, as SVG if there is one.
 
-    A figure's own notes are told beside it, but for those that the page tells already; and
-    where it was made of other runs than the study has now, so is that.
+    A figure's own notes follow its caption, without those on the page already; so does a note
+    if the figure was made from other runs than the study has now.
     """
     found = []
     for path in sorted(folder.glob("figures/*.json")):
@@ -84,13 +84,13 @@ def embedded_figures(
         image = next((p for p in map(path.with_suffix, (".svg", ".png")) if p.exists()), None)
         if image is None:
             continue
-        told = [note for note in facts["notes"] if note not in notes]
+        own = [note for note in facts["notes"] if note not in notes]
         if lost := len(set(runs) - set(facts["runs"])):
-            told.append(f"made without {lost} of the study's {len(runs)} ended runs")
+            own.append(f"made without {lost} of the study's {len(runs)} ended runs")
         width, height = _size(image)
         found.append(
             EmbeddedFigure(
-                title_of(path.stem), facts["caption"], tuple(told), _data_uri(image), width, height
+                title_of(path.stem), facts["caption"], tuple(own), _data_uri(image), width, height
             )
         )
     return found
@@ -102,7 +102,7 @@ def _data_uri(image: Path) -> str:
 
 
 def _size(image: Path) -> tuple[int, int]:
-    """Width and height in pixels of a page, so that it does not move when the image is there."""
+    """Width and height in pixels of a page, so that nothing moves when the image loads."""
     if image.suffix == ".svg":
         root = ElementTree.parse(image).getroot()
         points = [float(root.attrib[name].removesuffix("pt")) for name in ("width", "height")]

@@ -4,36 +4,34 @@ python experiments/diagnose.py run=outputs/landscape diagnostic=curvature
 python analysis/curvature.py outputs/landscape
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradflow.analysis.figures import style
-from gradflow.analysis.study import Study, run_script
-from gradflow.analysis.tables import Table
-from gradflow.statistics import geometric_interval, intervals_by
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
+from gradflow.analysis.tables import Cell, Table
+from gradflow.statistics import geometric_interval
 
 GROUPS = ("stem", "first blocks", "middle blocks", "last blocks", "head", "all")
-TITLES = {"initialization": "as drawn", "trained": "trained"}
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The figure, and the table by depth and twin; prints the table."""
-    columns = ["layers", "n_parameters", "largest", "trace"]
-    groups = study.diagnosis("curvature", "curvature", columns)
-    table = curvature_table(groups)
-    print(table)
-    paths = study.save_table("curvature", table)
-    return [*paths, *draw(study, groups, formats)]
+def analyze(output: Output) -> None:
+    """The figure, and the table by depth and twin."""
+    columns = ["layers", "n_parameters", "largest", "trace", "trace_error"]
+    parts = output.study.diagnosis("curvature", "curvature", columns)
+    output.add_table("curvature", curvature_table(parts))
+    draw(output, parts)
 
 
-def draw(study: Study, groups: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
-    states = [state for state in TITLES if state in set(groups["at"])]
-    with style.figure(1, len(states), height=2.5, sharey=True) as (made, axes):
+def draw(output: Output, parts: pd.DataFrame) -> None:
+    """A panel per state of the weights."""
+    states = [state for state in style.STATE_TITLES if state in set(parts["at"])]
+    with output.figure(1, len(states), height=2.5, sharey=True) as (made, axes):
         for ax, state in zip(axes[0], states, strict=True):
-            eigenvalue_by_group(groups[groups["at"] == state], ax=ax).set_title(TITLES[state])
+            eigenvalue_by_group(parts[parts["at"] == state], ax=ax)
+            ax.set_title(style.STATE_TITLES[state])
         for ax in axes[0, 1:]:
             ax.set_ylabel("")
         axes[0, -1].legend(loc="upper right")
@@ -41,52 +39,51 @@ def draw(study: Study, groups: pd.DataFrame, formats: Sequence[str]) -> list[Pat
         caption = (
             "Largest eigenvalue of the Hessian of the loss by the parameters of a group of layers, "
             "batch norm with the statistics of the images. Geometric mean and 95 % t interval of "
-            f"the logarithm over {study.seeds}."
+            f"the logarithm over {output.study.seeds}."
         )
-        return style.save(made, study, "curvature", caption, formats)
+        output.add_figure(made, "curvature", caption)
 
 
-def eigenvalue_by_group(groups: pd.DataFrame, *, ax: Axes) -> Axes:
-    """Largest eigenvalue by group, a line a network; deeper ones dashed."""
-    summary = intervals_by(groups, ["twin", "depth", "layers"], "largest", log=True)
-    shallowest = summary.depth.min()
-    lines = list(summary.groupby(["twin", "depth"]))
-    for place, ((twin, depth), line) in enumerate(lines):
-        line = line.set_index("layers").reindex([g for g in GROUPS if g in set(line.layers)])
-        ax.errorbar(
-            [GROUPS.index(group) + 0.08 * (place - (len(lines) - 1) / 2) for group in line.index],
-            line["mean"],
-            yerr=[line["mean"] - line.low, line.high - line["mean"]],
-            color=style.COLORS[str(twin)],
-            marker=style.MARKERS[str(twin)],
-            fillstyle="full" if depth == shallowest else "none",
-            lw=0,
-            elinewidth=0.8,
-            label=f"{twin} {depth}",
-        )
-    ax.set_yscale("log")
+def eigenvalue_by_group(parts: pd.DataFrame, *, ax: Axes) -> Axes:
+    """Largest eigenvalue by group, marks per network; those of deeper networks are open."""
+    networks = sorted(set(zip(parts.twin, parts.depth, strict=True)))
+    shallowest = parts.depth.min()
+    looks = {
+        f"{twin} {depth}": style.TWIN_LOOKS[twin]
+        | {"lw": 0, "fillstyle": "full" if depth == shallowest else "none"}
+        for twin, depth in networks
+    }
+    names = parts.twin + " " + parts.depth.astype(str)
+    # Side by side, in the order of the legend.
+    shifts = {name: 0.08 * (i - (len(looks) - 1) / 2) for i, name in enumerate(looks)}
+    places = parts.layers.map(GROUPS.index) + names.map(shifts)
+    marks = parts.assign(network=names, place=places)
+    plots.means(marks, x="place", y="largest", hue="network", looks=looks, ax=ax, log=True)
     ax.set_xticks(range(len(GROUPS)), [group.replace(" ", "\n") for group in GROUPS])
     ax.set_ylabel("largest eigenvalue")
     return ax
 
 
-def curvature_table(groups: pd.DataFrame) -> Table:
-    """Largest eigenvalue and trace over all parameters."""
+def curvature_table(parts: pd.DataFrame) -> Table:
+    """Largest eigenvalue and trace over all parameters, with the error of its estimate."""
     largest = "largest eigenvalue (95 % interval of the logarithm)"
-    rows = [
-        {
+    error = "standard error of the trace"
+    rows = []
+    whole = parts[parts.layers == "all"]
+    for (depth, twin, state), group in groups(whole, ["depth", "twin", "at"]):
+        row: dict[str, Cell] = {
             "depth": int(depth),
             "network": twin,
-            "weights": TITLES[state],
+            "weights": style.STATE_TITLES[state],
             largest: geometric_interval(group.largest),
             "trace": group.trace.mean(),
+            # Of the mean over seeds, from that of each seed's estimate.
+            error: float((group.trace_error**2).sum() ** 0.5 / len(group)),
         }
-        for (depth, twin, state), group in groups[groups.layers == "all"].groupby(
-            ["depth", "twin", "at"]
-        )
-    ]
-    return Table(rows, {largest: ".3g", "trace": ".3g"})
+        rows.append(row)
+    return Table(rows, {largest: ".3g", "trace": ".3g", error: ".2g"})
 
 
 def main() -> None:
-    run_script(analyse, __doc__)
+    """The command line."""
+    run_script(analyze, __doc__)

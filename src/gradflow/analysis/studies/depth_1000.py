@@ -3,62 +3,61 @@
 python analysis/depth_1000.py outputs/depth_1000
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from gradflow.analysis.figures import style
-from gradflow.analysis.studies.gradient_highway import end_ratios, profile
-from gradflow.analysis.study import Study, run_script
-from gradflow.analysis.tables import Table
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
+from gradflow.analysis.tables import Cell, Table
 from gradflow.statistics import geometric_interval, interval
+from gradflow.verdict.gradient import end_to_end
 
 SWEPT = ("network_block", "network_placement", "network_shortcut")
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The figure, a column a network, and the table; prints the table."""
+def analyze(output: Output) -> None:
+    """The figure, a column per network, and the table."""
+    study = output.study
     runs = study.runs.assign(network=study.runs.apply(network_of, axis=1))
     steps = study.records("steps", ["step", "loss"]).astype({"loss": float})
     blocks = study.records("blocks", ["step", "block_index", "input_grad_norm"], step=0)
     blocks = blocks.astype({"input_grad_norm": float})
-    table = outcome_table(runs, steps, blocks)
-    print(table)
+    output.add_table("depth_1000", outcome_table(runs, steps, blocks))
     networks = runs[["run_id", "network"]]
-    figures = draw(study, steps.merge(networks), blocks.merge(networks), formats)
-    return [*study.save_table("depth_1000", table), *figures]
+    draw(output, steps.merge(networks), blocks.merge(networks))
 
 
-def network_of(run: pd.Series) -> str:
-    """What a run's network is, but for its skips."""
+def network_of(run: "pd.Series[Any]") -> str:
+    """Depth, block and placement of a run's network, without its skips."""
     placement = run.network_placement.replace("_", " ").replace("preactivation", "pre-activation")
     return f"{run.depth} layers, {run.network_block}, {placement}"
 
 
 def outcome_table(runs: pd.DataFrame, steps: pd.DataFrame, blocks: pd.DataFrame) -> Table:
-    """By depth and twin: the gradient's ratio between the ends at initialisation, the loss at
+    """By depth and twin: the gradient's end-to-end ratio at initialization, the loss at
     the first and last step, and how many runs diverged."""
     ends = steps.sort_values("step").groupby("run_id").loss
     losses = pd.DataFrame({"first": ends.first(), "last": ends.last()})
-    ratios = end_ratios(blocks).set_index("run_id").ratio
+    ratios = end_to_end(blocks).set_index("run_id")
     titles = (
-        "gradient, first / last block (95 % interval of the logarithm)",
+        "gradient, end-to-end ratio (95 % interval of the logarithm)",
         "loss at the first step",
         "loss at the last (95 % interval)",
     )
-    rows = []
-    for (network, twin), group in runs.groupby(["network", "twin"]):
+    rows: list[dict[str, Cell]] = []
+    for (network, twin), group in groups(runs, ["network", "twin"]):
         ratio, found = ratios.reindex(group.run_id), losses.reindex(group.run_id)
         rows.append(
             {
                 "network": f"{network}, {twin}",
                 # A float32 may not hold the gradient of a thousand layers.
-                titles[0]: geometric_interval(ratio)
-                if np.isfinite(ratio).all()
-                else "beyond float32",
+                titles[0]: "beyond float32"
+                if ratio.is_bound.any() or ratio.ratio.isna().any()
+                else geometric_interval(ratio.ratio),
                 titles[1]: found["first"].mean(),
                 titles[2]: interval(found["last"]),
                 "runs": len(group),
@@ -68,17 +67,16 @@ def outcome_table(runs: pd.DataFrame, steps: pd.DataFrame, blocks: pd.DataFrame)
     return Table(rows, dict.fromkeys(titles, ".3g"))
 
 
-def draw(
-    study: Study, steps: pd.DataFrame, blocks: pd.DataFrame, formats: Sequence[str]
-) -> list[Path]:
+def draw(output: Output, steps: pd.DataFrame, blocks: pd.DataFrame) -> None:
+    """Loss by step and gradient by block, a column per network."""
     networks = sorted(steps.network.unique())
     options = {"sharey": "row", "sharex": False}
-    with style.figure(2, len(networks), height=4.2, **options) as (made, axes):
+    with output.figure(2, len(networks), height=4.2, **options) as (made, axes):
         for column, network in enumerate(networks):
             top, bottom = axes[:, column]
-            profile(steps[steps.network == network], "step", "loss", ax=top)
-            finite = blocks[(blocks.network == network) & np.isfinite(blocks.input_grad_norm)]
-            profile(finite, "block_index", "input_grad_norm", ax=bottom)
+            plots.profile(steps[steps.network == network], x="step", y="loss", ax=top)
+            here = blocks[blocks.network == network]
+            plots.profile(here, x="block_index", y="input_grad_norm", ax=bottom)
             top.set_title(network)
             top.set_xlabel("step")
             top.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -86,17 +84,18 @@ def draw(
         if steps.loss.max() < 10 * steps.loss.min():
             axes[0, 0].set_yscale("linear")
         axes[0, 0].set_ylabel("training loss (nats)")
-        axes[1, 0].set_ylabel(r"$\|\partial L/\partial x\|$ at initialisation")
+        axes[1, 0].set_ylabel(r"$\|\partial L/\partial x\|$ at initialization")
         axes[0, 0].legend()
         style.letter_panels(axes.flat)
         caption = (
             "Mini-batch training loss by step (top) and the norm of the loss gradient at each "
-            "block's input at initialisation (bottom). Thin lines: single seeds; thick: their "
+            "block's input at initialization (bottom). Thin lines: single seeds; thick: their "
             "geometric mean. A line that ends early is of a run that diverged; norms that a "
             "float32 cannot hold are not drawn."
         )
-        return style.save(made, study, "depth_1000", caption, formats)
+        output.add_figure(made, "depth_1000", caption)
 
 
 def main() -> None:
-    run_script(analyse, __doc__, swept=SWEPT)
+    """The command line."""
+    run_script(analyze, __doc__, swept=SWEPT)

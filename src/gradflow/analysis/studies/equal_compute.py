@@ -3,39 +3,38 @@
 python analysis/equal_compute.py outputs/equal_compute
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradflow.analysis.figures import style
-from gradflow.analysis.study import Study, run_script
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table, shown
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import Interval, interval, intervals_by
+from gradflow.statistics import Interval, interval
 
 SWEPT = ("steps",)
 PASSES = 3  # a step costs a forward pass and, to both the input and the weights, a backward one
 ALIKE = 1.05  # budgets that differ by less are one: steps are whole numbers
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The figure, the table and what it answers; prints the last two.
+def analyze(output: Output) -> None:
+    """The figure, and the table with its answer.
 
     Raises:
         GradflowError: no two depths have had an equal budget of multiply-accumulates.
     """
-    runs = with_cost(study.runs)
-    table = replace(error_table(runs), note=answer(runs))
-    print(table)
-    return [*study.save_table("equal_compute", table), *draw(study, runs, formats)]
+    runs = with_cost(output.study.runs)
+    output.add_table("equal_compute", replace(error_table(runs), note=answer(runs)))
+    draw(output, runs)
 
 
 def with_cost(runs: pd.DataFrame) -> pd.DataFrame:
     """`cost`, the training's multiply-accumulates; `budget`, relative to the deepest networks'
-    shortest training; `error` in percent. A run that diverged has learnt nothing: 100 %."""
+    shortest training; `error` in percent. A run that diverged counts as 100 %."""
     cost = PASSES * runs.macs * runs.data_batch_size * runs.steps
     unit = cost[runs.depth == runs.depth.max()].min()
     error = 100 * runs.final_train_error.fillna(1.0)
@@ -45,7 +44,7 @@ def with_cost(runs: pd.DataFrame) -> pd.DataFrame:
 def error_table(runs: pd.DataFrame) -> Table:
     """Training error by depth and steps, cheapest first, with intervals."""
     rows = []
-    for (depth, _), group in runs.groupby(["depth", "steps"]):
+    for (depth, _), group in groups(runs, ["depth", "steps"]):
         row: dict[str, Cell] = {
             "depth": int(depth),
             "steps": int(group.steps.iloc[0]),
@@ -69,10 +68,10 @@ def answer(runs: pd.DataFrame) -> str:
             "no two depths have had an equal budget of multiply-accumulates; "
             "python experiments/train.py study=equal_compute makes such runs"
         )
-    told = [f"{twin} {shown(gap, '.1f')}" for twin, gap in gaps.items()]
+    rises = [f"{twin} {shown(gap, '.1f')}" for twin, gap in gaps.items()]
     return (
         f"At equal multiply-accumulates the training error of depth {depths[-1]} is above that of "
-        f"depth {depths[0]} by so many points (95 % interval): {'; '.join(told)}."
+        f"depth {depths[0]} by this many points (95 % interval): {'; '.join(rises)}."
     )
 
 
@@ -82,8 +81,9 @@ def _rise(runs: pd.DataFrame, shallow: int, deep: int) -> Interval:
     return interval(errors[deep] - errors[shallow])
 
 
-def draw(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
-    with style.figure(1, 2, height=2.5, sharex=True, sharey=True) as (made, axes):
+def draw(output: Output, runs: pd.DataFrame) -> None:
+    """Error against cost, a panel per twin."""
+    with output.figure(1, 2, height=2.5, sharex=True, sharey=True) as (made, axes):
         for ax, twin in zip(axes[0], style.COLORS, strict=True):
             error_against_cost(runs[runs.twin == twin], ax=ax)
             ax.set_title(f"{twin} networks")
@@ -92,32 +92,26 @@ def draw(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> list[Path]
         style.letter_panels(axes[0])
         caption = (
             "Training error in evaluation mode after the last step against the multiply-"
-            f"accumulates of the whole training ({PASSES} forward passes a step), by depth; every "
-            "mark is a training of its own, with its own learning-rate schedule. Small marks: "
+            f"accumulates of the whole training ({PASSES} forward passes per step), by depth; "
+            "every mark is a separate training with its own learning-rate schedule. Small marks: "
             "single seeds; lines: means; bars: 95 % t intervals over seeds, cut at 0 and 100 %. "
-            "Dotted: the budget that all depths have had."
+            "Dotted: the budget that all depths share."
         )
-        return style.save(made, study, "equal_compute", caption, formats)
+        output.add_figure(made, "equal_compute", caption)
 
 
 def error_against_cost(runs: pd.DataFrame, *, ax: Axes) -> Axes:
-    """`error` against `cost` on a log axis, a line a depth; darker is deeper."""
+    """`error` against `cost` on a log axis, a line per depth; darker is deeper."""
     depths = sorted(runs.depth.unique())
-    shades = style.depth_colors(depths)
-    summary = intervals_by(runs, ["depth", "cost"], "error")
-    for depth in depths:
-        line = summary[summary.depth == depth]
-        low = line.low.fillna(line["mean"]).clip(0, 100)
-        high = line.high.fillna(line["mean"]).clip(0, 100)
-        reach = [line["mean"] - low, high - line["mean"]]
-        color = shades[depth]
-        ax.errorbar(
-            line.cost, line["mean"], yerr=reach, color=color, marker="o", capsize=2, label=depth
-        )
-        seeds = runs[runs.depth == depth]
-        ax.plot(seeds.cost, seeds.error, ".", color=color, alpha=0.5, markersize=3)
-    ax.axvline((runs.cost / runs.budget).iloc[0], color="0.6", lw=0.8, ls=":", zorder=0)
+    looks = {
+        depth: {"color": color, "marker": "o"}
+        for depth, color in style.depth_colors(depths).items()
+    }
     ax.set_xscale("log")
+    plots.means(
+        runs, x="cost", y="error", hue="depth", looks=looks, ax=ax, limits=plots.PERCENT, seeds=True
+    )
+    ax.axvline((runs.cost / runs.budget).iloc[0], color="0.6", lw=0.8, ls=":", zorder=0)
     ax.set_ylim(-3, 103)
     ax.set_xlabel("multiply-accumulates of the training")
     ax.set_ylabel("training error (%)")
@@ -125,4 +119,5 @@ def error_against_cost(runs: pd.DataFrame, *, ax: Axes) -> Axes:
 
 
 def main() -> None:
-    run_script(analyse, __doc__, swept=SWEPT)
+    """The command line."""
+    run_script(analyze, __doc__, swept=SWEPT)

@@ -1,165 +1,104 @@
-"""How does the gradient get through? Its norm by layer, step and depth, plain and residual.
+"""How does the gradient pass through the network? Its norm by layer, step and depth.
 
 python analysis/gradient_highway.py outputs/degradation
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
-from matplotlib.colors import LogNorm
 
-from gradflow.analysis.figures import style
-from gradflow.analysis.study import Study, run_script
-from gradflow.statistics import intervals_by
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
+from gradflow.analysis.study import MOMENTS, at
+from gradflow.verdict.gradient import end_to_end
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
+def analyze(output: Output) -> None:
     """The three figures of a study; profiles and heatmaps are of its deepest networks."""
+    study = output.study
     deepest = int(study.runs.depth.max())
     layers = study.records("layers", ["step", "layer_index", "grad_norm"])
     blocks = study.records("blocks", ["step", "block_index", "input_grad_norm"])
-    return [
-        *draw_profiles(study, layers, blocks, deepest, formats),
-        *draw_heatmaps(study, layers, deepest, formats),
-        *draw_ratios(study, blocks, formats),
-    ]
+    draw_profiles(output, layers, blocks, deepest)
+    draw_heatmaps(output, layers, deepest)
+    draw_ratios(output, end_to_end(blocks))
 
 
-def draw_profiles(
-    study: Study, layers: pd.DataFrame, blocks: pd.DataFrame, depth: int, formats: Sequence[str]
-) -> list[Path]:
+def draw_profiles(output: Output, layers: pd.DataFrame, blocks: pd.DataFrame, depth: int) -> None:
+    """By layer and by block, at the first and at the last measured step."""
     layers, blocks = layers[layers.depth == depth], blocks[blocks.depth == depth]
-    with style.figure(2, 2, height=4.2, sharey="row") as (made, axes):
-        moments = {"at initialisation": "first", "at the last step": "last"}
-        for column, (title, moment) in enumerate(moments.items()):
-            profile(_at(layers, moment), "layer_index", "grad_norm", ax=axes[0, column])
-            profile(_at(blocks, moment), "block_index", "input_grad_norm", ax=axes[1, column])
-            axes[0, column].set_title(f"depth {depth}, {title}")
-            axes[0, column].set_xlabel("layer (0: stem)")
-            axes[1, column].set_xlabel("block (0: first; the last is the head's input)")
+    with output.figure(2, 2, height=4.2, sharey="row") as (made, axes):
+        for column, (moment, title) in enumerate(MOMENTS.items()):
+            top, bottom = axes[:, column]
+            plots.profile(at(layers, moment), x="layer_index", y="grad_norm", ax=top)
+            plots.profile(at(blocks, moment), x="block_index", y="input_grad_norm", ax=bottom)
+            top.set_title(f"depth {depth}, {title}")
+            top.set_xlabel("layer (0: stem)")
+            bottom.set_xlabel("block (0: first; the last is the head's input)")
         axes[0, 0].set_ylabel(r"$\|\partial L/\partial W\|$")
         axes[1, 0].set_ylabel(r"$\|\partial L/\partial x\|$ at the input")
         axes[0, 0].legend()
         style.letter_panels(axes.flat)
         caption = (
             f"Gradient norms through networks of depth {depth}: of the loss by each layer's weight "
-            "(top) and by each block's input (bottom), at initialisation (left) and at the last "
+            "(top) and by each block's input (bottom), at initialization (left) and at the last "
             "step (right). Thin lines: single seeds; thick: their geometric mean."
         )
-        return style.save(made, study, "gradient_profile", caption, formats)
+        output.add_figure(made, "gradient_profile", caption)
 
 
-def draw_heatmaps(
-    study: Study, layers: pd.DataFrame, depth: int, formats: Sequence[str]
-) -> list[Path]:
-    layers = layers[(layers.depth == depth) & (layers.grad_norm > 0)]
-    scale = LogNorm(layers.grad_norm.min(), layers.grad_norm.max())
-    with style.figure(1, 2, height=2.6, sharey=True) as (made, axes):
+def draw_heatmaps(output: Output, layers: pd.DataFrame, depth: int) -> None:
+    """By layer and step, a panel per twin."""
+    with output.figure(1, 2, height=2.6, sharey=True) as (made, axes):
+        plots.twin_surfaces(
+            layers[layers.depth == depth],
+            x="step",
+            y="layer_index",
+            value="grad_norm",
+            axes=axes[0],
+            label=r"$\|\partial L/\partial W\|$",
+        )
         for ax, twin in zip(axes[0], style.COLORS, strict=True):
-            mesh = heatmap(layers[layers.twin == twin], ax=ax, scale=scale)
             ax.set_title(f"{twin}, depth {depth}")
             ax.set_xlabel("step")
         axes[0, 0].set_ylabel("layer (0: stem)")
-        made.colorbar(mesh, ax=list(axes[0]), label=r"$\|\partial L/\partial W\|$", pad=0.01)
         style.letter_panels(axes[0])
         caption = (
-            f"Norm of the loss gradient by each layer's weight, layer by layer and step by step, "
-            f"at depth {depth}: geometric mean over seeds, one colour scale."
+            f"Norm of the loss gradient by each layer's weight, by layer and step, at depth "
+            f"{depth}: geometric mean over seeds, one color scale."
         )
-        return style.save(made, study, "gradient_heatmap", caption, formats)
+        output.add_figure(made, "gradient_heatmap", caption)
 
 
-def draw_ratios(study: Study, blocks: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
-    with style.figure(1, 2, height=2.4) as (made, axes):
-        moments = {"at initialisation": "first", "at the last step": "last"}
-        for ax, (title, moment) in zip(axes[0], moments.items(), strict=True):
-            ratios = end_ratios(_at(blocks, moment))
-            ratio_against_depth(ratios, ax=ax)
-            # Room for every seed; an interval over seeds that differ by decades may be cut.
-            seen = ratios.ratio[ratios.ratio > 0]
-            ax.set_ylim(seen.min() / 10, seen.max() * 10)
-            ax.set_title(title)
-        axes[0, 0].set_ylabel("first / last block's input")
-        axes[0, 1].legend(loc="lower left")
+def draw_ratios(output: Output, ratios: pd.DataFrame) -> None:
+    """The end-to-end ratio against depth, at the first and at the last measured step."""
+    with output.figure(1, 2, height=2.4) as (made, axes):
+        for ax, (moment, title) in zip(axes[0], MOMENTS.items(), strict=True):
+            ratio_against_depth(at(ratios, moment), ax=ax).set_title(title)
+        axes[0, 0].set_ylabel("end-to-end gradient ratio")
+        style.legend(axes[0, 1], loc="lower left")
         style.letter_panels(axes[0])
         caption = (
-            "Norm of the loss gradient at the first block's input over that at the last block's "
-            "input: above 1 it explodes on its way back, below 1 it vanishes. Small marks: single "
-            "seeds; lines: geometric mean; bars: 95 % t intervals of the logarithm, which may "
-            "leave the frame."
+            "End-to-end ratio: norm of the loss gradient at the first block's input over that at "
+            "the last block's output. Above 1 the gradient grows on its way back, below 1 it "
+            "shrinks. Small marks: single seeds; lines: geometric mean; bars: 95 % t intervals of "
+            "the logarithm, which may leave the frame. Left out: runs without a finite ratio."
         )
-        return style.save(made, study, "gradient_ratio", caption, formats)
-
-
-def profile(rows: pd.DataFrame, index: str, value: str, *, ax: Axes) -> Axes:
-    """`value` against `index` on a log axis: thin lines for runs, thick for their mean.
-
-    Single seeds rather than an interval: where one of three networks vanishes and another
-    does not, the interval of their mean says less than the three lines.
-    """
-    rows = rows[rows[value] > 0].sort_values(index)
-    summary = intervals_by(rows, ["twin", index], value, log=True)
-    for twin, color in style.COLORS.items():
-        for _, run in rows[rows.twin == twin].groupby("run_id"):
-            ax.plot(run[index], run[value], color=color, alpha=0.5, lw=0.5)
-        line = summary[summary.twin == twin]
-        ax.plot(line[index], line["mean"], color=color, label=twin)
-    ax.set_yscale("log")
-    return ax
-
-
-def heatmap(layers: pd.DataFrame, *, ax: Axes, scale: LogNorm) -> QuadMesh:
-    """Layer x step, coloured by the geometric mean of `grad_norm`."""
-    logs = layers.assign(log=np.log(layers.grad_norm))
-    grid = np.exp(logs.pivot_table(index="layer_index", columns="step", values="log"))
-    return ax.pcolormesh(
-        grid.columns, grid.index, grid, norm=scale, cmap="viridis", rasterized=True
-    )
-
-
-def end_ratios(blocks: pd.DataFrame) -> pd.DataFrame:
-    """A row a run: `ratio` of the first block's input gradient norm to the last block's."""
-    keys = ["run_id", "depth", "twin", "seed"]
-    final = blocks.groupby("run_id").block_index.transform("max") - 1  # the head's input follows
-    first, last = (
-        blocks[blocks.block_index == index].set_index(keys).input_grad_norm for index in (0, final)
-    )
-    return (first / last).rename("ratio").reset_index()
+        output.add_figure(made, "gradient_ratio", caption)
 
 
 def ratio_against_depth(ratios: pd.DataFrame, *, ax: Axes) -> Axes:
-    """`ratio` against depth on a log axis, with the line where nothing is gained or lost."""
-    summary = intervals_by(ratios, ["twin", "depth"], "ratio", log=True)
-    for twin, color in style.COLORS.items():
-        line = summary[summary.twin == twin]
-        low, high = line.low.fillna(line["mean"]), line.high.fillna(line["mean"])
-        ax.errorbar(
-            line.depth,
-            line["mean"],
-            yerr=[line["mean"] - low, high - line["mean"]],
-            color=color,
-            marker=style.MARKERS[twin],
-            capsize=2,
-            label=twin,
-        )
-        seeds = ratios[ratios.twin == twin]
-        ax.plot(seeds.depth, seeds.ratio, ".", color=color, alpha=0.5, markersize=3)
+    """`ratio` against depth on a log axis, with a line at 1."""
+    shown = ratios[ratios.ratio.notna() & ~ratios.is_bound]
+    plots.means(shown, x="depth", y="ratio", ax=ax, log=True, seeds=True)
     ax.axhline(1, color="0.6", lw=0.8, ls=":", zorder=0)
-    ax.set_yscale("log")
     style.depth_axis(ax, sorted(ratios.depth.unique()))
+    if len(shown):
+        # Room for every seed; an interval over seeds that differ by decades may be cut.
+        ax.set_ylim(shown.ratio.min() / 10, shown.ratio.max() * 10)
     return ax
 
 
-def _at(rows: pd.DataFrame, moment: str) -> pd.DataFrame:
-    """Each run's rows of its first or last measured step."""
-    return rows[
-        rows.step == rows.groupby("run_id").step.transform("min" if moment == "first" else "max")
-    ]
-
-
 def main() -> None:
-    run_script(analyse, __doc__)
+    """The command line."""
+    run_script(analyze, __doc__)

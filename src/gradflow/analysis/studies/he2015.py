@@ -4,24 +4,24 @@ python analysis/he2015.py outputs/reference/he2015
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradflow.analysis.figures import style
-from gradflow.analysis.study import Study, run_script
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import interval, intervals_by
+from gradflow.statistics import interval
 
 
 class Published(NamedTuple):
     """A depth of the paper: test errors in percent on CIFAR-10, parameters in millions.
 
     Residual errors and parameters are of table 6; plain errors were not tabulated, and are read
-    off figure 6 to about a point ("above" where they leave it).
+    off figure 6 to about a point ("above" if they leave it).
     """
 
     residual: float
@@ -39,27 +39,28 @@ PAPER = {
 }
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The figure and the table; prints the table.
+def analyze(output: Output) -> None:
+    """The figure and the table.
 
     Raises:
         GradflowError: the networks are not of the paper's family, or of none of its depths.
     """
+    study = output.study
     runs = study.runs.assign(error=100 * study.runs.final_test_error)
     if set(runs.network_name) != {"cifar_resnet"} or not set(runs.depth) & set(PAPER):
         raise GradflowError(
             f"{study.folder}: holds no network of He et al. 2015 (network=cifar_resnet, depth "
             f"{', '.join(map(str, PAPER))})"
         )
-    table = error_table(runs)
-    print(table)
-    return [*study.save_table("he2015", table), *draw(study, runs, formats)]
+    output.add_table("he2015", error_table(runs))
+    draw(output, runs)
 
 
 def error_table(runs: pd.DataFrame) -> Table:
-    """A row a depth: both networks' test errors here and in the paper, and their parameters."""
+    """A row per depth: both networks' test errors here and in the paper, and their parameters."""
     rows: list[dict[str, Cell]] = []
-    for depth, group in runs.groupby("depth"):
+    for depth in sorted(runs.depth.unique()):
+        group = runs[runs.depth == depth]
         published = PAPER.get(int(depth))
         row: dict[str, Cell] = {"depth": int(depth)}
         for twin in style.COLORS:
@@ -83,11 +84,13 @@ def error_table(runs: pd.DataFrame) -> Table:
     )
 
 
-def draw(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
+def draw(output: Output, runs: pd.DataFrame) -> None:
+    """Errors by step, here; errors by depth, here and as published."""
+    study = output.study
     steps = study.records("steps", ["step", "error"])
     tests = study.records("evaluations", ["step", "split", "error"])
     tests = tests[tests.split == "test"]
-    with style.figure(2, 2, height=4.6) as (made, axes):
+    with output.figure(2, 2, height=4.6) as (made, axes):
         shades = style.depth_colors(sorted(runs.depth.unique()))
         for ax, twin in zip(axes[0], style.COLORS, strict=True):
             error_curves(steps[steps.twin == twin], tests[tests.twin == twin], shades, ax=ax)
@@ -111,7 +114,7 @@ def draw(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> list[Path]
             "published for CIFAR-10, width 16, 64,000 steps of 128; plain errors (open) read off "
             "figure 6, that of depth 110, above 60, left out."
         )
-        return style.save(made, study, "he2015", caption, formats)
+        output.add_figure(made, "he2015", caption)
 
 
 def window(steps: pd.DataFrame) -> int:
@@ -122,7 +125,7 @@ def window(steps: pd.DataFrame) -> int:
 def error_curves(
     steps: pd.DataFrame, tests: pd.DataFrame, shades: Mapping[int, Any], *, ax: Axes
 ) -> Axes:
-    """Training (dashed) and test error (solid) in percent by step, a colour a depth."""
+    """Training (dashed) and test error (solid) in percent by step, a color per depth."""
     size = window(steps)
     for depth in sorted(steps.depth.unique()):
         train = steps[steps.depth == depth].groupby("step").error.mean().rolling(size).mean()
@@ -138,18 +141,7 @@ def error_curves(
 
 def error_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
     """Test error (`error`, percent) against depth, by twin, with intervals."""
-    summary = intervals_by(runs.dropna(subset="error"), ["twin", "depth"], "error")
-    for twin, line in summary.groupby("twin"):
-        low, high = line.low.fillna(line["mean"]), line.high.fillna(line["mean"])
-        ax.errorbar(
-            line.depth,
-            line["mean"],
-            yerr=[line["mean"] - low.clip(lower=0), high.clip(upper=100) - line["mean"]],
-            color=style.COLORS[str(twin)],
-            marker=style.MARKERS[str(twin)],
-            capsize=2,
-            label=twin,
-        )
+    plots.means(runs, x="depth", y="error", ax=ax, limits=plots.PERCENT)
     style.depth_axis(ax, sorted(runs.depth.unique()))
     ax.set_ylabel("test error (%)")
     ax.set_ylim(0, 1.06 * runs.error.max())
@@ -174,4 +166,5 @@ def published_against_depth(depths: Sequence[int], *, ax: Axes) -> Axes:
 
 
 def main() -> None:
-    run_script(analyse, __doc__)
+    """The command line."""
+    run_script(analyze, __doc__)

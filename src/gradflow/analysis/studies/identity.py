@@ -1,44 +1,42 @@
-"""Where the best map is the identity: do residual branches go to 0, and what do plain stacks do?
+"""If the best map is the identity: do residual branches reach 0, and what do plain stacks do?
 
 python analysis/identity.py outputs/identity
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradflow.analysis.figures import style
-from gradflow.analysis.study import Study, run_script
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import interval, intervals_by
-
-STATES = {"initialization": (0, (4, 1.5)), "trained": "-"}
-TITLES = {"initialization": "as drawn", "trained": "trained"}
+from gradflow.statistics import interval
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The figure, and the table of errors and distances; prints the table.
+def analyze(output: Output) -> None:
+    """The figure, and the table of errors and distances.
 
     Raises:
         GradflowError: the runs were trained for something else than the identity.
     """
+    study = output.study
     if set(study.runs.task) != {"identity"}:
         raise GradflowError(
             f"{study.folder}: its networks were not trained to be the identity; "
-            "python experiments/train.py study=identity trains such"
+            "python experiments/train.py study=identity trains such networks"
         )
-    blocks = study.diagnosis("identity", "identity", ["block_index", "branch_share", "distance"])
-    table = identity_table(study.runs, blocks)
-    print(table)
-    paths = study.save_table("identity", table)
-    return [*paths, *draw(study, blocks, formats)]
+    columns = ["block_index", "branch_share", "distance", "stack_distance"]
+    blocks = study.diagnosis("identity", "identity", columns)
+    output.add_table("identity", identity_table(study.runs, blocks))
+    draw(output, blocks)
 
 
-def draw(study: Study, blocks: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
-    with style.figure(1, 3, height=2.5) as (made, axes):
+def draw(output: Output, blocks: pd.DataFrame) -> None:
+    """Error against depth, and each block's distance from the identity."""
+    study = output.study
+    with output.figure(1, 3, height=2.5) as (made, axes):
         error_against_depth(study.runs, ax=axes[0, 0]).legend(loc="best")
         for ax, twin, title in zip(
             axes[0, 1:], ("residual", "plain"), ("residual blocks", "plain blocks"), strict=True
@@ -49,49 +47,46 @@ def draw(study: Study, blocks: pd.DataFrame, formats: Sequence[str]) -> list[Pat
         for ax in axes[0, 1:]:
             ax.set_ylim(low, high)
         style.depth_legend(axes[0, 1], sorted(blocks.depth.unique()), loc="upper right", ncols=2)
-        style.state_legend(axes[0, 2], STATES, loc="lower right")
+        style.state_legend(axes[0, 2], style.STATE_LINES, loc="lower right")
         style.letter_panels(axes[0])
         caption = (
-            "Fully connected networks trained to give back their input; stem and head are fixed "
+            "Fully connected networks trained to reproduce their input; stem and head are fixed "
             "and together the identity, so that the best that blocks can do is nothing. a: mean "
-            "squared error as a share of the input's mean square (1: as good as putting out 0), in "
-            "evaluation mode on the training images. b, c: how far each block is from handing on "
-            "its input, |y - x| / |x|. Marks and lines: geometric means; bars and bands: 95 % t "
-            f"intervals of the logarithm over {study.seeds}."
+            "squared error as a share of the input's mean square (1: that of an output of 0), in "
+            "evaluation mode on the training images. b, c: distance of each block from the "
+            "identity, |y - x| / |x|. Marks and lines: geometric means; bars and bands: 95 % t "
+            f"intervals of the logarithm over {output.study.seeds}."
         )
-        return style.save(made, study, "identity", caption, formats)
+        output.add_figure(made, "identity", caption)
 
 
 def error_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
     """Relative squared error against depth, by twin."""
-    summary = intervals_by(runs, ["twin", "depth"], "final_train_error", log=True)
-    for twin, color in style.COLORS.items():
-        line = summary[summary.twin == twin]
-        ax.errorbar(
-            line.depth,
-            line["mean"],
-            yerr=[line["mean"] - line.low, line.high - line["mean"]],
-            color=color,
-            marker=style.MARKERS[twin],
-            capsize=2,
-            label=twin,
-        )
-    ax.set_yscale("log")
+    plots.means(runs, x="depth", y="final_train_error", ax=ax, log=True)
     style.depth_axis(ax, sorted(runs.depth.unique()))
     ax.set_ylabel("relative squared error")
     return ax
 
 
 def distance_by_block(blocks: pd.DataFrame, *, ax: Axes) -> Axes:
-    """|y - x| / |x| by place in the network, a shade a depth; dashed as drawn, solid trained."""
+    """|y - x| / |x| by place in the network, a shade per depth; dashed at initialization."""
     shades = style.depth_colors(sorted(blocks.depth.unique()))
-    summary = intervals_by(blocks, ["depth", "at", "block_index"], "distance", log=True)
-    for (depth, state), line in summary.groupby(["depth", "at"]):
-        place = (line.block_index + 0.5) / (line.block_index.max() + 1)
-        look = {"ls": STATES[state], "lw": 1, "marker": "." if len(line) == 1 else None}
-        ax.plot(place, line["mean"], color=shades[depth], **look)
-        ax.fill_between(place, line.low, line.high, color=shades[depth], alpha=0.15, lw=0)
-    ax.set_yscale("log")
+    counts = blocks.groupby("depth").block_index.transform("max") + 1
+    blocks = blocks.assign(
+        place=(blocks.block_index + 0.5) / counts,
+        line=blocks.depth.astype(str) + ", " + blocks["at"],
+    )
+    looks = {
+        f"{depth}, {state}": {
+            "color": shades[depth],
+            "ls": dashes,
+            "lw": 1,
+            "marker": "." if counts[blocks.depth == depth].max() == 1 else None,
+        }
+        for depth in shades
+        for state, dashes in style.STATE_LINES.items()
+    }
+    plots.curves(blocks, x="place", y="distance", hue="line", looks=looks, ax=ax, log=True)
     ax.set_xlim(0, 1)
     ax.set_xlabel("block, from first to last")
     ax.set_ylabel("distance from the identity")
@@ -99,23 +94,28 @@ def distance_by_block(blocks: pd.DataFrame, *, ax: Axes) -> Axes:
 
 
 def identity_table(runs: pd.DataFrame, blocks: pd.DataFrame) -> Table:
-    """Error after training, and the median block's distance before and after."""
-    medians = blocks.groupby(["depth", "twin", "at", "run_id"]).distance.median()
+    """Error after training, and distances from the identity at both moments: of the median
+    block, and of all blocks together."""
+    last = blocks.groupby("run_id").block_index.transform("max")
+    of_stack = blocks[blocks.block_index == last]
     error = "relative squared error (95 % interval)"
-    names = {state: f"distance of the median block, {TITLES[state]}" for state in STATES}
-    rows = []
-    for (depth, twin), group in runs.groupby(["depth", "twin"]):
+    rows: list[dict[str, Cell]] = []
+    for (depth, twin), group in groups(runs, ["depth", "twin"]):
         row: dict[str, Cell] = {
             "depth": int(depth),
             "network": twin,
             error: interval(group.final_train_error),
         }
-        for state, name in names.items():
-            of_run = medians[depth, twin].get(state)
-            row[name] = None if of_run is None else of_run.mean()
+        for state, title in style.STATE_TITLES.items():
+            here = blocks[(blocks["at"] == state) & blocks.run_id.isin(group.run_id)]
+            whole = of_stack[(of_stack["at"] == state) & of_stack.run_id.isin(group.run_id)]
+            median = here.groupby("run_id").distance.median().mean()
+            row[f"distance of the median block, {title}"] = float(median)
+            row[f"distance of all blocks together, {title}"] = float(whole.stack_distance.mean())
         rows.append(row | {"seeds": len(group)})
-    return Table(rows, dict.fromkeys((error, *names.values()), ".3f"))
+    return Table(rows, dict.fromkeys(list(rows[0])[2:-1], ".3f"))
 
 
 def main() -> None:
-    run_script(analyse, __doc__)
+    """The command line."""
+    run_script(analyze, __doc__)

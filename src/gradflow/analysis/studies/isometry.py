@@ -4,15 +4,17 @@ python analysis/isometry.py outputs/isometry
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import style
-from gradflow.analysis.study import Study, run_script
-from gradflow.analysis.tables import Table, error_cell
+from gradflow.analysis.frames import dicts, groups
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
+from gradflow.analysis.study import Study
+from gradflow.analysis.tables import Cell, Table, error_cell
 from gradflow.theory.depth import (
     BN_VARIANCE,
     batch_norm_residual_ratio,
@@ -32,22 +34,20 @@ NAMES = {
 }
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The figure, and the table of conditions and errors; prints the table."""
-    values = spectra(study)
-    table = condition_table(values)
-    print(table)
-    paths = study.save_table("isometry", table)
-    return [*paths, *draw(study, values, formats)]
+def analyze(output: Output) -> None:
+    """The figure, and the table of conditions and errors."""
+    values = spectra(output.study)
+    output.add_table("isometry", condition_table(values))
+    draw(output, values)
 
 
 def spectra(study: Study) -> pd.DataFrame:
-    """A row a singular value of all blocks together: `network` (its name), `at`, `value`, and the
+    """A row per singular value of all blocks together: `network` (its name), `at`, `value`, and the
     run's final training error; values below 1e-12 of the largest count as that."""
     rows = study.diagnosis("jacobian", "singular_values", ["part", "example", "value"])
     rows = rows[rows.part == "blocks"]
     names = study.runs[["run_id", "final_train_error"]].assign(
-        network=[name_of(run) for run in study.runs.to_dict("records")],
+        network=[name_of(run) for run in dicts(study.runs)],
         blocks=study.runs.depth - 2,
     )
     rows = rows.merge(names, on="run_id")
@@ -63,10 +63,10 @@ def name_of(run: dict[str, object]) -> str:
     return ", ".join(parts)
 
 
-def told(network: str, blocks: int) -> float | None:
-    """Theory's root mean square of the singular values at initialisation; None: there is none.
+def theory(network: str, blocks: int) -> float | None:
+    """Theory's root mean square of the singular values at initialization; None: there is none.
 
-    The first block is its weights alone (its activation stands in the stem): squared factor 2
+    The first block is its weights alone (its activation is in the stem): squared factor 2
     with He's variance, in a residual network 3. After it every block has that of theory.depth.
     Mirrored weights have singular values 2 and 0 there, in equal parts, and then 1 and 0.
     """
@@ -85,14 +85,16 @@ def told(network: str, blocks: int) -> float | None:
     return squares[network] ** 0.5 if network in squares else None
 
 
-def draw(study: Study, values: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
-    states = [s for s in ("initialization", "trained") if s in set(values["at"])]
-    with style.figure(
+def draw(output: Output, values: pd.DataFrame) -> None:
+    """The spread of singular values, a row per network."""
+    study = output.study
+    states = [s for s in style.STATE_TITLES if s in set(values["at"])]
+    with output.figure(
         1, len(states), height=0.7 + 0.24 * values.network.nunique(), sharey=True, sharex=True
     ) as (made, axes):
         for ax, state in zip(axes[0], states, strict=True):
             spread_by_network(values[values["at"] == state], _names(values), ax=ax)
-            ax.set_title("as drawn" if state == "initialization" else "trained")
+            ax.set_title(style.STATE_TITLES[state])
         style.letter_panels(axes[0])
         steps = int(study.runs.steps.iloc[0])
         blocks = int(values.blocks.iloc[0])
@@ -100,16 +102,16 @@ def draw(study: Study, values: pd.DataFrame, formats: Sequence[str]) -> list[Pat
             f"Singular values of the Jacobian of {blocks} blocks, from the first one's input to "
             f"the last one's output, before and after {steps} steps; of {study.seeds}, "
             f"{values.example.nunique()} images each. Thin: all values (also those left of the "
-            "axis); thick: the middle 80 %; white: median; colour: root mean "
-            "square; black bar: its theory at initialisation; empty rows: every run diverged."
+            "axis); thick: the middle 80 %; white: median; color: root mean "
+            "square; black bar: its theory at initialization; empty rows: every run diverged."
         )
-        return style.save(made, study, "isometry", caption, formats)
+        output.add_figure(made, "isometry", caption)
 
 
 def spread_by_network(values: pd.DataFrame, names: Sequence[str], *, ax: Axes) -> Axes:
     """Range, middle 80 %, median and root mean square of each network's singular values, in
     rows named from the bottom up."""
-    for network, group in values.groupby("network"):
+    for network, group in groups(values, "network"):
         row = names.index(str(network))
         color = style.COLORS[str(network).split(",")[0]]
         low, tenth, median, ninetieth, high = group.value.quantile([0, 0.1, 0.5, 0.9, 1])
@@ -118,7 +120,7 @@ def spread_by_network(values: pd.DataFrame, names: Sequence[str], *, ax: Axes) -
         ax.plot(median, row, "o", color="w", markeredgecolor=color, markersize=4)
         ax.plot(np.sqrt((group.value**2).mean()), row, "D", color=color, markersize=3.5)
         if (group["at"] == "initialization").all():
-            expected = told(str(network), int(group.blocks.iloc[0]))
+            expected = theory(str(network), int(group.blocks.iloc[0]))
             if expected is not None:
                 ax.plot(expected, row, "|", color="k", markersize=9, markeredgewidth=1.2)
     ax.set_yticks(range(len(names)), names)
@@ -130,21 +132,21 @@ def spread_by_network(values: pd.DataFrame, names: Sequence[str], *, ax: Axes) -
 
 
 def condition_table(values: pd.DataFrame) -> Table:
-    """Condition number at initialisation, and the error after training."""
-    rows = []
-    for network, group in values[values["at"] == "initialization"].groupby("network"):
+    """Condition number at initialization, and the error after training."""
+    rows: list[dict[str, Cell]] = []
+    for network, group in groups(values[values["at"] == "initialization"], "network"):
         ends = group.groupby(["run_id", "example"]).value.agg(["min", "max"])
         ratio = float((ends["max"] / ends["min"]).median())
         errors = 100 * group.groupby("run_id").final_train_error.first()
         rows.append(
             {
                 "network": network,
-                "condition number as drawn (median)": "above 1e12"
+                "condition number at initialization (median)": "above 1e12"
                 if ratio > 0.99e12
                 else f"{ratio:.3g}",
                 "largest value": ends["max"].median(),
                 "root mean square": float(np.sqrt((group.value**2).mean())),
-                "its theory": told(str(network), int(group.blocks.iloc[0])),
+                "its theory": theory(str(network), int(group.blocks.iloc[0])),
                 "training error after it, % (95 % interval)": error_cell(errors),
             }
         )
@@ -157,4 +159,5 @@ def _names(values: pd.DataFrame) -> list[str]:
 
 
 def main() -> None:
-    run_script(analyse, __doc__, swept=SWEPT)
+    """The command line."""
+    run_script(analyze, __doc__, swept=SWEPT)

@@ -1,10 +1,9 @@
-"""Does each network at its own best learning rate close the gap? Rate x depth x skip.
+"""Does the gap close if each network has its own best learning rate? Rate x depth x skip.
 
 python analysis/learning_rate.py outputs/learning_rate
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,23 +11,26 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.patches import Rectangle
 
-from gradflow.analysis.figures import style
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
 from gradflow.analysis.studies.degradation import error_against_depth
-from gradflow.analysis.study import Study, run_script
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
 from gradflow.statistics import interval
+from gradflow.verdict import RATE
 
-RATE = "optimizer_learning_rate"
 SWEPT = (RATE,)
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The heatmap, the curve at each network's best, and its table; prints the table.
+def analyze(output: Output) -> None:
+    """The heatmap, the curve at each network's best, and its table.
 
     Raises:
         GradflowError: the study has one learning rate.
     """
+    study = output.study
     runs = study.runs.assign(error=100 * study.runs.final_train_error)
     if runs[RATE].nunique() < 2:
         raise GradflowError(
@@ -36,21 +38,20 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
             "python experiments/train.py study=learning_rate sweeps several"
         )
     best = at_own_best(runs)
-    table = best_table(runs, best)
-    print(table)
-    paths = study.save_table("learning_rate", table)
-    return [*paths, *draw_heatmaps(study, runs, formats), *draw_best(study, runs, best, formats)]
+    output.add_table("learning_rate", best_table(runs, best))
+    draw_heatmaps(output, runs)
+    draw_best(output, runs, best)
 
 
 def at_own_best(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a depth, twin and seed: `error` at the learning rate that is best for the others.
+    """A row per depth, twin and seed: `error` at the learning rate that is best for the others.
 
     The rate is chosen by the mean error over the other seeds, so that a seed's error is not
     also what its rate was chosen by. A rate at which a run diverged is not chosen. With one
     seed the rate is chosen by that seed.
     """
     rows = []
-    for (depth, twin), group in runs.groupby(["depth", "twin"]):
+    for (depth, twin), group in groups(runs, ["depth", "twin"]):
         errors = group.pivot_table(index="seed", columns=RATE, values="error", dropna=False)
         for seed in errors.index:
             others = errors.drop(index=seed) if len(errors) > 1 else errors
@@ -61,8 +62,9 @@ def at_own_best(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def draw_heatmaps(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
-    with style.figure(1, 2, height=2.5, sharey=True) as (made, axes):
+def draw_heatmaps(output: Output, runs: pd.DataFrame) -> None:
+    """Error by rate and depth, a panel per twin."""
+    with output.figure(1, 2, height=2.5, sharey=True) as (made, axes):
         for ax, twin in zip(axes[0], style.COLORS, strict=True):
             mesh = error_heatmap(runs[runs.twin == twin], ax=ax)
             ax.set_title(f"{twin} networks")
@@ -73,13 +75,12 @@ def draw_heatmaps(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> l
             "Training error in evaluation mode after the last step, by learning rate and depth: "
             "mean over seeds in percent; framed: the lowest of each depth; div.: a run diverged."
         )
-        return style.save(made, study, "learning_rate_heatmap", caption, formats)
+        output.add_figure(made, "learning_rate_heatmap", caption)
 
 
-def draw_best(
-    study: Study, runs: pd.DataFrame, best: pd.DataFrame, formats: Sequence[str]
-) -> list[Path]:
-    with style.figure(1, 2, height=2.5) as (made, axes):
+def draw_best(output: Output, runs: pd.DataFrame, best: pd.DataFrame) -> None:
+    """Error at each network's own best rate, and that rate, against depth."""
+    with output.figure(1, 2, height=2.5) as (made, axes):
         error_against_depth(best.dropna(subset="error"), ax=axes[0, 0]).legend(loc="best")
         rate_against_depth(best, sorted(runs[RATE].unique()), ax=axes[0, 1])
         style.letter_panels(axes[0])
@@ -87,9 +88,9 @@ def draw_best(
             "Each network at its own best learning rate: training error (a) and that rate (b) "
             "against depth. The rate of a seed is the one with the lowest mean error over the "
             "other seeds. Small marks: single seeds; lines: (a) mean, (b) geometric mean; bars: "
-            "95 % t intervals over seeds, cut at 0 and 100 %."
+            "95 % t intervals over seeds, (a) cut at 0 and 100 %, (b) of the logarithm."
         )
-        return style.save(made, study, "learning_rate_best", caption, formats)
+        output.add_figure(made, "learning_rate_best", caption)
 
 
 def error_heatmap(runs: pd.DataFrame, *, ax: Axes) -> QuadMesh:
@@ -97,21 +98,15 @@ def error_heatmap(runs: pd.DataFrame, *, ax: Axes) -> QuadMesh:
     table = runs.pivot_table(
         index=RATE, columns="depth", values="error", aggfunc=_mean_of_all, dropna=False
     )
+    texts = table.map(lambda value: "div." if np.isnan(value) else f"{value:.1f}")
+    mesh = plots.cells(table, texts, ax=ax, cmap="viridis_r", low=0, high=100)
+    ax.invert_yaxis()  # rates ascend
     values = table.to_numpy(dtype=float)
-    mesh = ax.pcolormesh(values, cmap="viridis_r", vmin=0, vmax=100, edgecolors="w", lw=0.5)
-    for row, column in np.ndindex(*values.shape):
-        value = values[row, column]
-        text = "div." if np.isnan(value) else f"{value:.1f}"
-        color = "w" if value > 50 else "k"
-        ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=color, fontsize=7)
     for column in range(values.shape[1]):
         if not np.isnan(values[:, column]).all():
             row = int(np.nanargmin(values[:, column]))
             frame = Rectangle((column, row), 1, 1, fill=False, lw=1.5, color=style.BEST, zorder=3)
             ax.add_patch(frame)
-    ax.set_xticks(np.arange(values.shape[1]) + 0.5, [str(depth) for depth in table.columns])
-    ax.set_yticks(np.arange(values.shape[0]) + 0.5, [f"{rate:g}" for rate in table.index])
-    ax.tick_params(length=0)
     ax.set_xlabel("depth (weighted layers)")
     ax.set_ylabel("learning rate")
     return mesh
@@ -119,12 +114,8 @@ def error_heatmap(runs: pd.DataFrame, *, ax: Axes) -> QuadMesh:
 
 def rate_against_depth(best: pd.DataFrame, rates: Sequence[float], *, ax: Axes) -> Axes:
     """The chosen learning rate, of `rates`, against `depth`, by `twin`."""
-    for twin, color in style.COLORS.items():
-        seeds = best[best.twin == twin].dropna(subset=RATE)
-        means = np.exp(np.log(seeds[RATE]).groupby(seeds.depth).mean())
-        ax.plot(means.index, means, color=color, marker=style.MARKERS[twin], label=twin)
-        ax.plot(seeds.depth, seeds[RATE], ".", color=color, alpha=0.5, markersize=3)
-    ax.set_yscale("log")
+    chosen = best.dropna(subset=RATE)
+    plots.means(chosen, x="depth", y=RATE, ax=ax, log=True, seeds=True)
     ax.set_yticks(rates, [f"{rate:g}" for rate in rates])
     ax.set_yticks([], minor=True)
     ax.set_ylim(min(rates) / 1.3, max(rates) * 1.3)
@@ -135,25 +126,26 @@ def rate_against_depth(best: pd.DataFrame, rates: Sequence[float], *, ax: Axes) 
 
 def best_table(runs: pd.DataFrame, best: pd.DataFrame) -> Table:
     """Best rate and error by depth, and the paired difference of the twins."""
-    rows = []
-    for depth, group in best.groupby("depth"):
+    rows: list[dict[str, Cell]] = []
+    for depth, group in groups(best, "depth"):
         errors = group.pivot_table(index="seed", columns="twin", values="error", dropna=False)
         errors = errors.reindex(columns=list(style.COLORS))
         row: dict[str, Cell] = {"depth": int(depth)}
         for twin in style.COLORS:
             here = runs[(runs.depth == depth) & (runs.twin == twin)]
             means = here.groupby(RATE).error.agg(_mean_of_all).dropna()
-            row[f"{twin}, best rate"] = float(means.idxmin()) if len(means) else None
+            row[f"{twin}, best rate"] = float(means.index[means.argmin()]) if len(means) else None
             row[f"{twin}, training error %"] = errors[twin].mean()
         gap = interval((errors.plain - errors.residual).dropna())
         rows.append(row | {"plain - residual, points (95 % interval)": gap, "seeds": gap.n})
     return Table(rows, {f"{twin}, best rate": "g" for twin in style.COLORS})
 
 
-def _mean_of_all(errors: pd.Series) -> float:
-    """NaN where one is NaN: a rate at which some seed diverges is not a good one."""
+def _mean_of_all(errors: "pd.Series[float]") -> float:
+    """NaN if one is NaN: a rate at which some seed diverges is not a good one."""
     return float(errors.mean(skipna=False))
 
 
 def main() -> None:
-    run_script(analyse, __doc__, swept=SWEPT)
+    """The command line."""
+    run_script(analyze, __doc__, swept=SWEPT)

@@ -1,21 +1,19 @@
-"""Which way did the gradient come back? Its share over shortcuts, by block, depth and moment.
+"""Which way does the gradient come back? Its share over shortcuts, by block, depth and moment.
 
 python analysis/ledger.py outputs/degradation
 """
-
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradflow.analysis.figures import style
-from gradflow.analysis.study import Study, run_script
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
+from gradflow.analysis.study import MOMENTS, Study, at
 from gradflow.core.errors import GradflowError
 from gradflow.statistics import intervals_by
 
-MOMENTS = {"at initialisation": "min", "at the last step": "max"}
 PARTS = {
     "input_grad_norm": ("all of it", "0.2", "-"),
     "skip_grad_norm": ("over the shortcut", style.COLORS["residual"], "--"),
@@ -23,26 +21,25 @@ PARTS = {
 }
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
+def analyze(output: Output) -> None:
     """The figures of a study.
 
     Raises:
         GradflowError: no block of it has a ledger.
     """
+    study = output.study
     blocks = study.records("blocks", ["step", "block_index", "skip_share", *PARTS])
     if blocks.skip_share.isna().all():
         raise GradflowError(
             f"{study.folder}: no block has a ledger (skip_share is null in all rows); "
-            "it is recorded with every probe=... but off"
+            "every probe but probe=off records it"
         )
-    return [
-        *draw_shares(study, blocks, end_to_end(study), formats),
-        *draw_parts(study, blocks, int(study.runs.depth.max()), formats),
-    ]
+    draw_shares(output, blocks, path_shares(study))
+    draw_parts(output, blocks, int(study.runs.depth.max()))
 
 
-def end_to_end(study: Study) -> pd.DataFrame:
-    """Rows of `path_share`; none where no step was measured with details."""
+def path_shares(study: Study) -> pd.DataFrame:
+    """Rows of `path_share`; none if no step was measured with details."""
     columns = ["step", "path_share"]
     try:
         return study.records("network_details", columns)
@@ -50,17 +47,17 @@ def end_to_end(study: Study) -> pd.DataFrame:
         return pd.DataFrame(columns=["run_id", *columns, "depth", "twin", "seed"])
 
 
-def draw_shares(
-    study: Study, blocks: pd.DataFrame, paths: pd.DataFrame, formats: Sequence[str]
-) -> list[Path]:
+def draw_shares(output: Output, blocks: pd.DataFrame, paths: pd.DataFrame) -> None:
+    """Shares by block and by depth, at the first and at the last measured step."""
     lost = int((blocks.skip_share.isna() & blocks.branch_grad_norm.notna()).sum())
-    with style.figure(2, 2, height=4.4, sharey="row") as (made, axes):
-        for column, (title, moment) in enumerate(MOMENTS.items()):
+    with output.figure(2, 2, height=4.4, sharey="row") as (made, axes):
+        for column, (moment, title) in enumerate(MOMENTS.items()):
             rows = at(blocks, moment).dropna(subset="skip_share")
             share_by_block(rows, ax=axes[0, column])
             axes[0, column].set_title(title)
             axes[0, column].set_xlabel("block (0: first, 1: last)")
-            ends = paths[paths.step == paths.run_id.map(steps_of(blocks, moment))]
+            measured = at(blocks, moment)[["run_id", "step"]].drop_duplicates()
+            ends = paths.merge(measured, on=["run_id", "step"])
             share_by_depth(mean_shares(rows), ends.dropna(subset="path_share"), ax=axes[1, column])
         axes[0, 0].set_ylabel("share over the shortcut")
         axes[1, 0].set_ylabel("mean over blocks")
@@ -71,20 +68,19 @@ def draw_shares(
             "shortcut, <skip part, total> / |total|^2 (dotted: one half); the rest came through "
             "the branch. Top: block by block in residual networks (depth at the right end), and "
             "in plain ones, which have none. Bottom: its mean over a network's blocks; crosses: "
-            "what came back from the last block to the first over shortcuts alone, where it was "
-            "measured. Lines: mean of "
+            "share from the last block to the first over shortcuts alone, if measured. "
+            "Lines: mean of "
             f"seeds; bands and bars: 95 % t intervals; points: single seeds. {lost} values are "
             "left out because the whole gradient was 0."
         )
-        return style.save(made, study, "ledger", caption, formats)
+        output.add_figure(made, "ledger", caption)
 
 
-def draw_parts(
-    study: Study, blocks: pd.DataFrame, depth: int, formats: Sequence[str]
-) -> list[Path]:
+def draw_parts(output: Output, blocks: pd.DataFrame, depth: int) -> None:
+    """Norms of the two parts of residual networks of one depth."""
     blocks = blocks[(blocks.depth == depth) & (blocks.twin == "residual")]
-    with style.figure(1, 2, height=2.5, sharey=True) as (made, axes):
-        for ax, (title, moment) in zip(axes[0], MOMENTS.items(), strict=True):
+    with output.figure(1, 2, height=2.5, sharey=True) as (made, axes):
+        for ax, (moment, title) in zip(axes[0], MOMENTS.items(), strict=True):
             parts_by_block(at(blocks, moment), ax=ax)
             ax.set_title(f"residual, depth {depth}, {title}")
             ax.set_xlabel("block (0: first)")
@@ -95,20 +91,21 @@ def draw_parts(
             f"Norm of the loss gradient at each block's input in residual networks of depth "
             f"{depth}, and of the two parts that add to it. Geometric mean over seeds."
         )
-        return style.save(made, study, "ledger_parts", caption, formats)
+        output.add_figure(made, "ledger_parts", caption)
 
 
 def share_by_block(rows: pd.DataFrame, *, ax: Axes) -> Axes:
     """`skip_share` against a block's relative place: residual by depth, plain as one line."""
     last = rows.groupby("depth").block_index.transform("max").clip(lower=1)
     rows = rows.assign(place=rows.block_index / last)
-    summary = intervals_by(rows[rows.twin == "residual"], ["depth", "place"], "skip_share")
+    residual = rows[rows.twin == "residual"]
+    shades = style.depth_colors(sorted(residual.depth.unique()))
+    looks = {depth: {"color": color} for depth, color in shades.items()}
+    plots.curves(residual, x="place", y="skip_share", hue="depth", looks=looks, ax=ax)
+    ends = residual[residual.place == 1].groupby("depth").skip_share.mean()
     below = -np.inf  # labels keep a line's height between them
-    for depth, color in style.depth_colors(sorted(summary.depth.unique())).items():
-        line = summary[summary.depth == depth]
-        ax.plot(line.place, line["mean"], color=color)
-        ax.fill_between(line.place, line.low, line.high, color=color, alpha=0.15, lw=0)
-        below = max(below + 0.08, line["mean"].iloc[-1])
+    for depth, color in shades.items():
+        below = max(below + 0.08, float(ends.get(depth, 0.0)))
         ax.annotate(str(depth), (1, below), (4, 0), textcoords="offset points",
                     color=color, va="center", fontsize=7)  # fmt: skip
     if (plain := rows[rows.twin == "plain"]).size:
@@ -122,19 +119,11 @@ def share_by_block(rows: pd.DataFrame, *, ax: Axes) -> Axes:
 
 def share_by_depth(means: pd.DataFrame, paths: pd.DataFrame, *, ax: Axes) -> Axes:
     """`skip_share` of whole networks and `path_share` against depth."""
-    summary = intervals_by(means, ["twin", "depth"], "skip_share")
-    for twin, color in style.COLORS.items():
-        line, seeds = summary[summary.twin == twin], means[means.twin == twin]
-        reach = (line.high - line["mean"]).fillna(0)
-        ax.errorbar(line.depth, line["mean"], yerr=reach, color=color, capsize=2,
-                    marker=style.MARKERS[twin], label=twin)  # fmt: skip
-        ax.plot(seeds.depth, seeds.skip_share, ".", color=color, alpha=0.5, markersize=3)
-    ends = paths[paths.twin == "residual"]
-    if len(ends):
-        ends = intervals_by(ends, ["depth"], "path_share")
-        reach = (ends.high - ends["mean"]).fillna(0)
-        ax.errorbar(ends.depth, ends["mean"], yerr=reach, color="0.2", ls="--", lw=0.8,
-                    marker="x", capsize=2, label="residual, end to end")  # fmt: skip
+    plots.means(means, x="depth", y="skip_share", ax=ax, seeds=True)
+    ends = paths[paths.twin == "residual"].assign(line="residual, end to end")
+    look = {"color": "0.2", "ls": "--", "lw": 0.8, "marker": "x"}
+    looks = {"residual, end to end": look}
+    plots.means(ends, x="depth", y="path_share", hue="line", looks=looks, ax=ax)
     ax.axhline(0.5, color="0.6", lw=0.8, ls=":", zorder=0)
     style.depth_axis(ax, sorted(means.depth.unique()))
     return ax
@@ -150,21 +139,11 @@ def parts_by_block(rows: pd.DataFrame, *, ax: Axes) -> Axes:
 
 
 def mean_shares(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a run: the mean of its blocks' `skip_share`."""
+    """A row per run: the mean of its blocks' `skip_share`."""
     keys = ["run_id", "depth", "twin", "seed"]
-    return rows.groupby(keys, as_index=False, observed=True).skip_share.mean()
-
-
-def steps_of(rows: pd.DataFrame, moment: str) -> "pd.Series[int]":
-    """Each run's first ("min") or last ("max") measured step, by run_id."""
-    found: pd.Series[int] = rows.groupby("run_id").step.agg(moment)
-    return found
-
-
-def at(rows: pd.DataFrame, moment: str) -> pd.DataFrame:
-    """Each run's rows of its first or last measured step."""
-    return rows[rows.step == rows.run_id.map(steps_of(rows, moment))]
+    return rows.groupby(keys, observed=True)["skip_share"].mean().reset_index()
 
 
 def main() -> None:
-    run_script(analyse, __doc__)
+    """The command line."""
+    run_script(analyze, __doc__)

@@ -1,31 +1,31 @@
-"""What does a trained network lose with a block? Blocks deleted, blocks swapped.
+"""How much error does a trained network gain if blocks are deleted or swapped?
 
 python analysis/lesion.py outputs/lesion
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradflow.analysis.figures import style
-from gradflow.analysis.study import Study, run_script
-from gradflow.analysis.tables import Table
-from gradflow.statistics import interval, intervals_by
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
+from gradflow.analysis.study import Study
+from gradflow.analysis.tables import Cell, Table
+from gradflow.statistics import interval
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The figure, and the table of what one deleted block costs; prints the table."""
-    lesions = measured(study)
-    table = deletion_table(lesions)
-    print(table)
-    paths = study.save_table("lesion", table)
-    return [*paths, *draw(study, lesions, formats)]
+def analyze(output: Output) -> None:
+    """The figure, and the table of errors after a deleted block."""
+    lesions = measured(output.study)
+    output.add_table("lesion", deletion_table(lesions))
+    draw(output, lesions)
 
 
 def measured(study: Study) -> pd.DataFrame:
-    """A row a lesion: `lesion`, `count`, `blocks`, `kendall_tau`, `error` in percent, and
+    """A row per lesion: `lesion`, `count`, `blocks`, `kendall_tau`, `error` in percent, and
     `network`: such as plain 20."""
     columns = ["lesion", "count", "blocks", "kendall_tau", "error"]
     rows = study.diagnosis("lesion", "lesions", columns)
@@ -33,32 +33,37 @@ def measured(study: Study) -> pd.DataFrame:
     return rows.assign(error=100 * rows.error, network=rows.twin + " " + rows.depth.astype(str))
 
 
-def draw(study: Study, lesions: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
-    with style.figure(1, 3, height=2.5, sharey=True) as (made, axes):
+def draw(output: Output, lesions: pd.DataFrame) -> None:
+    """Error by deleted block, by their number, and by the order of swapped blocks."""
+    with output.figure(1, 3, height=2.5, sharey=True) as (made, axes):
         error_by_block(lesions, ax=axes[0, 0])
         error_by_count(lesions, ax=axes[0, 1]).set_ylabel("")
         error_by_order(lesions, ax=axes[0, 2]).set_ylabel("")
         axes[0, 1].legend(loc="lower right")
         style.letter_panels(axes[0])
         caption = (
-            "Test error of trained networks after a lesion, without training again. a: one block "
+            "Test error of trained networks after a lesion, without further training. a: one block "
             "deleted (dotted: none), by its place in the network. b: several blocks deleted, drawn "
             "at random. c: blocks of one shape swapped, by Kendall's rank correlation of the new "
             "order with the old. Plain networks lose the whole block, residual ones its branch. "
-            f"Lines: mean, bands: 95 % t intervals over {study.seeds}; c: single draws."
+            f"Lines: mean, bands: 95 % t intervals over {output.study.seeds}; c: single draws."
         )
-        return style.save(made, study, "lesion", caption, formats)
+        output.add_figure(made, "lesion", caption)
 
 
 def error_by_block(lesions: pd.DataFrame, *, ax: Axes) -> Axes:
     """Error after one block was deleted against its place, 0 (first) to 1 (last)."""
     single = lesions[(lesions.lesion == "delete") & (lesions["count"] == 1)]
     single = single.assign(block=single.blocks.map(lambda blocks: blocks[0]))
-    for network, group in single.groupby("network"):
-        summary = intervals_by(group, ["block"], "error")
-        _line(summary, summary.block / summary.block.max(), str(network), ax)
+    last = single.groupby("network").block.transform("max")
+    places = single.assign(place=single.block / last)
+    plots.curves(
+        places, x="place", y="error", hue="network", looks=_looks(single), ax=ax,
+        limits=plots.PERCENT,
+    )  # fmt: skip
+    for network, look in _looks(single).items():
         whole = lesions[(lesions.network == network) & (lesions.lesion == "none")].error.mean()
-        ax.axhline(whole, **_look(str(network)) | {"ls": ":", "lw": 0.8})
+        ax.axhline(whole, **look | {"ls": ":", "lw": 0.8})
     ax.set_xlabel("deleted block, from first to last")
     ax.set_ylabel("test error (%)")
     ax.set_ylim(-3, 103)
@@ -69,9 +74,10 @@ def error_by_count(lesions: pd.DataFrame, *, ax: Axes) -> Axes:
     """Error against the number of deleted blocks; a run is the mean of its draws."""
     deleted = lesions[lesions.lesion.isin(["none", "delete"])]
     of_run = deleted.groupby(["network", "run_id", "count"]).error.mean().reset_index()
-    for network, group in of_run.groupby("network"):
-        summary = intervals_by(group, ["count"], "error")
-        _line(summary, summary["count"], str(network), ax)
+    plots.curves(
+        of_run, x="count", y="error", hue="network", looks=_looks(of_run), ax=ax,
+        limits=plots.PERCENT,
+    )  # fmt: skip
     ax.set_xlabel("blocks deleted")
     ax.set_ylabel("test error (%)")
     return ax
@@ -80,9 +86,9 @@ def error_by_count(lesions: pd.DataFrame, *, ax: Axes) -> Axes:
 def error_by_order(lesions: pd.DataFrame, *, ax: Axes) -> Axes:
     """Error of every draw of swapped blocks against the rank correlation of their order."""
     swapped = lesions[lesions.lesion == "swap"]
-    for network, group in swapped.groupby("network"):
-        look = _look(str(network))
-        marker = style.MARKERS[str(network).split()[0]]
+    for network, look in _looks(swapped).items():
+        group = swapped[swapped.network == network]
+        marker = style.MARKERS[network.split()[0]]
         filled = "full" if look["ls"] == "-" else "none"
         ax.plot(
             group.kendall_tau, group.error, marker, color=look["color"], markersize=3,
@@ -95,8 +101,8 @@ def error_by_order(lesions: pd.DataFrame, *, ax: Axes) -> Axes:
 
 def deletion_table(lesions: pd.DataFrame) -> Table:
     """Error of the whole network and after lesions, over seeds."""
-    rows = []
-    for network, group in lesions.groupby("network"):
+    rows: list[dict[str, Cell]] = []
+    for network, group in groups(lesions, "network"):
         whole = group[group.lesion == "none"].error
         deleted = group[group.lesion == "delete"]
         blocks = int((deleted["count"] == 1).sum() / group.run_id.nunique())
@@ -111,25 +117,23 @@ def deletion_table(lesions: pd.DataFrame) -> Table:
                 "one block deleted, mean over blocks (95 % interval)": interval(one.mean()),
                 "worst block": one.max().mean(),
                 "several deleted (95 % interval)": interval(several.mean()),
-                "so many": f"{quarter} of {blocks}",
+                "deleted, of all": f"{quarter} of {blocks}",
                 "seeds": len(whole),
             }
         )
     return Table(rows)
 
 
-def _line(summary: pd.DataFrame, x: pd.Series, network: str, ax: Axes) -> None:
-    look = _look(network)
-    ax.plot(x, summary["mean"], **look, label=network)
-    low, high = summary.low.clip(0, 100), summary.high.clip(0, 100)
-    ax.fill_between(x, low, high, color=look["color"], alpha=0.15, lw=0)
-
-
-def _look(network: str) -> dict[str, object]:
-    """A twin's colour; the deeper residual network dashed."""
-    twin, depth = network.split()
-    return {"color": style.COLORS[twin], "ls": "-" if int(depth) <= 20 else (0, (4, 1.5))}
+def _looks(lesions: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """A twin's color; the deeper residual network dashed."""
+    looks = {}
+    for network in sorted(lesions.network.unique()):
+        twin, depth = network.split()
+        dashes = "-" if int(depth) <= 20 else (0, (4, 1.5))
+        looks[network] = {"color": style.COLORS[twin], "ls": dashes}
+    return looks
 
 
 def main() -> None:
-    run_script(analyse, __doc__)
+    """The command line."""
+    run_script(analyze, __doc__)

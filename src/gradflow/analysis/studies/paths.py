@@ -1,41 +1,38 @@
-"""How many branches does a residual network's gradient come back through?
+"""Through how many branches does a residual network's gradient come back?
 
 python analysis/paths.py outputs/paths
 """
-
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradflow.analysis.figures import style
-from gradflow.analysis.study import Study, run_script
-from gradflow.analysis.tables import Table
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
+from gradflow.analysis.study import Study
+from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import interval, intervals_by
+from gradflow.statistics import interval
 from gradflow.theory.depth import path_gradient_shares
 
-STATES = {"initialization": (0, (4, 1.5)), "trained": "-"}
 BODY = 0.9  # of the squared gradient, in the middle of its lengths
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The figure, and the table of effective path lengths; prints the table.
+def analyze(output: Output) -> None:
+    """The figure, and the table of effective path lengths.
 
     Raises:
         GradflowError: the study has no residual networks.
     """
-    lengths = by_length(study)
-    table = length_table(lengths)
-    print(table)
-    paths = study.save_table("paths", table)
-    return [*paths, *draw(study, lengths, formats)]
+    lengths = by_length(output.study)
+    output.add_table("paths", length_table(lengths))
+    draw(output, lengths)
 
 
 def by_length(study: Study) -> pd.DataFrame:
-    """A row a run, state and length: `count` of paths as a share of all, `path` (norm of a
+    """A row per run, state and length: `count` of paths as a share of all, `path` (norm of a
     single path's gradient over that of the shortest) and `share`: the squared norm of what came
     back over all paths of the length together, over the sum of that over lengths."""
     columns = ["length", "n_paths", "path_grad_norm", "total_grad_norm"]
@@ -52,16 +49,18 @@ def by_length(study: Study) -> pd.DataFrame:
     )
 
 
-def draw(study: Study, lengths: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
-    with style.figure(1, 3, height=2.5) as (made, axes):
+def draw(output: Output, lengths: pd.DataFrame) -> None:
+    """Number of paths, gradient of one, and share of the gradient, by length."""
+    with output.figure(1, 3, height=2.5) as (made, axes):
         against_length(lengths, "count", ax=axes[0, 0]).set_ylabel("share of all paths")
-        against_length(lengths, "path", ax=axes[0, 1]).set_yscale("log")
-        axes[0, 1].set_ylabel("gradient of one path, over length 0")
+        against_length(lengths, "path", ax=axes[0, 1]).set_ylabel(
+            "gradient of one path, over length 0"
+        )
         against_length(lengths, "share", ax=axes[0, 2]).set_ylabel("share of squared gradient")
         axes[0, 2].set_xlim(-1, lengths.length[lengths.share > 1e-3].max() + 2)
         predicted(lengths, ax=axes[0, 2])
         style.depth_legend(axes[0, 0], sorted(lengths.depth.unique()))
-        style.state_legend(axes[0, 1], STATES)
+        style.state_legend(axes[0, 1], style.STATE_LINES)
         style.letter_panels(axes[0])
         caption = (
             "Residual networks, paths by the number of branches that they go through. a: how many "
@@ -69,31 +68,33 @@ def draw(study: Study, lengths: pd.DataFrame, formats: Sequence[str]) -> list[Pa
             "(root mean square over sampled paths), relative to the path over all shortcuts. c: "
             "squared gradient that all paths of a length bring back together (exact), as a share "
             "of the sum over lengths; black: binomial theory from the slope of b at "
-            "initialisation. Dashed: "
-            f"at initialisation, solid: trained. Bands: 95 % t intervals over {study.seeds}, in b "
-            "of the logarithm."
+            "initialization. Dashed: "
+            f"at initialization, solid: trained. Bands: 95 % t intervals over "
+            f"{output.study.seeds}, in b of the logarithm."
         )
-        return style.save(made, study, "paths", caption, formats)
+        output.add_figure(made, "paths", caption)
 
 
 def against_length(lengths: pd.DataFrame, value: str, *, ax: Axes) -> Axes:
-    """A column against path length, a shade a depth; dashed before training, solid after."""
+    """A column against path length, a shade per depth; dashed before training, solid after."""
     shades = style.depth_colors(sorted(lengths.depth.unique()))
-    keys = ["depth", "at", "length"]
-    summary = intervals_by(lengths, keys, value, log=value == "path")
-    for (depth, state), line in summary.groupby(["depth", "at"]):
-        if value == "count" and state != "trained" and "trained" in set(summary["at"]):
-            continue  # counts are the same before and after
-        ax.plot(line.length, line["mean"], color=shades[depth], ls=STATES[state])
-        low = line.low.clip(lower=0)
-        ax.fill_between(line.length, low, line.high, color=shades[depth], alpha=0.2, lw=0)
+    if value == "count" and (lengths["at"] == "trained").any():
+        lengths = lengths[lengths["at"] == "trained"]  # counts are the same before and after
+    looks = {
+        f"{depth}, {state}": {"color": color, "ls": dashes}
+        for depth, color in shades.items()
+        for state, dashes in style.STATE_LINES.items()
+    }
+    lines = lengths.assign(line=lengths.depth.astype(str) + ", " + lengths["at"])
+    options = {"log": True} if value == "path" else {"limits": (0.0, np.inf)}
+    plots.curves(lines, x="length", y=value, hue="line", looks=looks, ax=ax, **options)
     ax.set_xlabel("path length (branches)")
     return ax
 
 
 def predicted(lengths: pd.DataFrame, *, ax: Axes) -> Axes:
-    """The binomial theory of shares, from the factor of one more branch at initialisation."""
-    for _, group in lengths[lengths["at"] == "initialization"].groupby("depth"):
+    """The binomial theory of shares, from the factor of one more branch at initialization."""
+    for _, group in groups(lengths[lengths["at"] == "initialization"], "depth"):
         factor = branch_factor(group)
         shares = path_gradient_shares(int(group.length.max()), factor)
         ax.plot(range(len(shares)), shares, color="k", lw=0.7, zorder=3)
@@ -111,8 +112,8 @@ def branch_factor(lengths: pd.DataFrame) -> float:
 
 def length_table(lengths: pd.DataFrame) -> Table:
     """The lengths that carry the middle of the squared gradient."""
-    rows = []
-    for (depth, state), group in lengths.groupby(["depth", "at"]):
+    rows: list[dict[str, Cell]] = []
+    for (depth, state), group in groups(lengths, ["depth", "at"]):
         blocks = int(group.length.max())
         total = group.groupby("length").share.mean().cumsum()
         low, high = ((total > edge).idxmax() for edge in ((1 - BODY) / 2, (1 + BODY) / 2))
@@ -132,4 +133,5 @@ def length_table(lengths: pd.DataFrame) -> Table:
 
 
 def main() -> None:
-    run_script(analyse, __doc__)
+    """The command line."""
+    run_script(analyze, __doc__)

@@ -1,38 +1,39 @@
-"""Plain against residual networks of several kinds: a column for each norm, or each family.
+"""Plain against residual networks of several kinds: a column per norm or per family.
 
 python analysis/plain_vs_residual.py outputs/normalization
 python analysis/plain_vs_residual.py outputs/beyond_cnn
 """
-
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import style
+from gradflow.analysis.frames import groups
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
 from gradflow.analysis.studies.degradation import error_against_depth
-from gradflow.analysis.studies.gradient_highway import end_ratios, ratio_against_depth
+from gradflow.analysis.studies.gradient_highway import ratio_against_depth
 from gradflow.analysis.study import SWEPT as TWINS_DIFFER_IN
-from gradflow.analysis.study import Study, run_script
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS
 from gradflow.statistics import interval
+from gradflow.verdict.gradient import end_to_end
 
 SWEPT = tuple(
     c for c in SCHEMAS["runs"].names if c.startswith("network_") and c not in TWINS_DIFFER_IN
 )
-COLUMNS = 6  # that a page has room for
+COLUMNS = 6  # a page has no room for more
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The figure and the table of a study; prints the table.
+def analyze(output: Output) -> None:
+    """The figure and the table of a study.
 
     Raises:
         GradflowError: there are more kinds of networks than a figure has columns.
     """
+    study = output.study
     kinds = kinds_of(study.runs)
     if kinds.nunique() > COLUMNS:
         raise GradflowError(
@@ -40,14 +41,13 @@ def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
             f"{COLUMNS}; choose with --where, such as --where network_norm=batch"
         )
     runs = study.runs.assign(kind=kinds, error=100 * study.runs.final_train_error)
-    table = error_table(runs)
-    print(table)
-    return [*study.save_table("twins", table), *draw(study, runs, formats)]
+    output.add_table("plain_vs_residual", error_table(runs))
+    draw(output, runs)
 
 
-def kinds_of(runs: pd.DataFrame) -> pd.Series:
-    """A name for what a run's network is, but for depth and skip: its family where there are
-    several, and every option in which the networks of one family differ."""
+def kinds_of(runs: pd.DataFrame) -> "pd.Series[str]":
+    """A name for a run's network without depth and skip: its family, if there are several, and
+    every option in which the networks of one family differ."""
     by_family = runs.groupby("network_name")
     differ = [c for c in SWEPT if by_family[c].nunique(dropna=False).max() > 1]
     parts = [
@@ -55,16 +55,15 @@ def kinds_of(runs: pd.DataFrame) -> pd.Series:
     ]
     if runs.network_name.nunique() > 1 or not parts:
         parts.insert(0, runs.network_name.str.replace("_", " "))
-    names = parts[0]
-    for part in parts[1:]:
-        names = names + ", " + part
+    first, *others = parts
+    names: pd.Series[str] = first.str.cat(others, sep=", ") if others else first
     return names
 
 
 def error_table(runs: pd.DataFrame) -> Table:
     """Training error by kind and depth, and the twins' paired difference."""
-    rows = []
-    for (kind, depth), group in runs.groupby(["kind", "depth"]):
+    rows: list[dict[str, Cell]] = []
+    for (kind, depth), group in groups(runs, ["kind", "depth"]):
         errors = group.pivot_table(index="seed", columns="twin", values="error", dropna=False)
         errors = errors.reindex(columns=list(style.COLORS))
         row: dict[str, Cell] = {"network": kind, "depth": int(depth)}
@@ -79,14 +78,13 @@ def error_table(runs: pd.DataFrame) -> Table:
     return Table(rows)
 
 
-def draw(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
-    blocks = study.records("blocks", ["step", "block_index", "input_grad_norm"], step=0)
-    ratios = end_ratios(blocks.astype({"input_grad_norm": float}))
-    ratios = ratios[np.isfinite(ratios.ratio) & (ratios.ratio > 0)].merge(
-        runs[["run_id", "kind"]], on="run_id"
-    )
+def draw(output: Output, runs: pd.DataFrame) -> None:
+    """Error and end-to-end ratio against depth, a column per kind of network."""
+    columns = ["step", "block_index", "input_grad_norm"]
+    ratios = end_to_end(output.study.records("blocks", columns, step=0))
+    ratios = ratios.merge(runs[["run_id", "kind"]])
     kinds = sorted(runs.kind.unique())
-    with style.figure(2, len(kinds), height=3.7, sharey="row") as (made, axes):
+    with output.figure(2, len(kinds), height=3.7, sharey="row") as (made, axes):
         for column, kind in enumerate(kinds):
             here = runs[runs.kind == kind]
             with_divergence(here, ax=axes[0, column])
@@ -97,9 +95,9 @@ def draw(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> list[Path]
             if column:
                 axes[0, column].set_ylabel("")
         axes[0, 0].set_ylim(-3, max(103, 1.03 * runs.error.max()))
-        seen = ratios.ratio
-        axes[1, 0].set_ylim(seen.min() / 10, seen.max() * 10)
-        axes[1, 0].set_ylabel("gradient, first / last block")
+        lows, highs = zip(*(ax.get_ylim() for ax in axes[1]), strict=True)
+        axes[1, 0].set_ylim(min(lows), max(highs))
+        axes[1, 0].set_ylabel("gradient, end-to-end ratio")
         handles = dict(
             pair
             for ax in axes[0]
@@ -107,18 +105,18 @@ def draw(study: Study, runs: pd.DataFrame, formats: Sequence[str]) -> list[Path]
         )
         made.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3)
         caption = (
-            "Training error in evaluation mode after the last step (top) and, at initialisation, "
+            "Training error in evaluation mode after the last step (top) and, at initialization, "
             "the norm of the gradient at the first block's input over that at the last block's "
-            "(bottom). Small marks: single seeds; lines: mean (top) and geometric mean (bottom) "
-            "of the runs that did not diverge; bars: 95 % t intervals, which may leave the frame; "
-            "crosses at the top: runs that diverged. The error of a family that predicts images "
-            "is the mean squared error's share of its target's mean square."
+            "output (bottom). Small marks: single seeds; lines: mean (top) and geometric mean "
+            "(bottom) of the runs that did not diverge; bars: 95 % t intervals, which may leave "
+            "the frame; crosses at the top: runs that diverged. The error of a family that "
+            "predicts images is the mean squared error's share of its target's mean square."
         )
-        return style.save(made, study, "twins", caption, formats)
+        output.add_figure(made, "plain_vs_residual", caption)
 
 
 def with_divergence(runs: pd.DataFrame, *, ax: Axes) -> Axes:
-    """Training error (`error`, in percent) by twin and depth, and a cross for a run without."""
+    """Training error (`error`, in percent) by twin and depth, and a cross per diverged run."""
     error_against_depth(runs.dropna(subset="error"), ax=ax)
     for shift, (twin, color) in enumerate(style.COLORS.items()):
         lost = runs[(runs.twin == twin) & runs.error.isna()]
@@ -131,4 +129,5 @@ def with_divergence(runs: pd.DataFrame, *, ax: Axes) -> Axes:
 
 
 def main() -> None:
-    run_script(analyse, __doc__, swept=SWEPT)
+    """The command line."""
+    run_script(analyze, __doc__, swept=SWEPT)

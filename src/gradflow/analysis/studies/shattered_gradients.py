@@ -3,17 +3,19 @@
 python analysis/shattered_gradients.py outputs/shattered_gradients
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradflow.analysis.figures import style
-from gradflow.analysis.study import Study, run_script
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
+from gradflow.analysis.study import Study
 from gradflow.analysis.tables import Table
-from gradflow.statistics import interval, intervals_by
+from gradflow.statistics import interval
 from gradflow.theory.mean_field import relu_correlation, relu_gate_correlation
 
 SWEPT = ("network_norm", "network_scaling")
@@ -22,21 +24,20 @@ LINES = {"plain": "-", "residual": "-", "residual, branches / √L": (0, (4, 1.5
 NORMS = {"none": "no norm", "batch": "batch norm", "layer": "layer norm"}
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The figure, and the table of what is left at the first block; prints the table."""
-    places = shattering(study)
-    told = predicted(study, places)
-    table = bottom_table(places, told)
-    print(table)
-    paths = study.save_table("shattered_gradients", table)
-    return [*paths, *draw(study, places, told, formats)]
+def analyze(output: Output) -> None:
+    """The figures, and the table of the cosines at the lowest block."""
+    study = output.study
+    places = shattering(study, "shattering", ["signal_cosine", "grad_cosine", "whiteness"])
+    theory = predicted(study, places)
+    output.add_table("shattered_gradients", bottom_table(places, theory))
+    draw(output, places, theory)
+    draw_correlations(output, shattering(study, "autocorrelations", ["lag", "correlation"]))
 
 
-def shattering(study: Study) -> pd.DataFrame:
-    """A row a run and block from 1 on, before training: signal_cosine, grad_cosine (means over
-    pairs of images), whiteness, `above`: the blocks between there and the output."""
-    columns = ["block_index", "signal_cosine", "grad_cosine", "whiteness"]
-    rows = study.diagnosis("shattering", "shattering", columns)
+def shattering(study: Study, table: str, columns: list[str]) -> pd.DataFrame:
+    """Columns of one of the diagnostic's tables for blocks from 1 on, before training, with
+    `norm`, `network` and `above`: the number of blocks between there and the output."""
+    rows = study.diagnosis("shattering", table, ["block_index", *columns])
     rows = rows[(rows["at"] == "initialization") & (rows.block_index > 0)]
     settings = study.runs[["run_id", *SWEPT]].set_axis(["run_id", "norm", "scaling"], axis=1)
     rows = rows.merge(settings, on="run_id")
@@ -48,8 +49,8 @@ def shattering(study: Study) -> pd.DataFrame:
 def predicted(study: Study, places: pd.DataFrame) -> pd.DataFrame:
     """Theory's `grad_cosine` by norm, network and `above`.
 
-    Without norm from the cosines of the signals of every pair of images, where they enter the
-    lowest block, by `pair_theory`; with batch norm one half a layer, for plain networks.
+    Without norm from the cosines of the signals of every pair of images, as they enter the
+    lowest block, by `pair_theory`; with batch norm one half per layer, for plain networks.
     """
     blocks = int(places.above.max())
     lowest = places[places.above == blocks]
@@ -61,7 +62,7 @@ def predicted(study: Study, places: pd.DataFrame) -> pd.DataFrame:
             {"above": range(blocks + 1), "grad_cosine": 0.5 ** np.arange(1, blocks + 2)}
         ).assign(norm="batch", network="plain")
     ]
-    for network, group in pairs[pairs.norm == "none"].groupby("network"):
+    for network, group in groups(pairs[pairs.norm == "none"], "network"):
         # The recursion is smooth, so a grid of cosines stands for all the pairs.
         grid = np.linspace(-1, 1, 81)
         lines = np.array([pair_theory(str(network), c, blocks) for c in grid])
@@ -90,13 +91,12 @@ def pair_theory(network: str, cosine: float, blocks: int) -> list[float]:
     return [float(factor) for factor in np.cumprod(gates[::-1])]
 
 
-def draw(
-    study: Study, places: pd.DataFrame, told: pd.DataFrame, formats: Sequence[str]
-) -> list[Path]:
+def draw(output: Output, places: pd.DataFrame, theory: pd.DataFrame) -> None:
+    """Cosines of gradients and of signals, a column per norm."""
     norms = [norm for norm in NORMS if norm in set(places.norm)]
-    with style.figure(2, len(norms), height=4.2, sharex=True, sharey=True) as (made, axes):
+    with output.figure(2, len(norms), height=4.2, sharex=True, sharey=True) as (made, axes):
         for column, norm in zip(axes.T, norms, strict=True):
-            measured, lines = (frame[frame.norm == norm] for frame in (places, told))
+            measured, lines = (frame[frame.norm == norm] for frame in (places, theory))
             cosine_against_depth(measured, "grad_cosine", ax=column[0]).set_title(NORMS[norm])
             cosine_against_depth(measured, "signal_cosine", ax=column[1])
             theory_lines(lines, ax=column[0])
@@ -109,37 +109,75 @@ def draw(
         caption = (
             "Random ReLU networks before training: mean cosine between two images' gradients (top) "
             "and signals (bottom) at a block's input, against the number of blocks above it; the "
-            f"network's input is on the right. Bands: 95 % t intervals over {study.seeds}. Black: "
-            "theory; a: arc-cosine kernels, from the cosines of the signals at the lowest block; "
-            "b: one half a layer, for plain networks."
+            f"network's input is on the right. Bands: 95 % t intervals over "
+            f"{output.study.seeds}. Black: theory; a: arc-cosine kernels, from the cosines of the signals at the lowest block; "
+            "b: one half per layer, for plain networks."
         )
-        return style.save(made, study, "shattered_gradients", caption, formats)
+        output.add_figure(made, "shattered_gradients", caption)
+
+
+def draw_correlations(output: Output, rows: pd.DataFrame) -> None:
+    """Autocorrelation of the gradient along a line of inputs, at the lowest block."""
+    lowest = rows[rows.above == rows.above.max()]
+    norms = [norm for norm in NORMS if norm in set(lowest.norm)]
+    with output.figure(1, len(norms), height=2.3, sharey=True) as (made, axes):
+        for ax, norm in zip(axes[0], norms, strict=True):
+            here = lowest[lowest.norm == norm]
+            looks = looks_of(here)
+            plots.curves(
+                here,
+                x="lag",
+                y="correlation",
+                hue="network",
+                looks=looks,
+                ax=ax,
+                limits=(-1.0, 1.0),
+            )
+            ax.axhline(0, color="0.6", lw=0.8, ls=":", zorder=0)
+            ax.set_title(NORMS[norm])
+            ax.set_xlabel("lag (share of the line)")
+        axes[0, 0].set_ylabel("autocorrelation of gradients")
+        axes[0, -1].legend(*axes[0, 0].get_legend_handles_labels(), loc="upper right")
+        style.letter_panels(axes[0])
+        caption = (
+            "Random ReLU networks before training: autocorrelation of the gradient at the input "
+            f"of the block under {int(lowest.above.max())} others, as the network's input moves "
+            "along a line between two images, by the distance moved. White noise has 0 at every "
+            "lag but 0. Bands: 95 % t intervals, cut at -1 and 1, over "
+            f"{output.study.seeds}."
+        )
+        output.add_figure(made, "shattered_autocorrelation", caption)
 
 
 def cosine_against_depth(places: pd.DataFrame, value: str, *, ax: Axes) -> Axes:
     """Mean cosine of gradients, or of signals, against blocks above, by network; of one norm."""
-    summary = intervals_by(places, ["network", "above"], value)
-    for network, group in summary.groupby("network"):
-        color = style.COLORS[network.split(",")[0]]
-        ax.plot(group.above, group["mean"], color=color, ls=LINES[network], label=network)
-        ax.fill_between(group.above, group.low, group.high, color=color, alpha=0.2, lw=0)
+    plots.curves(places, x="above", y=value, hue="network", looks=looks_of(places), ax=ax)
     ax.set_ylim(-0.05, 1.03)
     return ax
 
 
-def theory_lines(told: pd.DataFrame, *, ax: Axes) -> Axes:
-    """Cosine of gradients in theory, a thin black line a network."""
-    for network, line in told.groupby("network"):
+def looks_of(places: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """The lines of the networks that there are."""
+    return {
+        network: {"color": style.COLORS[network.split(",")[0]], "ls": dashes}
+        for network, dashes in LINES.items()
+        if (places.network == network).any()
+    }
+
+
+def theory_lines(theory: pd.DataFrame, *, ax: Axes) -> Axes:
+    """Cosine of gradients in theory, a thin black line per network."""
+    for network, line in groups(theory, "network"):
         ax.plot(line.above, line.grad_cosine, color="k", lw=0.7, ls=LINES[network], zorder=3)
     return ax
 
 
-def bottom_table(places: pd.DataFrame, told: pd.DataFrame) -> Table:
-    """What is left at the lowest block that is measured."""
+def bottom_table(places: pd.DataFrame, theory: pd.DataFrame) -> Table:
+    """Cosines and whiteness at the lowest measured block."""
     blocks = int(places.above.max())
     lowest = places[places.above == blocks]
     top = places[places.above == 0].groupby(KEYS).signal_cosine.mean()
-    ends = told[told.above == blocks].set_index(KEYS).grad_cosine
+    ends = theory[theory.above == blocks].set_index(KEYS).grad_cosine
     cosine = f"cosine of gradients under {blocks} blocks (95 % interval)"
     formats = {cosine: ".3f", "theory": ".3f"}
     formats |= {"whiteness there": ".2f", "cosine of signals at the top": ".2f"}
@@ -153,10 +191,11 @@ def bottom_table(places: pd.DataFrame, told: pd.DataFrame) -> Table:
             "cosine of signals at the top": top[norm, network],
         }
         for norm in NORMS
-        for network, group in lowest[lowest.norm == norm].groupby("network")
+        for network, group in groups(lowest[lowest.norm == norm], "network")
     ]
     return Table(rows, formats)
 
 
 def main() -> None:
-    run_script(analyse, __doc__, swept=SWEPT)
+    """The command line."""
+    run_script(analyze, __doc__, swept=SWEPT)

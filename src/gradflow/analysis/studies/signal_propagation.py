@@ -4,7 +4,7 @@ python analysis/signal_propagation.py outputs/signal_propagation
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gradflow.analysis.figures import style
-from gradflow.analysis.study import Study, run_script
-from gradflow.analysis.tables import Table
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
+from gradflow.analysis.studies.signal_factors import draw_factors
+from gradflow.analysis.study import Study
+from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import geometric_interval, intervals_by
+from gradflow.statistics import geometric_interval
 from gradflow.theory import mean_field
-from gradflow.theory.depth import batch_norm_factor, residual_factor
+from gradflow.theory.depth import residual_factor
 
 SWEPT = (
     "network_activation",
@@ -31,36 +35,34 @@ KEYS = ["activation", "variance", "twin"]
 EVERY = 5  # blocks between the marks of a line
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The figures, and the table of the gradient's factor a block; prints the table.
+def analyze(output: Output) -> None:
+    """The figures, and the table of the gradient's factor per block.
 
     Raises:
         GradflowError: the networks are not those that the theory is of: fully connected,
-            one layer a block, full pre-activation without norm, Gaussian weights.
+            one layer per block, full pre-activation without norm, Gaussian weights.
     """
-    _check(study)
-    every = signals(study)
+    _check(output.study)
+    every = signals(output.study)
     usual = (every.norm == "none") & (every.scale == 1) & (every.batch == every.batch.max())
     blocks = every[usual]
-    table = factor_table(blocks)
-    print(table)
-    paths = study.save_table("signal_propagation", table)
-    paths += draw(study, blocks, formats)
+    output.add_table("signal_propagation", factor_table(blocks))
+    draw(output, blocks)
     normed, scaled = every[every.norm == "batch"], every[(every.norm == "none") & ~usual]
     if len(normed) and len(scaled):
-        paths += draw_factors(study, normed, scaled, formats)
-    return paths
+        draw_factors(output, normed, scaled)
 
 
 def signals(study: Study) -> pd.DataFrame:
-    """A row a run and block from 1 on: `forward`, the mean square of the block's input, and
+    """A row per run and block from 1 on: `forward`, the mean square of the block's input, and
     `backward`, the squared gradient there over that at the last block's output.
 
     Block 0 is left out: its input is already behind the stem's activation.
     """
     rows = study.records("blocks", ["step", "block_index", "input_rms", "input_grad_norm"], step=0)
-    settings = study.runs[["run_id", *SWEPT]]
-    settings.columns = ["run_id", "activation", "variance", "scale", "norm", "batch"]
+    settings = study.runs[["run_id", *SWEPT]].set_axis(
+        ["run_id", "activation", "variance", "scale", "norm", "batch"], axis=1
+    )
     rows = rows.merge(settings, on="run_id").astype({"input_rms": float, "input_grad_norm": float})
     last = rows.block_index.max()
     ends = rows[rows.block_index == last].set_index("run_id").input_grad_norm
@@ -92,9 +94,9 @@ def theory(
 
 
 def predicted(blocks: pd.DataFrame) -> pd.DataFrame:
-    """`theory` for each setting, started from what is measured at block 1."""
+    """`theory` for each setting, started from the measurement at block 1."""
     found = []
-    for (activation, variance, twin), group in blocks.groupby(KEYS):
+    for (activation, variance, twin), group in groups(blocks, KEYS):
         lines = theory(
             activation,
             variance,
@@ -107,14 +109,15 @@ def predicted(blocks: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
-def draw(study: Study, blocks: pd.DataFrame, formats: Sequence[str]) -> list[Path]:
+def draw(output: Output, blocks: pd.DataFrame) -> None:
+    """Forward and backward by block, a column per activation."""
     lines = predicted(blocks)
     activations = sorted(blocks.activation.unique())
-    with style.figure(2, len(activations), height=4.4, sharex=True) as (made, axes):
+    with output.figure(2, len(activations), height=4.4, sharex=True) as (made, axes):
         for column, activation in enumerate(activations):
-            measured, told = (f[f.activation == activation] for f in (blocks, lines))
+            measured, expected = (f[f.activation == activation] for f in (blocks, lines))
             for row, value in enumerate(("forward", "backward")):
-                against_block(measured, told, value, ax=axes[row, column])
+                against_block(measured, expected, value, ax=axes[row, column])
             axes[0, column].set_title(activation)
             axes[1, column].set_xlabel("block")
         axes[0, 0].set_ylabel("mean square of the block's input")
@@ -125,117 +128,51 @@ def draw(study: Study, blocks: pd.DataFrame, formats: Sequence[str]) -> list[Pat
             "Random networks x + W phi(x) (residual) and W phi(x) (plain), before training: mean "
             "square of each block's input (top) and squared norm of the loss gradient there, "
             "relative to the last block's output (bottom). Marks: geometric mean over "
-            f"{study.seeds}, bars 95 % t intervals of the logarithm; marks of different weight "
-            "variance differ in filling. Black lines: mean-field theory, started from what is "
-            "measured at block 1."
+            f"{output.study.seeds}, bars 95 % t intervals of the logarithm; marks of different "
+            "weight variance differ in filling. Black lines: mean-field theory, started from the "
+            "measurement at block 1."
         )
-        return style.save(made, study, "signal_propagation", caption, formats)
-
-
-def draw_factors(
-    study: Study, normed: pd.DataFrame, scaled: pd.DataFrame, formats: Sequence[str]
-) -> list[Path]:
-    with style.figure(1, 2, height=2.3) as (made, axes):
-        batches = np.geomspace(normed.batch.min(), normed.batch.max(), 40)
-        told = [batch_norm_factor(batch) for batch in batches]
-        factor_against(factors(normed, "batch"), "batch", batches, told, ax=axes[0, 0])
-        axes[0, 0].axhline(np.pi / (np.pi - 1), color="k", lw=0.6, ls=":")
-        axes[0, 0].set_xscale("log", base=2)
-        axes[0, 0].set_xlabel("batch size")
-        axes[0, 0].set_title("plain, batch norm")
-        scales = np.linspace(0, scaled.scale.max(), 40)
-        told = [residual_factor(1.0, scale) for scale in scales]
-        factor_against(factors(scaled, "scale"), "scale", scales, told, ax=axes[0, 1])
-        axes[0, 1].set_xlabel("branch scale b")
-        axes[0, 1].set_title("residual, no norm")
-        style.letter_panels(axes[0])
-        caption = (
-            "The squared gradient's factor a block toward the input, before training. a: plain "
-            "ReLU networks with batch norm, by batch size; line: Yang et al. 2019, theorem 8; "
-            "dotted: its limit pi/(pi - 1). b: x + b W ReLU(x), by the branch's scale b; line: "
-            f"1 + b^2. Marks: geometric mean over {study.seeds}, bars: 95 % t "
-            "intervals of the logarithm."
-        )
-        return style.save(made, study, "signal_propagation_factors", caption, formats)
-
-
-def factors(blocks: pd.DataFrame, by: str) -> pd.DataFrame:
-    """A row a run: `factor`, the squared gradient's a block, from the first to the last row."""
-    steps = blocks.block_index.max() - 1
-    first = blocks[blocks.block_index == 1]
-    return first.assign(factor=first.backward ** (1 / steps))[["twin", by, "factor"]]
-
-
-def factor_against(
-    found: pd.DataFrame,
-    by: str,
-    places: Sequence[float] | np.ndarray,
-    told: Sequence[float],
-    *,
-    ax: Axes,
-) -> Axes:
-    """Marks with intervals by twin, and theory as a line."""
-    summary = intervals_by(found, ["twin", by], "factor", log=True)
-    for twin, line in summary.groupby("twin"):
-        ax.errorbar(
-            line[by],
-            line["mean"],
-            yerr=[line["mean"] - line.low, line.high - line["mean"]],
-            color=style.COLORS[str(twin)],
-            marker=style.MARKERS[str(twin)],
-            lw=0,
-            elinewidth=0.8,
-            capsize=2,
-        )
-    ax.plot(places, told, color="k", lw=0.8, zorder=0)
-    ax.set_ylabel("squared gradient, factor a block")
-    return ax
+        output.add_figure(made, "signal_propagation", caption)
 
 
 def against_block(blocks: pd.DataFrame, lines: pd.DataFrame, value: str, *, ax: Axes) -> Axes:
     """Marks every few blocks, by twin and weight variance, and the theory as lines."""
-    summary = intervals_by(blocks.dropna(subset=value), [*KEYS, "block_index"], value, log=True)
-    summary = summary[summary.block_index % EVERY == 1]
-    fillings = _fillings(sorted(blocks.variance.unique()))
-    for (_, variance, twin), group in summary.groupby(KEYS):
-        color = style.COLORS[twin]
-        ax.errorbar(
-            group.block_index,
-            group["mean"],
-            yerr=[group["mean"] - group.low, group.high - group["mean"]],
-            color=color,
-            marker=style.MARKERS[twin],
-            fillstyle=fillings[variance],
-            markerfacecoloralt="w",
-            markersize=3.5,
-            lw=0,
-            elinewidth=0.8,
-        )
-    for _, group in lines.groupby(KEYS):
+    marks = blocks[blocks.block_index % EVERY == 1]
+    names = marks.twin + " " + marks.activation + " " + marks.variance.map(str)
+    looks = {
+        f"{twin} {activation} {variance}": style.TWIN_LOOKS[twin]
+        | {"fillstyle": filling, "markerfacecoloralt": "w", "markersize": 3.5, "lw": 0}
+        for activation in sorted(marks.activation.unique())
+        for variance, filling in _fillings(sorted(blocks.variance.unique())).items()
+        for twin in style.COLORS
+    }
+    plots.means(
+        marks.assign(line=names), x="block_index", y=value, hue="line", looks=looks, ax=ax, log=True
+    )
+    for _, group in groups(lines, KEYS):
         ax.plot(group.block_index, group[value], color="k", lw=0.7, zorder=0)
-    ax.set_yscale("log")
     return ax
 
 
 def factor_table(blocks: pd.DataFrame) -> Table:
-    """The squared gradient's factor a block, measured and told."""
-    told = predicted(blocks).groupby(KEYS)
+    """The squared gradient's factor per block, measured and in theory."""
+    expected = predicted(blocks).groupby(KEYS)
     steps = int(blocks.block_index.max()) - 1
-    measured = "gradient's factor a block (95 % interval)"
-    rows = [
+    measured = "gradient's factor per block (95 % interval)"
+    rows: list[dict[str, Cell]] = [
         {
             "activation": key[0],
             "weight variance": float(key[1]),
             "network": key[2],
             measured: geometric_interval(group[group.block_index == 1].backward ** (1 / steps)),
-            "theory": float(told.get_group(key).backward.iloc[0] ** (1 / steps)),
+            "theory": float(expected.get_group(key).backward.iloc[0] ** (1 / steps)),
         }
-        for key, group in blocks.groupby(KEYS)
+        for key, group in groups(blocks, KEYS)
     ]
     return Table(rows, {"weight variance": "g", measured: ".3f", "theory": ".3f"})
 
 
-def _fillings(variances: Sequence[float]) -> dict[float, str]:
+def _fillings(variances: Sequence[float]) -> dict[float, Any]:
     return dict(zip(variances, ("none", "left", "full", "top"), strict=False))
 
 
@@ -256,13 +193,13 @@ def _legend(made: Figure, variances: Sequence[float]) -> None:
 
 
 def _check(study: Study) -> None:
-    wanted = {
+    required = {
         "network_name": "mlp",
         "network_layers": 1,
         "network_placement": "full_preactivation",
         "network_initialization": "gaussian",
     }
-    for column, value in wanted.items():
+    for column, value in required.items():
         if found := set(study.runs[column]) - {value}:
             raise GradflowError(
                 f"{study.folder}: {column}={next(iter(found))}; this theory is of {value}. "
@@ -271,4 +208,5 @@ def _check(study: Study) -> None:
 
 
 def main() -> None:
-    run_script(analyse, __doc__, swept=SWEPT)
+    """The command line."""
+    run_script(analyze, __doc__, swept=SWEPT)

@@ -1,17 +1,19 @@
-"""What does a study say of each depth? Outcome, gradient and tuning, never mixed; in plain words.
+"""Verdict on each depth of a study: outcome, gradient and tuning, in plain words.
 
 python analysis/verdict.py outputs/degradation
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gradflow.analysis.study import Study, run_script
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
+from gradflow.analysis.study import Study
 from gradflow.analysis.tables import Cell, Table
+from gradflow.config.run_id import TWINS
 from gradflow.core.errors import GradflowError
 from gradflow.statistics import Interval, interval_method
 from gradflow.verdict import RATE, judge_study
@@ -20,7 +22,7 @@ from gradflow.verdict.outcome import DEGRADATION, NO_DIFFERENCE, OVERFITTING, TO
 from gradflow.verdict.tuning import DOES_NOT, NO_GAP, REMOVES
 
 SWEPT = (RATE,)
-TWINS = ("plain", "residual")
+NETWORKS = tuple(TWINS.values())[::-1]  # plain, residual
 GRADIENT_VERBS = {
     VANISHING: "vanishes",
     EXPLODING: "explodes",
@@ -30,37 +32,35 @@ GRADIENT_VERBS = {
 }
 
 
-def analyse(study: Study, formats: Sequence[str]) -> list[Path]:
-    """The verdict as a table and a sentence a depth; prints both."""
+def analyze(output: Output) -> None:
+    """The verdict as a table of words, with a sentence per depth, and a table of numbers."""
+    study = output.study
     verdict = judge_study(study.runs, end_blocks(study))
     rates = study.runs[RATE].nunique()
     rate = f"Judged at learning rate {verdict.rate[0]:g}; rates in the study: {rates}."
     words = replace(words_table(verdict), note=f"{sentences(verdict)}\n\n{rate}")
-    numbers = numbers_table(verdict)
-    print(words, numbers, sep="\n\n")
-    return [
-        *study.save_table("verdict", words),
-        *study.save_table("verdict_numbers", numbers),
-    ]
+    output.add_table("verdict", words)
+    output.add_table("verdict_numbers", numbers_table(verdict))
 
 
 def end_blocks(study: Study) -> pd.DataFrame | None:
-    """Each run's blocks records of its first and last measured step; None where there are none."""
+    """Each run's blocks records of its first and last measured step; None if there are none."""
     names = ["step", "block_index", "input_grad_norm"]
     try:
         first = study.records("blocks", ["step"], block_index=0)
     except GradflowError:  # a study without probes has its outcome all the same
         return None
-    ends = first.groupby("run_id").step.agg(["min", "max"]).stack().unique()
-    return study.records("blocks", names, step=[int(step) for step in ends])
+    steps = first.groupby("run_id")["step"]
+    ends = {int(step) for step in (*steps.min(), *steps.max())}
+    return study.records("blocks", names, step=sorted(ends))
 
 
 def words_table(verdict: pd.DataFrame) -> Table:
-    """The words, a row a depth."""
+    """The words, a row per depth."""
     rows = []
     for _, row in verdict.iterrows():
         plain, residual = (
-            ", ".join(row[f"{twin}_gradient_{moment}"] for moment in MOMENTS) for twin in TWINS
+            ", ".join(row[f"{twin}_gradient_{moment}"] for moment in MOMENTS) for twin in NETWORKS
         )
         rows.append(
             {
@@ -75,7 +75,7 @@ def words_table(verdict: pd.DataFrame) -> Table:
 
 
 def numbers_table(verdict: pd.DataFrame) -> Table:
-    """The numbers that decide, a row a depth."""
+    """The numbers that decide, a row per depth."""
     pairs = [*verdict.from_twin_n, *verdict.from_shallower_n]
     methods = sorted({interval_method(int(n)) for n in pairs if n > 1}) or ["t"]
     formats = {"p": ".3f", "p at every rate": ".3f", "g": ".1f", "best rate": "g"}
@@ -93,7 +93,7 @@ def numbers_table(verdict: pd.DataFrame) -> Table:
             "p at every rate": row.tuning_p,
             "pairs": int(row.from_twin_n),
         }
-        for twin in TWINS:
+        for twin in NETWORKS:
             for moment, title in zip(MOMENTS, ("first step", "last step"), strict=True):
                 name = f"gradient's ratio, {twin}, {title}"
                 cells[name] = _interval(row, f"{twin}_ratio_{moment}")
@@ -109,11 +109,11 @@ def numbers_table(verdict: pd.DataFrame) -> Table:
 
 
 def sentences(verdict: pd.DataFrame) -> str:
-    """A Markdown list, one sentence a depth."""
+    """A Markdown list, one sentence per depth."""
     return "\n".join(f"- {sentence(row)}" for _, row in verdict.iterrows())
 
 
-def sentence(row: pd.Series) -> str:
+def sentence(row: "pd.Series[Any]") -> str:
     """A row of the verdict in plain words."""
     above = {
         name: f"{getattr(row, name):.1f} points above" for name in ("from_shallower", "from_twin")
@@ -140,10 +140,11 @@ def sentence(row: pd.Series) -> str:
     return f"Depth {row.depth}, {outcome}. {gradient}; {tuned}."
 
 
-def _interval(row: pd.Series, name: str) -> Interval:
+def _interval(row: "pd.Series[Any]", name: str) -> Interval:
     count = int(row.get(f"{name}_n", row.from_twin_n))
     return Interval(row[name], row[f"{name}_low"], row[f"{name}_high"], count)
 
 
 def main() -> None:
-    run_script(analyse, __doc__, swept=SWEPT)
+    """The command line."""
+    run_script(analyze, __doc__, swept=SWEPT)

@@ -3,9 +3,9 @@
   const data = JSON.parse(document.getElementById("profiles").textContent);
   const form = document.getElementById("explorer");
   const plot = document.getElementById("plot");
-  const told = document.getElementById("told");
+  const summary = document.getElementById("summary");
   const colors = { plain: "#D55E00", residual: "#0072B2" };
-  const dashes = { plain: "dash", residual: "solid" };  // told apart without colour too
+  const dashes = { plain: "dash", residual: "solid" };  // distinct without color too
   const field = (name) => form.elements.namedItem(name);
   const kind = () => data.kinds[field("kind") ? Number(field("kind").value) : 0];
   const chosen = () => data.controls.map((control) => Number(field(control.key).value));
@@ -14,7 +14,7 @@
   const matches = (at) =>
     data.profiles.filter((p) => p.kind === kind().name && p.at.every((place, i) => place === at[i]));
 
-  // Not every combination was run: the other controls then go to the nearest one that was.
+  // Not every combination was run: the other controls then move to the nearest one that was.
   function found(changed) {
     let at = chosen();
     if (!matches(at).length) {
@@ -66,18 +66,18 @@
       field(control.key).setAttribute("aria-valuetext", `${control.label} ${output.value}`);
     });
     const boxes = [...form.querySelectorAll("[name=twin]")];
-    const wanted = boxes.length ? boxes.filter((box) => box.checked).map((box) => box.value) : Object.keys(colors);
-    const shown = profiles.filter((p) => wanted.includes(p.twin));
+    const selected = boxes.length ? boxes.filter((box) => box.checked).map((box) => box.value) : Object.keys(colors);
+    const shown = profiles.filter((p) => selected.includes(p.twin));
     const there = shown.filter((p) => step in p.steps);
-    const missing = wanted.filter((twin) => !there.some((p) => p.twin === twin));
+    const missing = selected.filter((twin) => !there.some((p) => p.twin === twin));
     const lines = there.map((p) => ends(p, step));
-    if (boxes.length && missing.length) lines.push(`${missing.join(", ")}: not measured at this step of such a network`);
-    told.textContent = lines.length ? `${lines.join("; ")}.` : "No network is chosen.";
+    if (boxes.length && missing.length) lines.push(`${missing.join(", ")}: not measured at this step for this network`);
+    summary.textContent = lines.length ? `${lines.join("; ")}.` : "No network is chosen.";
     const low = Math.min(...profiles.map((p) => p.range[0]));
     const high = Math.max(...profiles.map((p) => p.range[1]));
     const room = 0.05 * (high - low) + 0.1;
     Plotly.react(plot, there.flatMap((p) => traces(p, step)), {
-      // One range for all steps, so that a moving slider shows what moves.
+      // One range for all steps, so that moving the slider shows changes.
       yaxis: { type: "log", range: [low - room, high + room], exponentformat: "power", title: { text: "gradient norm" }, automargin: true },
       xaxis: { title: { text: kind().axis }, zeroline: false },
       margin: { l: 60, r: 10, t: 30, b: 45 },

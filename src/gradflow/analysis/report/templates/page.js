@@ -5,7 +5,7 @@ for (const button of document.querySelectorAll(".enlarge")) {
     button.setAttribute("aria-pressed", enlarged);
   });
 }
-// What is folded away on a screen belongs on paper.
+// Print what is folded on screen.
 const folded = () => document.querySelectorAll("details:not([open])");
 let opened = [];
 addEventListener("beforeprint", () => { opened = [...folded()]; opened.forEach((part) => { part.open = true; }); });

@@ -1,0 +1,108 @@
+"""Where the figures and tables of a study are written, in which formats, for which venue."""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from gradflow.analysis.figures import style
+from gradflow.analysis.figures.plotted_data import drawn
+from gradflow.analysis.study import Study
+from gradflow.analysis.tables import Table
+from gradflow.core.errors import GradflowError
+from gradflow.core.files import atomic_write
+
+FORMATS = ("png", "pdf", "svg")
+# Without a date in it, equal records give equal bytes.
+DATELESS: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+}
+
+
+@dataclass
+class Output:
+    """What an analysis writes to: every figure and table of one study goes through here.
+
+    Attributes:
+        study: the runs that are shown.
+        formats: of figures; some of `FORMATS`.
+        venue: one of `style.VENUES`. Figures for another venue than the web have a folder of
+            their own.
+        paths: the files written so far, in order.
+
+    Raises:
+        GradflowError: an unknown format or venue.
+    """
+
+    study: Study
+    formats: Sequence[str] = ("png",)
+    venue: str = "web"
+    paths: list[Path] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be written."""
+        check_look(self.formats, self.venue)
+
+    @property
+    def figures(self) -> Path:
+        """The folder of the figures."""
+        folder = self.study.folder / "figures"
+        return folder if self.venue == "web" else folder / self.venue
+
+    @contextmanager
+    def figure(
+        self, rows: int, columns: int, *, height: float, **options: Any
+    ) -> Iterator[tuple[Figure, Any]]:
+        """A page-wide figure of rows x columns panels, see `style.figure`."""
+        with style.figure(rows, columns, height=height, venue=self.venue, **options) as made:
+            yield made
+
+    def add_figure(self, made: Figure, name: str, caption: str) -> None:
+        """Write a figure and, beside it, its provenance as JSON and its points as CSV.
+
+        The figure names its study, runs and code in its footer; equal records give equal bytes.
+        """
+        study = self.study
+        self.figures.mkdir(parents=True, exist_ok=True)
+        footer = "\n".join([*(f"note: {note}" for note in study.notes), study.provenance])
+        made.supxlabel(footer, fontsize=5.5, color="0.45", x=0.995, ha="right", ma="right")
+        for kind in self.formats:
+            image = io.BytesIO()
+            made.savefig(image, format=kind, metadata=DATELESS[kind])
+            self.paths.append(self.figures / f"{name}.{kind}")
+            atomic_write(self.paths[-1], image.getvalue())
+        facts = {
+            "caption": caption,
+            "study": study.folder.name,
+            "runs": sorted(study.runs.run_id),
+            "code_versions": sorted(study.runs.code_version.unique()),
+            "notes": list(study.notes),
+        }
+        atomic_write(self.figures / f"{name}.json", json.dumps(facts, indent=1) + "\n")
+        points = drawn(made).to_csv(index=False, lineterminator="\n")
+        atomic_write(self.figures / f"{name}.csv", points)
+
+    def add_table(self, name: str, table: Table) -> None:
+        """Print a table, and write it as Markdown, LaTeX and CSV with its provenance."""
+        print(table)
+        self.paths += table.save(self.study.folder / "tables", name, self.study.provenance)
+
+
+def check_look(formats: Sequence[str], venue: str) -> None:
+    """Refuse formats and venues that there are none of.
+
+    Raises:
+        GradflowError: with those that there are.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise GradflowError(f"--format {name}: choose among {', '.join(FORMATS)}")
+    if venue not in style.VENUES:
+        raise GradflowError(f"--style {venue}: choose among {', '.join(style.VENUES)}")

@@ -1,0 +1,72 @@
+"""The command line that the analysis scripts share."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gradflow.analysis.figures.style import VENUES
+from gradflow.analysis.output import FORMATS, Output
+from gradflow.analysis.study import load_study
+from gradflow.core.errors import GradflowError
+
+
+def run_script(
+    analyze: Callable[[Output], None], description: str, swept: Sequence[str] = ()
+) -> None:
+    """Analyze the study that the command line names, and print the paths of what was written.
+
+    Args:
+        analyze: writes a study's figures and tables.
+        description: for --help.
+        swept: the settings that a figure shows besides depth, skip and seed.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="a study's folder, such as outputs/degradation")
+    parser.add_argument(
+        "--where",
+        nargs="*",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="take the runs with these values in the runs table",
+    )
+    add_figure_options(parser)
+    arguments = parser.parse_args()
+    try:
+        study = load_study(arguments.folder, _pairs(arguments.where), swept)
+        output = Output(study, formats_of(arguments.format), arguments.style)
+        for note in study.notes:
+            print(f"note: {note}")
+        analyze(output)
+    except GradflowError as error:
+        sys.exit(f"error: {error}")
+    for path in output.paths:
+        print(path)
+
+
+def add_figure_options(parser: argparse.ArgumentParser) -> None:
+    """Add --format and --style."""
+    parser.add_argument(
+        "--format",
+        default="png,pdf",
+        help=f"figure formats, some of {', '.join(FORMATS)}; default: png,pdf",
+    )
+    parser.add_argument(
+        "--style",
+        default="web",
+        help=f"venue that sets width and type: {', '.join(VENUES)}; default: web",
+    )
+
+
+def formats_of(text: str) -> list[str]:
+    """The value of --format as a list."""
+    return text.split(",")
+
+
+def _pairs(where: list[str]) -> dict[str, str]:
+    for text in where:
+        if "=" not in text:
+            raise GradflowError(f"--where {text}: must be COLUMN=VALUE, such as data_name=digits")
+    return dict(text.split("=", 1) for text in where)

@@ -1,0 +1,115 @@
+"""How far does a step move each layer? Update-to-weight ratio by layer and step.
+
+python analysis/updates.py outputs/degradation
+"""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
+from gradflow.analysis.study import MOMENTS, at
+from gradflow.core.errors import GradflowError
+
+USUAL = 1e-3  # the rule of thumb for a step's size relative to the weights
+RATIO = r"$\|\Delta W\| / \|W\|$"
+
+
+def analyze(output: Output) -> None:
+    """The figures, of the deepest networks.
+
+    Raises:
+        GradflowError: no update was recorded.
+    """
+    study = output.study
+    deepest = int(study.runs.depth.max())
+    columns = ["step", "layer_index", "relative_update", "weight_norm"]
+    layers = study.records("layers", columns).dropna(subset="relative_update")
+    layers = layers[(layers.depth == deepest) & np.isfinite(layers.relative_update)]
+    if not (layers.relative_update > 0).any():
+        raise GradflowError(f"{study.folder}: no layer of depth {deepest} has a recorded update")
+    draw_profiles(output, layers, deepest)
+    draw_heatmaps(output, layers, deepest)
+    columns = ["step", "grad_norm", "clipped_grad_norm", "learning_rate"]
+    steps = study.records("steps", columns)
+    draw_steps(output, steps[steps.depth == deepest], deepest)
+
+
+def draw_profiles(output: Output, layers: pd.DataFrame, depth: int) -> None:
+    """Ratio and weight norm by layer, at the first and at the last measured step."""
+    with output.figure(2, 2, height=4.2, sharey="row") as (made, axes):
+        for column, (moment, title) in enumerate(MOMENTS.items()):
+            top, bottom = axes[:, column]
+            here = at(layers, moment)
+            plots.profile(here, x="layer_index", y="relative_update", ax=top)
+            top.axhline(USUAL, color="0.6", lw=0.8, ls=":", zorder=0)
+            plots.profile(here, x="layer_index", y="weight_norm", ax=bottom)
+            top.set_title(f"depth {depth}, {title}")
+            bottom.set_xlabel("layer (0: stem)")
+        axes[0, 0].set_ylabel(RATIO)
+        axes[1, 0].set_ylabel(r"$\|W\|$")
+        axes[0, 0].legend()
+        style.letter_panels(axes.flat)
+        caption = (
+            f"Update-to-weight ratio of each layer (top) and norm of its weight (bottom) in "
+            f"networks of depth {depth}, at the first and the last measured step. Thin lines: "
+            f"single seeds; thick: their geometric mean. Dotted: {USUAL:g}, a rule of thumb."
+        )
+        output.add_figure(made, "update_ratio_profile", caption)
+
+
+def draw_heatmaps(output: Output, layers: pd.DataFrame, depth: int) -> None:
+    """Ratio by layer and step, a panel per twin."""
+    with output.figure(1, 2, height=2.6, sharey=True) as (made, axes):
+        plots.twin_surfaces(
+            layers, x="step", y="layer_index", value="relative_update", axes=axes[0], label=RATIO
+        )
+        for ax, twin in zip(axes[0], style.COLORS, strict=True):
+            ax.set_title(f"{twin}, depth {depth}")
+            ax.set_xlabel("step")
+        axes[0, 0].set_ylabel("layer (0: stem)")
+        style.letter_panels(axes[0])
+        caption = (
+            f"Update-to-weight ratio by layer and step at depth {depth}: norm of the change of a "
+            "layer's weight over the norm of the weight. Geometric mean over seeds, one color "
+            "scale."
+        )
+        output.add_figure(made, "update_ratio_heatmap", caption)
+
+
+def draw_steps(output: Output, steps: pd.DataFrame, depth: int) -> None:
+    """What scales an update besides its layer: norm of the whole gradient, and learning rate."""
+    with output.figure(1, 2, height=2.4) as (made, axes):
+        gradient_by_step(steps, ax=axes[0, 0]).set_title(f"depth {depth}")
+        axes[0, 0].set_ylabel("gradient norm, all weights")
+        plots.curves(steps, x="step", y="learning_rate", looks=LOOKS, ax=axes[0, 1])
+        axes[0, 1].set_ylabel("learning rate")
+        for ax in axes[0]:
+            ax.set_xlabel("step")
+        style.legend(axes[0, 0])
+        style.letter_panels(axes[0])
+        caption = (
+            "Norm of the loss gradient by all weights together (a; solid: before clipping, dashed: "
+            f"after it, if it was clipped) and learning rate (b), by step, at depth {depth}. "
+            "Geometric mean over seeds (a) and mean (b); bands: 95 % t intervals."
+        )
+        output.add_figure(made, "gradient_by_step", caption)
+
+
+LOOKS = {twin: {"color": color, "lw": 0.9} for twin, color in style.COLORS.items()}
+CLIPPED = {twin: look | {"ls": "--", "label": None} for twin, look in LOOKS.items()}
+
+
+def gradient_by_step(steps: pd.DataFrame, *, ax: Axes) -> Axes:
+    """`grad_norm` by step and twin, and `clipped_grad_norm` if clipping changed it."""
+    plots.curves(steps, x="step", y="grad_norm", looks=LOOKS, ax=ax, log=True)
+    if (steps.clipped_grad_norm < steps.grad_norm).any():
+        plots.curves(steps, x="step", y="clipped_grad_norm", looks=CLIPPED, ax=ax, log=True)
+    return ax
+
+
+def main() -> None:
+    """The command line."""
+    run_script(analyze, __doc__)
