@@ -110,7 +110,8 @@ def draw(output: Output, places: pd.DataFrame, theory: pd.DataFrame) -> None:
             "Random ReLU networks before training: mean cosine between two images' gradients (top) "
             "and signals (bottom) at a block's input, against the number of blocks above it; the "
             f"network's input is on the right. Bands: 95 % t intervals over "
-            f"{output.study.seeds}. Black: theory; a: arc-cosine kernels, from the cosines of the signals at the lowest block; "
+            f"{output.study.seeds}. Black: theory; a: arc-cosine kernels, from the cosines of the "
+            "signals at the lowest block; "
             "b: one half per layer, for plain networks."
         )
         output.add_figure(made, "shattered_gradients", caption)
