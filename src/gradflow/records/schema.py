@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from gradflow.config.identity import NOT_IDENTITY
 from gradflow.config.schema import GROUPS, RunConfig
+from gradflow.probes.quantities import columns
 from gradflow.records.diagnostic_schema import DIAGNOSTIC_SCHEMAS, KEY
 
 LAYER = [
@@ -100,55 +101,14 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("error", pa.float64()),
         ]
     ),
-    # One row a weighted layer at a measured step; Frobenius norms. A null grad_norm: there
-    # was no gradient (a frozen or unused weight).
-    "layers": pa.schema(
-        [
-            *LAYER,
-            ("grad_norm", pa.float32()),  # of d(mean loss)/d(weight), before clipping
-            ("weight_norm", pa.float32()),  # before the update
-            ("update_norm", pa.float32()),  # of what the optimiser changed
-        ]
-    ),
-    # One row a block at a measured step, and one more for the last block's output, which is
-    # the head's input. Gradients are over the batch, of the mean loss.
-    "blocks": pa.schema(
-        [
-            *BLOCK,
-            ("input_rms", pa.float32()),
-            ("branch_rms", pa.float32()),
-            ("input_grad_norm", pa.float32()),
-            ("skip_grad_norm", pa.float32()),  # of what came back over the shortcut
-            ("branch_grad_norm", pa.float32()),  # of the rest
-            ("skip_share", pa.float32()),  # <skip part, total> / |total|^2
-        ]
-    ),
-    # On the sparse schedule. The histogram's bins meet at gradflow.probes.BIN_EDGES.
-    "layer_details": pa.schema(
-        [
-            *LAYER,
-            ("zero_fraction", pa.float32()),  # of the gradient's elements
-            ("histogram", pa.list_(pa.int64())),  # elements by |gradient|, without the zeros
-        ]
-    ),
-    "block_details": pa.schema(
-        [
-            *BLOCK,
-            ("input_mean", pa.float32()),
-            ("input_variance", pa.float32()),
-            ("dead_fraction", pa.float32()),  # of its ReLU channels: 0 for the whole batch
-        ]
-    ),
-    "network_details": pa.schema(
-        [
-            *KEY,
-            ("step", pa.int32()),
-            ("path_grad_norm", pa.float32()),  # what came back over shortcuts alone, and
-            ("path_share", pa.float32()),  # its share of the gradient at the first block
-            ("example_cosine", pa.float32()),  # mean cosine of two examples' gradients
-            ("signal_to_noise", pa.float32()),  # |mean gradient|^2 / variance, of examples
-        ]
-    ),
+    # What probes measure, see gradflow.probes.quantities: one row per weighted layer, per block
+    # (and one more for the last block's output), per network, at a measured step.
+    "layers": pa.schema([*LAYER, *columns("layers")]),
+    "blocks": pa.schema([*BLOCK, *columns("blocks")]),
+    # On the sparse schedule.
+    "layer_details": pa.schema([*LAYER, *columns("layer_details")]),
+    "block_details": pa.schema([*BLOCK, *columns("block_details")]),
+    "network_details": pa.schema([*KEY, ("step", pa.int32()), *columns("network_details")]),
 }
 
 SCHEMAS |= DIAGNOSTIC_SCHEMAS

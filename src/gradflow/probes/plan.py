@@ -1,0 +1,390 @@
+"""What is measured in a backward pass: a row for each residual sum, and where its parts arrive.
+
+Made from the whole graph once. The same nodes are found again in the graph of a later pass by
+short paths from the outputs, each checked by the node's number; a pass of another structure is
+read as a whole again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from gradflow.probes.calls import Call, Key, Recording, Signal, Source
+from gradflow.probes.graph import ACCUMULATE, Edge, Graph, Node, Scope, Sum, Use, find_sums
+from gradflow.probes.sites import Names
+
+SKIP, BRANCH = "skip", "branch"
+
+Ends = dict[str, list[Edge]]
+"""Of a row: fork, node, carried (none or one each), and skip: the uses of x by S."""
+
+
+@dataclass
+class Row:
+    """A row of `blocks`.
+
+    Attributes:
+        block: the module that made the sum, if one did.
+        parts: whether the gradient at x is split.
+        plain: there is no shortcut, so the skip part is 0.
+        elsewhere: whether x has uses outside the sum.
+        reasons: why values are null.
+        """
+
+    name: str
+    block: nn.Module | None
+    parts: bool = False
+    plain: bool = False
+    elsewhere: bool = False
+    gated: bool = False
+    reasons: list[str] = field(default_factory=list)
+    leaves: list[Any] = field(default_factory=list)
+
+
+@dataclass
+class Places:
+    """What is read at a node.
+
+    Attributes:
+        before: output -> the rows whose x it is.
+        after: input -> (row, part) of the uses of x.
+        sums: the rows whose sum it is.
+    """
+
+    before: dict[int, list[int]] = field(default_factory=dict)
+    after: dict[int, list[tuple[int, str]]] = field(default_factory=dict)
+    sums: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Plan:
+    """The rows, the places in the graph, and the tensors of the forward pass to look at.
+
+    Attributes:
+        wanted: source -> [(quantity, row)].
+        steps: (position of a node, which of its inputs, number of the node that is there);
+            the outputs come first, then a node a step.
+        spots: (position of a node, what is read there).
+        ends: see `edges`; positions in place of nodes.
+        length: how many nodes the forward pass makes.
+    """
+
+    rows: list[Row]
+    wanted: dict[Source, list[tuple[str, int]]]
+    signals: list[tuple[list[tuple[str, int]], Signal]]
+    outputs: list[int] = field(default_factory=list)
+    steps: list[tuple[int, int, int]] = field(default_factory=list)
+    spots: list[tuple[int, Places]] = field(default_factory=list)
+    ends: list[dict[str, list[tuple[int, int]]]] = field(default_factory=list)
+    length: int = 0
+
+    def edges(self, nodes: Sequence[Node]) -> list[Ends]:
+        """Row by row its x, S(x), sum and uses of x by S in a pass's graph."""
+        return [
+            {label: [(nodes[p], i) for p, i in found] for label, found in row.items()}
+            for row in self.ends
+        ]
+
+    def lean(self) -> list[tuple[int, Places]]:
+        """`spots` without the branches of rows whose branch part is total - skip."""
+        found = []
+        for position, places in self.spots:
+            after = {
+                place: kept
+                for place, parts in places.after.items()
+                if (kept := [(r, p) for r, p in parts if p == SKIP or self.rows[r].elsewhere])
+            }
+            if places.before or after:
+                found.append((position, Places(places.before, after)))
+        return found
+
+    def follow(self, outputs: Sequence[Node], begin: int, length: int) -> list[Node] | None:
+        """The nodes of `steps` in another pass's graph, or None if it is not the same."""
+        if length != self.length or len(outputs) != len(self.outputs):
+            return None
+        if any(n._sequence_nr() - begin != k for n, k in zip(outputs, self.outputs, strict=True)):
+            return None
+        nodes = list(outputs)
+        edges: dict[int, Any] = {}
+        for source, place, number in self.steps:
+            ahead = edges.get(source)
+            if ahead is None:
+                ahead = edges[source] = nodes[source].next_functions
+            if place >= len(ahead) or (node := ahead[place][0]) is None:
+                return None
+            if number >= 0 and node._sequence_nr() - begin != number:
+                return None
+            if number < 0 and node.name() != ACCUMULATE:
+                return None
+            nodes.append(node)
+        return nodes
+
+
+def make_plan(
+    outputs: Sequence[Node], begin: int, end: int, recording: Recording, names: Names | None
+) -> Plan:
+    graph = Graph(outputs, begin)
+    builder = _Builder(graph, recording)
+    if names is None:
+        builder.automatic()
+    else:
+        builder.named(names)
+    return builder.plan(outputs, begin, end)
+
+
+class _Builder:
+    def __init__(self, graph: Graph, recording: Recording):
+        self.graph, self.recording = graph, recording
+        self.rows: list[Row] = []
+        self.wanted: dict[Source, list[tuple[str, int]]] = {}
+        self.signals: list[tuple[list[tuple[str, int]], Signal]] = []
+        self.places: dict[Node, Places] = {}
+        self.ends: list[Ends] = []
+        self.by_key = {self.key(node): node for node in graph.nodes}
+
+    def key(self, node: Node) -> Any:
+        if self.graph.kinds[node] == ACCUMULATE:
+            return ("leaf", id(node.variable))
+        return self.graph.numbers[node]
+
+    def automatic(self) -> None:
+        sums = find_sums(self.graph)
+        last: Sum | None = None
+        for found in sums:
+            call = self.recording.maker(self.graph.numbers[found.node])
+            row = Row(call.name if call else "", call.module if call else None)
+            self.add(row, found)
+            last = found
+        if last is not None:
+            call = self.recording.maker(self.graph.numbers[last.node])
+            edge = self.edge_of(call.outputs[0]) if call and call.outputs else None
+            self.add_end(edge or (last.node, 0), call)
+
+    def edge_of(self, signal: Signal) -> Edge | None:
+        if signal.key is None or signal.key[0] not in self.by_key:
+            return None
+        return self.by_key[signal.key[0]], signal.key[1]
+
+    def add(self, row: Row, found: Sum, added: Signal | None = None) -> None:
+        """A row for a sum of the graph; `added` is F(x) if the user has named it."""
+        index = len(self.rows)
+        self.rows.append(row)
+        self.ends.append({"fork": [found.fork] if found.fork else [], "node": [(found.node, 0)]})
+        self.ends[-1]["carried"] = [found.carried] if found.carried else []
+        self.ends[-1]["skip"] = found.skip
+        row.gated, row.elsewhere = found.gated, bool(found.elsewhere)
+        row.parts = not found.reason
+        row.leaves = [leaf for node in found.within for leaf in self.graph.leaves(node)]
+        if found.reason:
+            row.reasons.append(found.reason)
+        self.total_at(index, found.fork)
+        for part, uses in ((SKIP, found.skip), (BRANCH, found.branch)):
+            for user, place in uses:
+                self.place(user).after.setdefault(place, []).append((index, part))
+        if row.parts:
+            self.place(found.node).sums.append(index)
+        if found.fork is not None:
+            key = self.key(found.fork[0]), found.fork[1]
+            self.see("input", index, self.recording.source(key), "x is no module's input or output")
+        if added is None:
+            seen = None
+            if found.added is not None:
+                seen = self.recording.source((self.key(found.added[0]), found.added[1]))
+            self.see("added", index, seen, "F(x) is no module's output")
+
+    def see(
+        self, quantity: str, index: int, seen: tuple[Source, Signal] | None, reason: str
+    ) -> None:
+        if seen is None:
+            self.rows[index].reasons.append(reason)
+            return
+        source, signal = seen
+        self.wanted.setdefault(source, []).append((quantity, index))
+        self.signals.append(([(quantity, index)], signal))
+
+    def place(self, node: Node) -> Places:
+        return self.places.setdefault(node, Places())
+
+    def total_at(self, index: int, fork: Edge | None) -> None:
+        if fork is not None:
+            self.place(fork[0]).before.setdefault(fork[1], []).append(index)
+
+    def add_end(self, edge: Edge | None, call: Call | None) -> None:
+        """The last row: the gradient at the last block's output."""
+        self.rows.append(Row("end of " + call.name if call else "end", None))
+        self.ends.append({"fork": [edge] if edge else []})
+        self.total_at(len(self.rows) - 1, edge)
+
+    # Blocks by name.
+
+    def named(self, names: Names) -> None:
+        calls = [c for c in self.recording.calls if c.module in names.blocks and c.end >= 0]
+        spans = [(c, self._spans(c, names)) for c in calls]
+        shortcuts = [s for call in calls for s in self._inside(call, names.shortcut)]
+        branches = [m for _, parts in spans for pair in parts for m in pair if m is not None]
+        scope = Scope(
+            on_shortcut=lambda number: any(call.made(number) for call in shortcuts),
+            on_branch=lambda number: any(call.made(number) for call in branches),
+        )
+        sums = find_sums(self.graph, scope)
+        for call, parts in spans:
+            others = [c for c in calls if call.begin <= c.begin and c.end <= call.end and c != call]
+            mine = [s for s in sums if self._belongs(s, call, others, parts)]
+            if names.branches is None:
+                for found in mine or [None]:
+                    self._block(call, found, None, names)
+            for entry, leave in parts:
+                chosen = self._ending(mine, leave)
+                if chosen is not None:
+                    mine.remove(chosen)
+                self._block(call, chosen, (entry, leave), names)
+        if calls:
+            last = calls[-1]
+            edge = self.edge_of(last.outputs[0]) if last.outputs else None
+            self.add_end(edge, last)
+
+    def _inside(self, call: Call, name: str | None) -> list[Call]:
+        """The calls of a named part of a block during one of the block's calls."""
+        if name in (None, "identity"):
+            return []
+        module = dict(call.module.named_modules()).get(name)
+        return [
+            c
+            for c in self.recording.calls
+            if c.module is module and call.begin <= c.begin and c.end <= call.end
+        ]
+
+    def _spans(self, call: Call, names: Names) -> list[tuple[Call | None, Call | None]]:
+        """The calls of each branch's first and last module."""
+        found = []
+        used: dict[str, int] = {}
+        for first, last in names.branches or ():
+            ends = []
+            for name in (first, last):
+                inside = self._inside(call, name)
+                number = used.get(name, 0)
+                ends.append(inside[min(number, len(inside) - 1)] if inside else None)
+            for name in {first, last}:
+                used[name] = used.get(name, 0) + 1
+            found.append((ends[0], ends[1]))
+        return found
+
+    def _belongs(self, s: Sum, call: Call, others: list[Call], parts: list[Any]) -> bool:
+        number = self.graph.numbers[s.node]
+        inner = [end for pair in parts for end in pair if end is not None] + others
+        return call.made(number) and not any(c.made(number) for c in inner)
+
+    def _ending(self, sums: list[Sum], leave: Call | None) -> Sum | None:
+        """The sum that the branch's last module ends in."""
+        if leave is None:
+            return None
+        if not leave.outputs or leave.outputs[0].key is None:
+            return sums[0] if sums else None
+        edge = self.edge_of(leave.outputs[0])
+        for s in sums:
+            if edge is not None and edge[0] in s.cone:
+                return s
+        return None
+
+    def _block(
+        self, call: Call, found: Sum | None, ends: tuple[Call | None, Call | None] | None, names: Names
+    ) -> None:
+        index = len(self.rows)
+        row = Row(call.name, call.module)
+        entry, leave = ends or (call, None)
+        added = leave.outputs[0] if leave and leave.outputs else None
+        if found is not None:
+            self.add(row, found, added)
+        else:
+            self.rows.append(row)
+            first = (entry or call).inputs or call.inputs
+            x = first[0] if first else None
+            fork = self.edge_of(x) if x is not None else None
+            self.ends.append({"fork": [fork] if fork else []})
+            self.total_at(index, fork)
+            if x is not None:
+                owner = entry if entry and entry.inputs else call
+                self.see("input", index, (Source(owner.module, owner.number, "in", 0), x), "")
+            self._unsplit(index, fork, call, leave, names)
+        if added is not None and leave is not None:
+            self.see("added", index, (Source(leave.module, leave.number, "out", 0), added), "")
+
+    def _unsplit(
+        self, index: int, fork: Edge | None, call: Call, leave: Call | None, names: Names
+    ) -> None:
+        """A block without a residual sum: a plain one has a skip part of 0."""
+        row = self.rows[index]
+        if fork is None:
+            row.reasons.append("its input needs no gradient")
+        elif leave is None or names.shortcut is None:
+            row.reasons.append("no residual sum was found in it")
+        elif self._only_through(call, leave, fork):
+            row.parts = row.plain = True
+            for user, place in self.graph.uses[fork]:
+                if call.made(self.graph.numbers[user]):
+                    self.place(user).after.setdefault(place, []).append((index, BRANCH))
+                else:
+                    row.elsewhere = True
+        else:
+            row.reasons.append(f"no residual sum was found that ends {leave.name}")
+
+    def _only_through(self, call: Call, leave: Call, fork: Edge) -> bool:
+        """Whether every way from the block's output to its input passes the branch's output."""
+        start = self.edge_of(call.outputs[0]) if call.outputs else None
+        stop = self.edge_of(leave.outputs[0]) if leave.outputs else None
+        if start is None or stop is None:
+            return False
+        stack, seen = [start], {start}
+        while stack:
+            edge = stack.pop()
+            if edge == fork:
+                return False
+            if edge == stop or self.graph.numbers[edge[0]] < call.begin:
+                continue
+            for ahead in self.graph.edges[edge[0]]:
+                if ahead[0] is not None and ahead not in seen:
+                    seen.add(ahead)
+                    stack.append(ahead)
+        return True
+
+    # Paths from the outputs.
+
+    def plan(self, outputs: Sequence[Node], begin: int, end: int) -> Plan:
+        _number_names(self.rows)
+        positions = {node: index for index, node in enumerate(dict.fromkeys(outputs))}
+        steps: list[tuple[int, int, int]] = []
+
+        def position(node: Node) -> int:
+            path: list[tuple[Node, Use]] = []
+            while node not in positions:
+                use = self.graph.came[node]
+                assert use is not None
+                path.append((node, use))
+                node = use[0]
+            for target, (user, place) in reversed(path):
+                number = self.graph.numbers[target]
+                steps.append((positions[user], place, number - begin if number >= 0 else -1))
+                positions[target] = len(positions)
+            return positions[path[0][0] if path else node]
+
+        spots = [(position(node), places) for node, places in self.places.items()]
+        ends = [
+            {label: [(position(node), i) for node, i in found] for label, found in row.items()}
+            for row in self.ends
+        ]
+        numbers = [self.graph.numbers[node] - begin for node in dict.fromkeys(outputs)]
+        return Plan(self.rows, self.wanted, self.signals, numbers, steps, spots, ends, end - begin)
+
+
+def _number_names(rows: list[Row]) -> None:
+    """`block` -> `block:1`, `block:2` if a name is used more than once."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row.name] = counts.get(row.name, 0) + 1
+    given: dict[str, int] = {}
+    for row in rows:
+        if counts[row.name] > 1:
+            given[row.name] = given.get(row.name, 0) + 1
+            row.name = f"{row.name}:{given[row.name]}"
