@@ -299,7 +299,9 @@ class _Finder:
                 bare, same = reached[fork][1:]
                 chosen = bare if bare.bit_count() == 1 else 0
                 reason = ""
-                if bare == 0:
+                if bare == 0 and not any(
+                    reached[n, output][1] for _, _, n in heap for output in outputs[n]
+                ):
                     straight = full & ~nonlinear
                     if straight.bit_count() == 1:
                         chosen = straight
@@ -307,7 +309,7 @@ class _Finder:
                         return None  # one linear map in several parts
                     else:
                         reason = "several operands of the sum hold layers; name the shortcut"
-                elif chosen == 0 and not heap:
+                elif bare and chosen == 0 and not heap:
                     if same.bit_count() == 1 and holding & ~same:
                         chosen = same
                     elif holding == 0:
