@@ -23,44 +23,67 @@ class Added(NamedTuple):
 
 
 class Aliases(TorchFunctionMode):
-    """Exchanges one operand of every addition of two tensors of one shape: the older one, or
-    the one that is not the output of a module named in `newer`."""
+    """Exchanges the older operand of every addition of two tensors of one shape, and what is
+    multiplied with a parameter."""
 
-    def __init__(self, older: bool = True) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.older = older
         self.pairs: list[tuple[GradientEdge, Tensor]] = []
+
+    def view(self, x: Tensor) -> Tensor:
+        edge = get_gradient_edge(x)
+        view = x.view_as(x)
+        self.pairs.append((edge, view))
+        return view
+
+    def enter(self, module: nn.Module, inputs: Any) -> Any:
+        """Of a module on a shortcut, its input."""
+        return (self.view(inputs[0]), *inputs[1:]) if _varies(inputs[0]) else None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
+        if len(args) == 2 and name in ("mul", "__mul__", "__rmul__"):
+            scaled = [i for i in (0, 1) if _is_parameter(args[1 - i])]
+            if scaled and _varies(args[scaled[0]]):
+                args = tuple(self.view(a) if i == scaled[0] else a for i, a in enumerate(args))
+            return func(*args, **kwargs)
         if name not in ADDS or len(args) != 2 or not all(map(_varies, args)):
             return func(*args, **kwargs)
         one, other = args
         if one.shape != other.shape:
             return func(*args, **kwargs)
-        first = (_age(one) < _age(other)) == self.older
-        x = one if first else other
-        edge = get_gradient_edge(x)
-        view = x.view_as(x)
-        self.pairs.append((edge, view))
-        if first:
-            return torch.add(view, other, **kwargs)
-        return func(one, view, **kwargs)
+        if _age(one) < _age(other):
+            return torch.add(self.view(one), other, **kwargs)
+        return func(one, self.view(other), **kwargs)
 
 
 def _varies(value: Any) -> bool:
     return isinstance(value, Tensor) and value.requires_grad and not isinstance(value, nn.Parameter)
 
 
+def _is_parameter(value: Any) -> bool:
+    return isinstance(value, Tensor) and isinstance(
+        value if value._base is None else value._base, nn.Parameter
+    )
+
+
 def _age(value: Tensor) -> int:
     return -1 if value.grad_fn is None else value.grad_fn._sequence_nr()  # type: ignore[attr-defined]
 
 
+SHORTCUTS = ("shortcut", "downsample")
+
+
 def sums_of(network: nn.Module, loss_of: Any) -> list[Added]:
-    """What every addition of two tensors would be as a residual sum, in order."""
+    """What every addition of two tensors would be as a residual sum, in order; and every module
+    that is called a shortcut."""
+    named = [m for n, m in network.named_modules() if n.endswith(SHORTCUTS)]
     with Aliases() as aliases:
+        handles = [module.register_forward_pre_hook(aliases.enter) for module in named]
         loss = loss_of(network)
+    for handle in handles:
+        handle.remove()
     found = []
     for edge, view in aliases.pairs:
         total, skip = torch.autograd.grad(

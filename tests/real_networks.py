@@ -29,7 +29,7 @@ TEXT: dict[str, dict[str, Any]] = {
     "albert": {"embedding_size": 8},
     "electra": {"embedding_size": 16},
     "t5": {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, "vocab_size": 40},
-    "mamba": {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4, "vocab_size": 40},
+    "mamba": {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4, "vocab_size": 40, "residual_in_fp32": False},
 }  # fmt: skip
 PLAIN = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
@@ -46,7 +46,7 @@ IMAGES: dict[str, dict[str, Any]] = {
     "convnextv2": {"hidden_sizes": [8, 12], "depths": [1, 2], "num_stages": 2},
     "resnet": {"embedding_size": 8, "hidden_sizes": [8, 12], "depths": [2, 2], "layer_type": "basic"},
     "regnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [2, 2], "groups_width": 4},
-    "efficientnet": {"image_size": 32, "width_coefficient": 0.25, "depth_coefficient": 0.3},
+    "efficientnet": {"image_size": 32, "width_coefficient": 0.25, "depth_coefficient": 0.3, "hidden_dim": 320},
     "mobilenet_v2": {"image_size": 32, "depth_multiplier": 0.25},
     "poolformer": {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 8, 8, 8]},
     "segformer": {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 8, 8, 8], "num_attention_heads": [1, 1, 1, 1]},
@@ -72,7 +72,8 @@ def from_transformers(name: str) -> Made:
         options = {**PLAIN, **options}
     torch.manual_seed(0)
     config = AutoConfig.for_model(name, **options)
-    network = AutoModel.from_config(config, attn_implementation="eager").double()
+    more = {"experts_implementation": "eager"} if name == "mixtral" else {}
+    network = AutoModel.from_config(config, attn_implementation="eager", **more).double()
     shaken(network)
     ids = torch.randint(40, (2, 6), generator=torch.Generator().manual_seed(0))
     side = options.get("image_size", 32)

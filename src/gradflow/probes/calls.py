@@ -146,8 +146,7 @@ class Recording:
 
     def maker(self, number: int) -> Call | None:
         """The innermost call that made a node."""
-        found = [call for call in self.calls if call.made(number)]
-        return max(found, key=lambda call: call.begin, default=None)
+        return next((call for call in reversed(self.calls) if call.made(number)), None)
 
 
 class Listening:

@@ -216,7 +216,9 @@ class _Finder:
                 if part is None or part.reason or edge[0] in opened:
                     operands += self._operands(edge[0], inner, opened)
                     continue
-            operands.append([(node, place) for place in group])
+            edges = self.graph.edges[node]
+            there = [i for i in group if i < len(edges) and edges[i][0] is not None]
+            operands.append([(node, place) for place in there])
         return operands
 
     def _find(self, node: Node) -> Sum | None:
@@ -286,10 +288,9 @@ class _Finder:
 
         for bit, uses in enumerate(operands):
             for user, place in uses:
-                edge = graph.edges[user][place] if place < len(graph.edges[user]) else (None, 0)
-                if edge[0] is not None:
-                    bare = (1 << bit) if len(uses) == 1 or self._bare_pair(user, place) else 0
-                    arrive(edge, 1 << bit, bare, bare)
+                carries = self._carries(user, place)
+                bare, holding = ((1 << bit), holding) if carries else (0, holding | 1 << bit)
+                arrive(graph.edges[user][place], 1 << bit, bare, bare)
         while heap and all(live):
             _, _, current = heapq.heappop(heap)
             edges = [(current, output) for output in outputs[current]]
@@ -315,11 +316,15 @@ class _Finder:
                     elif holding == 0:
                         return None  # elementwise arithmetic
                     else:
-                        reason = "several operands of the sum hold no layer; name the shortcut"
-                if chosen or reason:
-                    return self._sum(
-                        node, fork, operands, chosen, inner, seen, within, bare != 0, same, reason
-                    )
+                        reason = "several operands hold no layer; name the shortcut"
+                if reason:
+                    return Sum(node, fork, within=within, cone=seen, reason=reason)
+                if chosen and not graph.is_parameter(current):
+                    start = [u for bit, uses in enumerate(operands) if chosen >> bit & 1 for u in uses]
+                    segment, skip = self._segment(start, fork, seen, layers=not bare)
+                    if self._are_values(segment, fork, seen):
+                        others = [u for uses in operands for u in uses if u not in start]
+                        return self._sum(node, fork, start, others, inner, seen, within, segment, skip)
             seen.add(current)
             bits = bare = same = 0
             for edge in edges:
@@ -337,37 +342,35 @@ class _Finder:
                     arrive(edge, bits, bare if carries else 0, same if passing else 0)
         return None
 
-    def _bare_pair(self, user: Node, place: int) -> bool:
-        """Of a product that is added (addcmul), whether this factor is without a layer."""
-        return self.graph.kinds[user] in ("Addcmul", "Addcdiv", "Lerp") and place == 1
+    def _are_values(self, segment: set[Node], fork: Edge, seen: set[Node]) -> bool:
+        """Whether x is what is carried, not a gate: in a product on the way both factors depend
+        on x, but only one of them depends on a gate."""
+        for member in segment:
+            if self.graph.kinds[member] == "Mul" and self.graph.is_nonlinear(member):
+                for edge in self.graph.edges[member]:
+                    if edge != fork and not self._reaches(edge[0], fork, seen):
+                        return False
+        return True
 
     def _sum(
         self,
         node: Node,
         fork: Edge,
-        operands: list[list[Use]],
-        chosen: int,
+        start: list[Use],
+        others: list[Use],
         inner: set[Node],
         seen: set[Node],
         within: list[Node],
-        bare: bool,
-        same: int,
-        reason: str,
-    ) -> Sum | None:
+        segment: set[Node],
+        skip: set[Use],
+    ) -> Sum:
         graph = self.graph
-        found = Sum(node, fork, within=within, cone=seen, reason=reason)
-        if reason:
-            return found
-        if graph.is_parameter(fork[0]):
-            return None
-        start = [use for bit, uses in enumerate(operands) if chosen >> bit & 1 for use in uses]
-        segment, skip = self._segment(start, fork, seen, layers=not bare)
+        found = Sum(node, fork, within=within, cone=seen)
         for use in graph.uses[fork]:
             if use in skip:
                 found.skip.append(use)
             else:
                 (found.branch if use[0] in seen else found.elsewhere).append(use)
-        others = [use for uses in operands for use in uses if use not in start]
         if len(start) == 1:
             found.carried = graph.edges[start[0][0]][start[0][1]]
         if len(others) == 1:
@@ -381,12 +384,24 @@ class _Finder:
             and self._reaches(graph.edges[n][i][0], fork, seen)
             for n, i in edges
         )
-        for member in segment:
-            for (source, _), uses in _outputs_of(graph, member):
-                assert source is member
-                if any(user not in segment and user not in inner for user, _ in uses):
-                    found.reason = "the shortcut's tensor is used elsewhere too"
+        if self._leaks(segment, segment | inner):
+            found.reason = "the shortcut's tensor is used elsewhere too"
+        elif self._leaks(self._between(others, fork, seen), seen | inner):
+            found.reason = "a tensor inside the branch is used elsewhere too"
         return found
+
+    def _leaks(self, nodes: set[Node], allowed: set[Node]) -> bool:
+        """Whether something outside uses what the nodes make."""
+        return any(
+            user not in allowed
+            for node in nodes
+            for _, uses in _outputs_of(self.graph, node)
+            for user, _ in uses
+        )
+
+    def _between(self, start: Sequence[Use], fork: Edge, seen: set[Node]) -> set[Node]:
+        """The nodes on all ways from operands to x."""
+        return self._segment(start, fork, seen, layers=True)[0]
 
     def _segment(
         self, start: Sequence[Use], fork: Edge, seen: set[Node], *, layers: bool

@@ -150,7 +150,8 @@ class _Builder:
         return self.graph.numbers[node]
 
     def automatic(self) -> None:
-        sums = find_sums(self.graph)
+        # Where several operands hold no layer it is arithmetic inside of a block, as a rule.
+        sums = [s for s in find_sums(self.graph) if "hold no layer" not in s.reason]
         last: Sum | None = None
         for found in sums:
             call = self.recording.maker(self.graph.numbers[found.node])
