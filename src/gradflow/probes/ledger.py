@@ -181,7 +181,7 @@ def parts_of(
 def backward(start: Edge, gradient: Tensor, end: Edge) -> Tensor | None:
     """The gradient at `end` of what has `gradient` at `start`; the graph is kept."""
     if start == end:
-        return gradient
+        return gradient.detach()
     outputs = (torch.autograd.graph.GradientEdge(*start),)
     inputs = (torch.autograd.graph.GradientEdge(*end),)
     _OWN.append(True)
@@ -192,7 +192,7 @@ def backward(start: Edge, gradient: Tensor, end: Edge) -> Tensor | None:
         )
     finally:
         _OWN.pop()
-    return found  # type: ignore[no-any-return]
+    return None if found is None else found.detach()
 
 
 _OWN: list[bool] = []

@@ -197,6 +197,7 @@ class Passes:
         if first and not self._hook(this):
             return
         keep = torch._C._autograd._get_current_graph_task_keep_graph()  # type: ignore[attr-defined]
+        keep = keep or bool(this.kept)
         assert this.plan is not None
         checked = not self.checked and not capturing()
         ends = this.plan.edges(this.nodes) if checked or self._details else []

@@ -79,6 +79,7 @@ class Plan:
     spots: list[tuple[int, Places]] = field(default_factory=list)
     ends: list[dict[str, list[tuple[int, int]]]] = field(default_factory=list)
     length: int = 0
+    _lean: list[tuple[int, Places]] | None = None
 
     def edges(self, nodes: Sequence[Node]) -> list[Ends]:
         """Row by row its x, S(x), sum and uses of x by S in a pass's graph."""
@@ -89,7 +90,9 @@ class Plan:
 
     def lean(self) -> list[tuple[int, Places]]:
         """`spots` without the branches of rows whose branch part is total - skip."""
-        found = []
+        if self._lean is not None:
+            return self._lean
+        self._lean = found = []
         for position, places in self.spots:
             after = {
                 place: kept

@@ -102,7 +102,10 @@ class Probes:
         self._taken = False  # the open measurement has its gradients
         self._task = -1
         self._grads: list[tuple[Tensor | None, int]] = []
-        self._base: dict[int, Tensor] | None = None
+        self._reset = False  # the gradients were set to zero between two backward passes
+        # What .grad held before the backward passes that count, by layer.
+        self._base: dict[int, Tensor] = {}
+        self._older: dict[int, Tensor] = {}
         self._last: list[tuple[Tensor | None, int]] = []
         self._before: list[Tensor] = []
         self._versions: list[int] = []
@@ -152,7 +155,7 @@ class Probes:
     def disarm(self) -> None:
         """Give the open measurement up."""
         self._open, self._taken, self._task = None, False, -1
-        self._grads, self._base, self._last = [], None, []
+        self._grads, self._base, self._older, self._last = [], {}, {}, []
         self._before = []
         for handle in self._leaves:
             handle.remove()
@@ -209,11 +212,9 @@ class Probes:
         self._task = task
         self._grads = [(p.grad, _version(p.grad)) for p in self._parameters]
         now = [w.grad for w in self._weights]
-        if self._taken and self._was_reset(now):
-            self._passes.restart()
-            self._base, self._taken = None, False
-        if not self._taken:
-            self._base = {
+        self._reset = self._taken and self._was_reset(now)
+        if self._reset or not self._taken:
+            self._older = {
                 i: g.detach().clone() for i, g in enumerate(now) if g is not None and not g.is_sparse
             }
         # At the very end, after what others do to the gradients there (averages over ranks).
@@ -240,8 +241,12 @@ class Probes:
             for p, (grad, version) in zip(self._parameters, self._grads, strict=True)
         )
         self._grads = []
+        if left and self._reset:
+            self._passes.restart()
         self._passes.finish(task, accumulated=left)
         if left:
+            if self._reset or not self._taken:
+                self._base = self._older
             self._take()
 
     def _take(self) -> None:
@@ -251,7 +256,7 @@ class Probes:
         found: list[Tensor | None] = []
         for index, weight in enumerate(self._weights):
             gradient = None if weight.grad is None else weight.grad.detach()
-            base = None if self._base is None else self._base.get(index)
+            base = self._base.get(index)
             found.append(gradient if base is None or gradient is None else gradient - base)
         m.with_gradient = [i for i, gradient in enumerate(found) if gradient is not None]
         present = [gradient for gradient in found if gradient is not None]
