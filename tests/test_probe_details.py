@@ -55,8 +55,28 @@ def test_moments_and_dead_units():
         assert rows.input_mean[index] == pytest.approx(float(x.mean()), rel=1e-12)
         assert rows.input_variance[index] == pytest.approx(x.numpy().var(), rel=1e-12)
     # Of the first ReLU's four channels two are dead; of the second's, those of the output.
-    second = float((seen[0][1].amax(dim=(0, 2, 3)) == 0).double().mean())
-    assert rows.dead_fraction[0] == pytest.approx((0.5 + second) / 2)
+    second = int((seen[0][1].amax(dim=(0, 2, 3)) == 0).sum())
+    assert rows.dead_fraction[0] == pytest.approx((2 + second) / 8)
+
+
+def test_dead_units_are_a_share_of_all_channels():
+    """Of two channels one is dead, of six none: 1/8, and not the mean of 1/2 and 0."""
+
+    class Unequal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two, self.three = nn.Linear(4, 2), nn.Linear(2, 6), nn.Linear(6, 4)
+            self.relu, self.other = nn.ReLU(), nn.ReLU()
+            self.one.bias.data = torch.tensor([-1e3, 1e3])
+            self.two.bias.data.fill_(1e5)
+
+        def forward(self, x):
+            return x + self.three(self.other(self.two(self.relu(self.one(x)))))
+
+    network = nn.Sequential(nn.Linear(4, 4), Unequal())
+    x = torch.randn(5, 4)
+    rows = measure(network, lambda: network(x).square().mean(), details=True)["block_details"]
+    assert rows.dead_fraction[0] == pytest.approx(1 / 8)
 
 
 def test_agreement_of_examples_one_by_one():

@@ -29,7 +29,7 @@ class Signal(NamedTuple):
 
     key: Key | None
     square: Scalar
-    count: int
+    size: int  # elements
     moments: tuple[Tensor, Tensor] | None  # mean and variance
 
 
@@ -68,13 +68,13 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 def key_of(tensor: Tensor) -> Key | None:
     node = tensor.grad_fn
     if node is not None:
-        return node._sequence_nr(), tensor.output_nr  # type: ignore[attr-defined]
+        return node._sequence_nr(), tensor.output_nr
     return (("leaf", id(tensor)), 0) if tensor.requires_grad else None
 
 
 def node_number() -> int:
     """The number of the next node of the graph that this thread makes."""
-    number: int = torch._C._autograd._get_sequence_nr()  # type: ignore[attr-defined]
+    number: int = torch._C._autograd._get_sequence_nr()
     return number
 
 

@@ -78,9 +78,7 @@ class Flow:
                 if total is not None:
                     self.total(index, total.detach())
 
-    def after(
-        self, places: Places, gone: Sequence[Tensor | None], arrived: Sequence[Tensor | None]
-    ) -> None:
+    def after(self, places: Places, gone: Sequence[Tensor | None]) -> None:
         """The gradient by a node's inputs, as the node has computed it."""
         if is_own() or torch._C._current_graph_task_id() != self.task:
             return
@@ -187,7 +185,7 @@ def backward(start: Edge, gradient: Tensor, end: Edge) -> Tensor | None:
     _OWN.append(True)
     try:
         # Not torch.autograd.grad: it loads torch's symbolic shapes first, half a second of a start.
-        [found] = torch.autograd.Variable._execution_engine.run_backward(  # type: ignore[attr-defined]
+        [found] = torch.autograd.Variable._execution_engine.run_backward(
             outputs, (gradient,), True, False, inputs, True, accumulate_grad=False
         )
     finally:

@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from gradflow.probes.calls import Listening, Recording, node_number, tensors_in
 from gradflow.probes.graph import Node
 from gradflow.probes.ledger import Flow, Value, is_own, parts_of
-from gradflow.probes.plan import Plan, Row, make_plan
+from gradflow.probes.plan import Places, Plan, Row, make_plan
 from gradflow.probes.sites import Names
 
 WAITING = 64  # forward passes that may wait for their backward passes; the oldest are dropped
@@ -196,7 +196,7 @@ class Passes:
         first = not this.nodes
         if first and not self._hook(this):
             return
-        keep = torch._C._autograd._get_current_graph_task_keep_graph()  # type: ignore[attr-defined]
+        keep = torch._C._autograd._get_current_graph_task_keep_graph()
         keep = keep or bool(this.kept)
         assert this.plan is not None
         checked = not self.checked and not capturing()
@@ -231,7 +231,7 @@ class Passes:
             return False
         this.nodes = nodes
         for (quantity, row), signal in signals:
-            this.forward.append((quantity, row, signal.square, signal.count))
+            this.forward.append((quantity, row, signal.square, signal.size))
             if quantity == "input" and signal.moments is not None:
                 for name, value in zip(("mean", "variance"), signal.moments, strict=True):
                     this.forward.append((name, row, value, 1))
@@ -240,12 +240,10 @@ class Passes:
         for position, places in this.plan.lean() if self.checked else this.plan.spots:
             node = nodes[position]
             if places.before:
-                hook = self.guard(lambda arrived, p=places: this.flow and this.flow.before(p, arrived))
+                hook = self.guard(partial(_before, this, places))
                 this.handles.append(node.register_prehook(hook))
             if places.after or places.sums:
-                hook = self.guard(
-                    lambda gone, arrived, p=places: this.flow and this.flow.after(p, gone, arrived)
-                )
+                hook = self.guard(partial(_after, this, places))
                 this.handles.append(node.register_hook(hook))
         return True
 
@@ -307,6 +305,21 @@ class Passes:
                 found = this.forward + this.values if this.values else []
                 values += [(q, place[index], value, count) for q, index, value, count in found]
         return list(rows.values()), values
+
+
+def _before(this: Pass, places: Places, arrived: Sequence[Tensor | None]) -> None:
+    if this.flow is not None:
+        this.flow.before(places, arrived)
+
+
+def _after(
+    this: Pass,
+    places: Places,
+    gone: Sequence[Tensor | None],
+    arrived: Sequence[Tensor | None],
+) -> None:
+    if this.flow is not None:
+        this.flow.after(places, gone)
 
 
 def _added(one: Any, other: Any) -> Any:

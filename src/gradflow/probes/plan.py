@@ -237,7 +237,8 @@ class _Builder:
             others = [c for c in calls if call.begin <= c.begin and c.end <= call.end and c != call]
             mine = [s for s in sums if self._belongs(s, call, others, parts)]
             if names.branches is None:
-                for found in mine or [None]:
+                unsplit: list[Sum | None] = [None]
+                for found in mine or unsplit:
                     self._block(call, found, None, names)
             for entry, leave in parts:
                 chosen = self._ending(mine, leave)
@@ -282,8 +283,8 @@ class _Builder:
 
     def _ending(self, sums: list[Sum], leave: Call | None) -> Sum | None:
         """The sum that the branch's last module ends in."""
-        if leave is None:
-            return None
+        if leave is None:  # it is compiled
+            return sums[0] if len(sums) == 1 else None
         if not leave.outputs or leave.outputs[0].key is None:
             return sums[0] if sums else None
         edge = self.edge_of(leave.outputs[0])
@@ -320,7 +321,9 @@ class _Builder:
     ) -> None:
         """A block without a residual sum: a plain one has a skip part of 0."""
         row = self.rows[index]
-        if fork is None:
+        if fork is not None and call.outputs and call.outputs[0].key is None:
+            row.reasons.append("runs without gradient; checkpoint with use_reentrant=False")
+        elif fork is None:
             row.reasons.append("its input needs no gradient")
         elif leave is None or names.shortcut is None:
             row.reasons.append("no residual sum was found in it")

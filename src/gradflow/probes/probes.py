@@ -143,9 +143,10 @@ class Probes:
         self._open = Measurement(step, details)
         one = torch.ones((), dtype=torch.float64, device=self._weights[0].device)
         self._open.pieces["loss_scale"] = one if self._scaler is None else self._scaler.scale(one)
-        self._passes.start(details=details)
         if self._compiled:
             self._watch_leaves()
+        else:
+            self._passes.start(details=details)
 
     @property
     def armed(self) -> Measurement | None:
@@ -209,6 +210,9 @@ class Probes:
         task = torch._C._current_graph_task_id()
         if self._open is None or task == self._task or is_own():
             return
+        if self._compiled and self._taken and self._changed():
+            self._close(ended=True)  # nothing saw the forward pass
+            return
         self._task = task
         self._grads = [(p.grad, _version(p.grad)) for p in self._parameters]
         now = [w.grad for w in self._weights]
@@ -218,7 +222,7 @@ class Probes:
                 i: g.detach().clone() for i, g in enumerate(now) if g is not None and not g.is_sparse
             }
         # At the very end, after what others do to the gradients there (averages over ranks).
-        engine = torch.autograd.Variable._execution_engine  # type: ignore[attr-defined]
+        engine = torch.autograd.Variable._execution_engine
         ended = self._guarded(lambda: self._backward_ended(task))
         engine.queue_callback(lambda: engine.queue_callback(ended))
 
