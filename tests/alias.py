@@ -86,9 +86,7 @@ def sums_of(network: nn.Module, loss_of: Any) -> list[Added]:
         handle.remove()
     found = []
     for edge, view in aliases.pairs:
-        total, skip = torch.autograd.grad(
-            loss, [edge, view], retain_graph=True, allow_unused=True
-        )
+        total, skip = torch.autograd.grad(loss, [edge, view], retain_graph=True, allow_unused=True)
         if total is not None and skip is not None:
             share = float((skip * total).sum() / total.square().sum())
             found.append(Added(float(total.norm()), float(skip.norm()), share))

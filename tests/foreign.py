@@ -58,9 +58,7 @@ class Foreign(nn.Module):
             self.mlp.requires_grad_(False)
 
     def describe(self) -> str:
-        return (
-            f"{self.before} {self.kind} {self.carry} {self.join} {self.end} {self.gate} {self.scale}"
-        )
+        return f"{self.before} {self.kind} {self.carry} {self.join} {self.end} {self.gate} {self.scale}"
 
     def branch(self, value: Tensor) -> Tensor:
         match self.kind:

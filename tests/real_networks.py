@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+# ruff: noqa: E501
 import torch
 from torch import Tensor, nn
 

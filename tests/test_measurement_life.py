@@ -293,7 +293,9 @@ def test_one_forward_pass_and_two_backward_passes():
         sum(losses(net)).backward()
     expected = frames(probes)["blocks"]
     for name in ("input_grad_norm", "skip_grad_norm", "branch_grad_norm", "skip_share"):
-        assert found[name].tolist() == pytest.approx(expected[name].tolist(), rel=1e-12, nan_ok=True)
+        assert found[name].tolist() == pytest.approx(
+            expected[name].tolist(), rel=1e-12, nan_ok=True
+        )
 
 
 def test_a_gradient_penalty_is_counted_in():
@@ -334,15 +336,16 @@ def test_copies_and_files_carry_nothing(details):
         three = copy.deepcopy(net)
     for each in (one, two, three):
         for module in each.modules():
-            assert not (module._forward_hooks or module._forward_pre_hooks)
+            assert not module._forward_hooks
+            assert not module._forward_pre_hooks
         assert not any(p._backward_hooks for p in each.parameters())
 
 
 def test_what_cannot_be_measured_warns_once_and_does_not_raise():
     net = residual()
     with Probes(net) as probes:
+        probes.arm(0)
         with pytest.warns(UserWarning, match="step 0: no backward pass of Sequential was seen"):
-            probes.arm(0)
             probes.arm(1)
         loss_of(net, batches(1)[0]).backward()
     assert frames(probes)["layers"].step.tolist() == [1] * 4

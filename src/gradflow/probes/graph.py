@@ -320,11 +320,15 @@ class _Finder:
                 if reason:
                     return Sum(node, fork, within=within, cone=seen, reason=reason)
                 if chosen and not graph.is_parameter(current):
-                    start = [u for bit, uses in enumerate(operands) if chosen >> bit & 1 for u in uses]
+                    start = [
+                        u for bit, uses in enumerate(operands) if chosen >> bit & 1 for u in uses
+                    ]
                     segment, skip = self._segment(start, fork, seen, layers=not bare)
                     if self._are_values(segment, fork, seen):
                         others = [u for uses in operands for u in uses if u not in start]
-                        return self._sum(node, fork, start, others, inner, seen, within, segment, skip)
+                        return self._sum(
+                            node, fork, start, others, inner, seen, within, segment, skip
+                        )
             seen.add(current)
             bits = bare = same = 0
             for edge in edges:

@@ -18,7 +18,6 @@ for which they differ is switched off.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,7 +85,9 @@ class Flow:
             gradient = gone[place]
             if gradient is not None:
                 for index, part in parts:
-                    self._add(self._skip if part == SKIP else self._branch, index, gradient.detach())
+                    self._add(
+                        self._skip if part == SKIP else self._branch, index, gradient.detach()
+                    )
         if self.checked:
             for index in places.sums:
                 self._expect(index, gone)
@@ -133,8 +134,10 @@ class Flow:
         zero = torch.zeros_like(total)
         skip, branch = zero if skip is None else skip, zero if branch is None else branch
         size = float(total.abs().max()) if total.numel() else 0.0
-        limit = UNITS * torch.finfo(total.dtype).eps * max(
-            size, float(skip.abs().max()), float(branch.abs().max())
+        limit = (
+            UNITS
+            * torch.finfo(total.dtype).eps
+            * max(size, float(skip.abs().max()), float(branch.abs().max()))
         )
         known = index in self._expected
         both, alone = self._expected.pop(index, (None, None))
@@ -201,9 +204,7 @@ def is_own() -> bool:
     return bool(_OWN)
 
 
-def without_branches(
-    rows: Sequence[Row], ends: Sequence[Ends], gradient: Tensor
-) -> Tensor | None:
+def without_branches(rows: Sequence[Row], ends: Sequence[Ends], gradient: Tensor) -> Tensor | None:
     """The gradient at the first x that came back over shortcuts only; None if a row's parts are
     not known."""
     nothing = gradient.new_zeros(())

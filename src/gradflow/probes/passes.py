@@ -79,7 +79,10 @@ class Passes:
         named = {m: n for n, m in network.named_modules()}
         inside = tuple(f"{name}." if name else "" for name in skipped)
         self._tree = {
-            m: n for m, n in named.items() if not (inside and f"{n}.".startswith(inside))
+            m: n
+            for m, n in named.items()
+            if not (inside and n.startswith(inside))
+            and getattr(m, "_compiled_call_impl", None) is None
         }
         self._members = set(named)
         self._plan: Plan | None = None
@@ -201,9 +204,7 @@ class Passes:
         assert this.plan is not None
         checked = not self.checked and not capturing()
         ends = this.plan.edges(this.nodes) if checked or self._details else []
-        this.flow = Flow(
-            this.rows, ends, task=task, keep=keep, checked=checked, path=self._details
-        )
+        this.flow = Flow(this.rows, ends, task=task, keep=keep, checked=checked, path=self._details)
         if first:  # the hook at this node comes too late
             for position, places in this.plan.spots:
                 if position == output:

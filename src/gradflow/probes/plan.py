@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from gradflow.probes.calls import Call, Key, Recording, Signal, Source
+from gradflow.probes.calls import Call, Recording, Signal, Source
 from gradflow.probes.graph import ACCUMULATE, Edge, Graph, Node, Scope, Sum, Use, find_sums
 from gradflow.probes.sites import Names
 
@@ -31,7 +31,7 @@ class Row:
         plain: there is no shortcut, so the skip part is 0.
         elsewhere: whether x has uses outside the sum.
         reasons: why values are null.
-        """
+    """
 
     name: str
     block: nn.Module | None
@@ -294,7 +294,11 @@ class _Builder:
         return None
 
     def _block(
-        self, call: Call, found: Sum | None, ends: tuple[Call | None, Call | None] | None, names: Names
+        self,
+        call: Call,
+        found: Sum | None,
+        ends: tuple[Call | None, Call | None] | None,
+        names: Names,
     ) -> None:
         index = len(self.rows)
         row = Row(call.name, call.module)

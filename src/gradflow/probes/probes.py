@@ -219,7 +219,9 @@ class Probes:
         self._reset = self._taken and self._was_reset(now)
         if self._reset or not self._taken:
             self._older = {
-                i: g.detach().clone() for i, g in enumerate(now) if g is not None and not g.is_sparse
+                i: g.detach().clone()
+                for i, g in enumerate(now)
+                if g is not None and not g.is_sparse
             }
         # At the very end, after what others do to the gradients there (averages over ranks).
         engine = torch.autograd.Variable._execution_engine
@@ -292,7 +294,9 @@ class Probes:
         changed."""
         m = self._open
         if m is not None and not self._taken and ended:
-            self._warn(f"step {m.step}: no backward pass of {self._name} was seen; nothing recorded")
+            self._warn(
+                f"step {m.step}: no backward pass of {self._name} was seen; nothing recorded"
+            )
         if m is not None and self._taken:
             if ended or self._changed():
                 change = [b - w for b, w in zip(self._before, self._moving, strict=True)]
@@ -313,7 +317,7 @@ class Probes:
             self._before = before  # its memory is used again
 
     def _guarded(self, work: Callable[..., Any]) -> Callable[..., Any]:
-        """`work`, its time counted; what goes wrong in it ends the measurement, not the training."""
+        """`work`, timed; what goes wrong in it ends the measurement, not the training."""
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
             start = time.perf_counter()

@@ -36,6 +36,7 @@ class Quantity(NamedTuple):
 
 HISTOGRAM = pa.list_(pa.int64())
 
+# ruff: noqa: E501
 QUANTITIES = (
     Quantity("grad_norm", "layers", "layer", (), "loss / weight",
              "norm of d(mean loss)/d(parameter), before clipping; null: no gradient arrived"),
@@ -95,5 +96,7 @@ def reference() -> str:
         "| table | column | unit | meaning |",
         "| --- | --- | --- | --- |",
     ]
-    lines += [f"| {q.table} | `{q.name}` | {q.unit} | {q.doc} |".replace("|g", "\\|g") for q in QUANTITIES]
+    lines += [
+        f"| {q.table} | `{q.name}` | {q.unit} | {q.doc} |".replace("|g", "\\|g") for q in QUANTITIES
+    ]
     return "\n".join(lines) + "\n"

@@ -103,9 +103,7 @@ def find_names(
             f"{type(network).__name__}: no module is named blocks={pattern!r}; "
             f"try one of {', '.join(lists[:8]) or 'its named_modules()'}, or leave it out"
         )
-    listed: Sequence[Branch] | None = (
-        [branches] if isinstance(branches, str | tuple) else branches
-    )
+    listed: Sequence[Branch] | None = [branches] if isinstance(branches, str | tuple) else branches
     pairs = None
     if listed is not None:
         pairs = tuple((b, b) if isinstance(b, str) else (b[0], b[1]) for b in listed)
