@@ -6,6 +6,7 @@ are the skip part and the branch part by definition.
 """
 
 import random
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +59,8 @@ class Foreign(nn.Module):
             self.mlp.requires_grad_(False)
 
     def describe(self) -> str:
-        return f"{self.before} {self.kind} {self.carry} {self.join} {self.end} {self.gate} {self.scale}"
+        path = f"{self.before} {self.kind} {self.carry} {self.gate}"
+        return f"{path} {self.scale} {self.join} {self.end}"
 
     def branch(self, value: Tensor) -> Tensor:
         match self.kind:
@@ -102,10 +104,8 @@ class Foreign(nn.Module):
         if self.before == "shared":
             x = self.act(self.norm2(x))
         s, f = self.split(x)
-        if self.checkpointed:
-            b = checkpoint(self.branch, f, use_reentrant=False)
-        else:
-            b = self.branch(f)
+        again = partial(checkpoint, self.branch, use_reentrant=False)
+        b = again(f) if self.checkpointed else self.branch(f)
         if self.scale == "rezero":
             b = self.factor * b
         elif self.scale == "layer":

@@ -90,7 +90,8 @@ def find_names(
         if branches is None and shortcut is None:
             return None
         raise GradflowError(
-            f"branch={branches!r}, shortcut={shortcut!r}: they are within blocks; name the blocks too"
+            f"branch={branches!r}, shortcut={shortcut!r}: they are within blocks; "
+            "name the blocks too"
         )
     found = _matching(network, pattern)
     if not found:
