@@ -63,9 +63,15 @@ def _varies(value: Any) -> bool:
 
 
 def _is_parameter(value: Any) -> bool:
-    return isinstance(value, Tensor) and isinstance(
-        value if value._base is None else value._base, nn.Parameter
-    )
+    """A parameter, or a view or a copy of one."""
+    if not isinstance(value, Tensor):
+        return False
+    node = value.grad_fn
+    while node is not None and hasattr(node, "next_functions") and node.next_functions:
+        if len(node.next_functions) > 1:
+            return False
+        node = node.next_functions[0][0]
+    return isinstance(getattr(node, "variable", value), nn.Parameter)
 
 
 def _age(value: Tensor) -> int:

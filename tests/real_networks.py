@@ -55,12 +55,13 @@ IMAGES: dict[str, dict[str, Any]] = {
 TIMM: dict[str, dict[str, Any]] = {
     "resnet10t": {},
     "resnext26ts": {},
-    "densenet121": {"growth_rate": 4, "block_config": (2, 2), "num_init_features": 8},
-    "efficientnet_b0": {"channel_multiplier": 0.25, "depth_multiplier": 0.3},
+    "densenet121": {"growth_rate": 4, "block_config": (2, 2)},
+    "mobilenetv3_small_050": {},
+    "test_nfnet": {},
     "vit_tiny_patch16_224": {"img_size": 32, "depth": 2, "embed_dim": 16, "num_heads": 2},
     "convnext_atto": {"depths": (1, 1, 1, 1), "dims": (8, 8, 8, 8)},
-    "mixer_s32_224": {"img_size": 32, "num_blocks": 2, "embed_dim": 16},
-    "resmlp_12_224": {"img_size": 32, "num_blocks": 2, "embed_dim": 16},
+    "mixer_s32_224": {"img_size": 32},
+    "resmlp_12_224": {"img_size": 32},
 }
 
 

@@ -184,6 +184,10 @@ def test_a_transformer_that_is_not_ours(norm_first):
         assert row.skip_grad_norm == pytest.approx(float(skip.norm()), rel=1e-10)
         assert row.branch_grad_norm == pytest.approx(float((total - skip).norm()), rel=1e-10)
         assert row.skip_share == pytest.approx(share, abs=1e-10)
+    # Layers of a block with two branches belong to the branch that they are in.
+    blocks = found["layers"].set_index("layer_name").block_index
+    assert blocks["layers.1.self_attn.in_proj_weight"] == 2
+    assert blocks["layers.1.linear2"] == 3
     names = found["layers"].layer_name.tolist()
     assert "layers.0.self_attn.in_proj_weight" in names
     assert "layers.2.linear2" in names

@@ -91,7 +91,7 @@ def reference() -> str:
         "# Quantities",
         "",
         "Made from `gradflow.probes.quantities`; a test compares it. Gradients are of the mean loss",
-        "over the batch. Columns are float64; of a float32 network they hold float32 values.",
+        "over the batch. Numbers are float64.",
         "",
         "| table | column | unit | meaning |",
         "| --- | --- | --- | --- |",
