@@ -294,9 +294,7 @@ def test_gradients_far_outside_float32_squares_are_seen():
 def test_blocks_whose_input_is_used_by_a_long_skip(family, skip):
     """Shortcut and branch are called with an alias of the block's input each; what the network
     does with that input besides is elsewhere."""
-    network = build_network(
-        family, image_shape=(1, 8, 8), depth=12, width=2, skip=skip
-    ).double()
+    network = build_network(family, image_shape=(1, 8, 8), depth=12, width=2, skip=skip).double()
     images = torch.randn(4, 1, 8, 8, dtype=torch.float64)
     times = (torch.rand(4, dtype=torch.float64),) if family == "diffusion_unet" else ()
     kept = []

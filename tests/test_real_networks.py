@@ -22,7 +22,7 @@ SUMS = {
     "vit": 4, "deit": 4, "beit": 4, "dinov2": 4, "swin": 4, "convnext": 3, "convnextv2": 6,
     "resnet": 4, "regnet": 4, "efficientnet": 1, "mobilenet_v2": 10, "poolformer": 8,
     "segformer": 8, "wav2vec2": 5,
-    "resnet10t": 4, "resnext26ts": 8, "densenet121": 0, "mobilenetv3_small_050": 6,
+    "resnet10t": 4, "resnext26ts": 8, "densenet121": 0, "mobilenetv3_small_050": 7,
     "test_nfnet": 4, "vit_tiny_patch16_224": 4, "convnext_atto": 4, "mixer_s32_224": 16,
     "resmlp_12_224": 24,
 }  # fmt: skip

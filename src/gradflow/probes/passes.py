@@ -17,7 +17,8 @@ from torch.utils.hooks import RemovableHandle
 from gradflow.probes.calls import Listening, Recording, node_number, tensors_in
 from gradflow.probes.graph import Node
 from gradflow.probes.ledger import Flow, Value, is_own, parts_of
-from gradflow.probes.plan import Places, Plan, Row, make_plan
+from gradflow.probes.plan import Places, Plan, Row
+from gradflow.probes.rows import make_plan
 from gradflow.probes.sites import Names
 
 WAITING = 64  # forward passes that may wait for their backward passes; the oldest are dropped
