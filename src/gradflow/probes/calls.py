@@ -179,8 +179,11 @@ class Listening:
     def _hear(self, module: nn.Module, end: str, values: Any) -> None:
         number = self._counts.get((module, end), 0)
         self._counts[module, end] = number + 1
-        for place, label in self._ends[module, end].get(number, ()):
-            tensors = list(tensors_in(values))
+        wanted = self._ends[module, end].get(number)
+        if wanted is None:
+            return
+        tensors = list(tensors_in(values))
+        for place, label in wanted:
             if place < len(tensors):
                 tensor = tensors[place]
-                self.signals.append((label, signal_of(tensor, key_of(tensor), self._details)))
+                self.signals.append((label, signal_of(tensor, None, self._details)))

@@ -285,6 +285,7 @@ class Passes:
                 this.kept = flow.kept
             this.values = values
             if not flow.keep:
+                this.handles = []  # the graph is gone, and its hooks with it
                 this.release()
 
     def restart(self) -> None:

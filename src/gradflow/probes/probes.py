@@ -277,7 +277,8 @@ class Probes:
         self._versions = [w._version for w in self._moving]
         if not self._before:
             self._before = [torch.empty_like(w) for w in self._moving]
-        _copy(self._before, self._moving)
+        if self._before:
+            torch._foreach_copy_(self._before, self._moving)
         self._taken = True
 
     def _changed(self) -> bool:
@@ -299,8 +300,9 @@ class Probes:
             )
         if m is not None and self._taken:
             if ended or self._changed():
-                change = [b - w for b, w in zip(self._before, self._moving, strict=True)]
-                m.pieces["update"] = norms(change, like=self._weights[0])
+                if self._before:
+                    torch._foreach_sub_(self._before, self._moving)
+                m.pieces["update"] = norms(self._before, like=self._weights[0])
             rows, values = self._passes.measured()
             if rows:
                 m.pieces["blocks"] = as_tensor([v[2] for v in values], self._weights[0].device)
@@ -343,7 +345,3 @@ class Probes:
 
 def _version(tensor: Tensor | None) -> int:
     return -1 if tensor is None else tensor._version
-
-
-def _copy(targets: list[Tensor], sources: list[Tensor]) -> None:
-    torch._foreach_copy_(targets, sources)
