@@ -42,8 +42,8 @@ class Steps:
         self.network = network.to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, fused=True)
         self.probes = {
-            "layers": Probes(network, self.optimizer, blocks=None),
-            "all": Probes(network, self.optimizer),
+            "layers": Probes(network, blocks=None),
+            "all": Probes(network),
         }
         self.measured = dict.fromkeys(self.probes, 0)
         self.naive = Naive(network)
@@ -70,6 +70,8 @@ class Steps:
         if kind == "naive":
             self.naive.gradients()
         self.optimizer.step()
+        if probes is not None:
+            probes.finish()
         if kind == "naive":
             self.naive.updates()
         self.optimizer.zero_grad()

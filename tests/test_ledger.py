@@ -289,3 +289,51 @@ def test_gradients_far_outside_float32_squares_are_seen():
             expected = one[table][name] * size
             np.testing.assert_allclose(far[table][name], expected, rtol=1e-5)
         np.testing.assert_allclose(far["blocks"].skip_share, one["blocks"].skip_share, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["unet", "diffusion_unet"])
+@pytest.mark.parametrize("skip", [True, False])
+def test_blocks_whose_input_is_used_by_a_long_skip(family, skip):
+    """Shortcut and branch are called with an alias of the block's input each; what the network
+    does with that input besides is elsewhere."""
+    network = build_network(family, image_shape=(1, 8, 8), depth=12, width=2, skip=skip).double()
+    images = torch.randn(4, 1, 8, 8, dtype=torch.float64)
+    times = (torch.rand(4, dtype=torch.float64),) if family == "diffusion_unet" else ()
+    kept = []
+
+    def split(block):
+        def forward(x, *context):
+            aliases = x.view_as(x), x.view_as(x)
+            kept.append((x, *aliases))
+            branch = block.branch(aliases[1], *context)
+            return block.after(block.add(aliases[0], branch) if block.skip else branch)
+
+        return forward
+
+    def loss():
+        return network(images, *times).square().mean()
+
+    for block in network.blocks:
+        block.forward = split(block)
+    kept_loss = loss()
+    flat = [tensor for row in kept for tensor in row]
+    gradients = torch.autograd.grad(kept_loss, flat, allow_unused=True)
+    for block in network.blocks:
+        del block.forward
+    found = measure(network, loss)["blocks"]
+    triples = zip(*(iter(gradients),) * 3, strict=True)
+    elsewhere = []
+    for row, (total, over, through) in zip(found.itertuples(), triples, strict=False):
+        over = torch.zeros_like(total) if over is None else over
+        inside = over + through
+        elsewhere.append(float((total - inside).norm()))
+        expected = {
+            "input_grad_norm": total.norm(),
+            "skip_grad_norm": over.norm(),
+            "branch_grad_norm": through.norm(),
+            "elsewhere_grad_norm": elsewhere[-1],
+            "skip_share": (over * inside).sum() / inside.square().sum(),
+        }
+        for name, value in expected.items():
+            np.testing.assert_allclose(getattr(row, name), float(value), rtol=1e-9, atol=1e-14)
+    assert sum(norm > 1e-9 for norm in elsewhere) == 2  # the two long skips leave from inputs

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from gradflow.networks import build_network
-from gradflow.probes import BIN_EDGES, between_examples
+from gradflow.probes import between_examples
+from gradflow.records import HISTOGRAM_EDGES
 from tests.measured import cross_entropy, measure
 
 pytestmark = pytest.mark.numeric
@@ -18,7 +19,7 @@ def test_histogram_and_zeros_of_gradients():
     x = torch.randn(3, 1, 2, 3, dtype=torch.float64)
     x[:, 0, 0, 0] = 0  # a weight column without gradient
     found = measure(network, lambda: cross_entropy(network, x) * 1e-3, details=True)
-    edges = [0, *BIN_EDGES, np.inf]
+    edges = [0, *HISTOGRAM_EDGES, np.inf]
     rows = found["layer_details"]
     weights = [p for p in network.parameters() if p.ndim > 1]
     for row, weight in zip(rows.itertuples(), weights, strict=True):
@@ -57,8 +58,28 @@ def test_moments_and_dead_units():
         assert rows.input_mean[index] == pytest.approx(float(x.mean()), rel=1e-12)
         assert rows.input_variance[index] == pytest.approx(x.numpy().var(), rel=1e-12)
     # Of the first ReLU's four channels two are dead; of the second's, those of the output.
-    second = float((seen[0][1].amax(dim=(0, 2, 3)) == 0).double().mean())
-    assert rows.dead_fraction[0] == pytest.approx((0.5 + second) / 2)
+    second = int((seen[0][1].amax(dim=(0, 2, 3)) == 0).sum())
+    assert rows.dead_fraction[0] == pytest.approx((2 + second) / 8)
+
+
+def test_dead_units_are_a_share_of_all_channels():
+    """Of two channels one is dead, of six none: 1/8, and not the mean of 1/2 and 0."""
+
+    class Unequal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two, self.three = nn.Linear(4, 2), nn.Linear(2, 6), nn.Linear(6, 4)
+            self.relu, self.other = nn.ReLU(), nn.ReLU()
+            self.one.bias.data = torch.tensor([-1e3, 1e3])
+            self.two.bias.data.fill_(1e5)
+
+        def forward(self, x):
+            return x + self.three(self.other(self.two(self.relu(self.one(x)))))
+
+    network = nn.Sequential(nn.Linear(4, 4), Unequal())
+    x = torch.randn(5, 4)
+    rows = measure(network, lambda: network(x).square().mean(), details=True)["block_details"]
+    assert rows.dead_fraction[0] == pytest.approx(1 / 8)
 
 
 def test_agreement_of_examples_one_by_one():
@@ -166,6 +187,10 @@ def test_a_transformer_that_is_not_ours(norm_first):
         assert row.skip_grad_norm == pytest.approx(float(skip.norm()), rel=1e-10)
         assert row.branch_grad_norm == pytest.approx(float((total - skip).norm()), rel=1e-10)
         assert row.skip_share == pytest.approx(share, abs=1e-10)
+    # Layers of a block with two branches belong to the branch that they are in.
+    blocks = found["layers"].set_index("layer_name").block_index
+    assert blocks["layers.1.self_attn.in_proj_weight"] == 2
+    assert blocks["layers.1.linear2"] == 3
     names = found["layers"].layer_name.tolist()
     assert "layers.0.self_attn.in_proj_weight" in names
     assert "layers.2.linear2" in names

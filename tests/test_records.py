@@ -340,3 +340,12 @@ def test_a_study_none_of_whose_runs_has_finished(tmp_path):
     (tmp_path / "a" / "config.yaml").write_text("seed: 0\n")
     with pytest.raises(GradflowError, match="none of its 1 runs has finished"):
         read_runs(tmp_path)
+
+
+def test_the_page_of_quantities_is_that_of_the_table():
+    from pathlib import Path
+
+    from gradflow.records.quantities import reference
+
+    page = Path(__file__).parents[1] / "docs" / "quantities.md"
+    assert page.read_text() == reference()

@@ -15,7 +15,6 @@ from gradflow.analysis.studies import health, updates
 from gradflow.analysis.study import load_study
 from gradflow.config.probes import OffConfig
 from gradflow.core.errors import GradflowError
-from gradflow.probes.details import BIN_EDGES
 from gradflow.records import HISTOGRAM_EDGES, SCHEMAS
 from gradflow.records.schema import DERIVED
 from gradflow.runs.execute import execute
@@ -52,10 +51,6 @@ def test_every_recorded_quantity_is_shown_or_kept_for_a_reason(table):
     kept = {column for of, column in KEPT if of == table}
     assert kept <= columns
     assert columns - named() == kept
-
-
-def test_bins_of_histograms_are_those_of_the_probe():
-    assert HISTOGRAM_EDGES == BIN_EDGES
 
 
 def test_shares_by_size_by_hand():

@@ -48,8 +48,9 @@ def tables(
 
 
 def blocks_of(network: nn.Module, images: Tensor, seed: int) -> pd.DataFrame:
-    """The `blocks` table of `tables`, in float64."""
-    return tables(network, images, seed)["blocks"].astype(float)
+    """The numbers of the `blocks` table of `tables`, in float64."""
+    text = ["block_name", "reason"]
+    return tables(network, images, seed)["blocks"].drop(columns=text).astype(float)
 
 
 def random_mlp(blocks: int, seed: int, *, width: int, layers: int = 1, **options: Any) -> Network:

@@ -95,7 +95,7 @@ def vanishing(config: AcceptanceConfig) -> tuple[Floats, Floats]:
         found = tables(network, noise(seed, 1), seed)
         norms = found["layers"].set_index("block_index").grad_norm.astype(float)
         weights.append(norms[1] / norms[LAYERS + 1])
-        inputs.append(backward_growth([found["blocks"].astype(float)], 1, LAYERS + 1)[0] ** 0.5)
+        inputs.append(backward_growth([found["blocks"]], 1, LAYERS + 1)[0] ** 0.5)
     return np.array(weights), np.array(inputs)
 
 

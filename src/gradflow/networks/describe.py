@@ -1,6 +1,6 @@
 """What a network is made of: layers, shapes, parameters, multiply-accumulates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,20 +15,24 @@ def describe(network: nn.Module, input_shape: Sequence[int]) -> pd.DataFrame:
         input_shape: of one example, such as (3, 32, 32).
 
     Returns:
-        name, kind, output (shape of one example), parameters, macs (multiply-accumulates of
+        name, kind, output (shape of one example; of several tensors one after the other),
+        parameters (of a shared module at its first use), macs (multiply-accumulates of
         weighted layers for one example; what attention does beside its layers is not in it).
     """
     rows: list[dict[str, Any]] = []
+    counted: set[nn.Parameter] = set()  # of a shared module or weight only the first use counts
 
-    def note(name: str, module: nn.Module, output: Tensor) -> None:
-        own = sum(p.numel() for p in module.parameters(recurse=False))
+    def note(name: str, module: nn.Module, outputs: Any) -> None:
+        own = [p for p in module.parameters(recurse=False) if p not in counted]
+        counted.update(own)
+        tensors = _tensors(outputs)
         rows.append(
             {
                 "name": name,
                 "kind": type(module).__name__,
-                "output": "x".join(map(str, output.shape[1:])),
-                "parameters": own,
-                "macs": _layer_macs(module, output),
+                "output": ", ".join("x".join(map(str, t.shape[1:])) for t in tensors),
+                "parameters": sum(p.numel() for p in own),
+                "macs": _layer_macs(module, tensors[0]) if tensors else 0,
             }
         )
 
@@ -48,14 +52,34 @@ def describe(network: nn.Module, input_shape: Sequence[int]) -> pd.DataFrame:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """The number of trainable scalars."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+    """The number of trainable scalars that the network uses: not the projections of a plain
+    twin's shortcuts, which are there and are not called."""
+    unused = {
+        parameter
+        for block in network.modules()
+        if getattr(block, "skip", True) is False
+        for part in (getattr(block, "shortcut", None), getattr(block, "gate", None))
+        if isinstance(part, nn.Module)
+        for parameter in part.parameters()
+    }
+    return sum(p.numel() for p in network.parameters() if p.requires_grad and p not in unused)
 
 
 def count_macs(network: nn.Module, input_shape: Sequence[int]) -> int:
     """Multiply-accumulates of one example's forward pass: those of its weighted layers, without
     attention's products of tokens by tokens."""
     return int(describe(network, input_shape).macs.sum())
+
+
+def _tensors(outputs: Any) -> list[Tensor]:
+    """The tensors of a module's outputs, which may be tuples, lists and mappings of them."""
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    if isinstance(outputs, Mapping):
+        outputs = list(outputs.values())
+    if not isinstance(outputs, tuple | list):
+        return []
+    return [tensor for part in outputs for tensor in _tensors(part)]
 
 
 def _layer_macs(module: nn.Module, output: Tensor) -> int:

@@ -1,9 +1,9 @@
 """Measurements of any network, from outside; they change nothing and leave nothing behind."""
 
-from gradflow.probes.details import BIN_EDGES, between_examples
+from gradflow.probes.details import between_examples
 from gradflow.probes.measurement import Measurement
 from gradflow.probes.norms import total_norm
 from gradflow.probes.probes import Probes
 from gradflow.probes.schedule import fires
 
-__all__ = ["BIN_EDGES", "Measurement", "Probes", "between_examples", "fires", "total_norm"]
+__all__ = ["Measurement", "Probes", "between_examples", "fires", "total_norm"]

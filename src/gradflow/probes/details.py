@@ -6,20 +6,16 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-BIN_EDGES = tuple(10.0 ** (half / 2) for half in range(-40, 9))
-"""|gradient| at which a histogram's bins meet: half decades from 1e-20 to 1e4.
+from gradflow.records.quantities import HISTOGRAM_EDGES
 
-A histogram has one bin more than edges, and they hold every number but 0: the first what
-is below the first edge, the last what is at or above the last edge, Inf and NaN too.
-"""
-BINS = len(BIN_EDGES) + 1
+BINS = len(HISTOGRAM_EDGES) + 1
 
 
 def distribution(gradient: Tensor) -> Tensor:
     """[1 + BINS], float64: how many elements are 0, then how many are in each bin."""
     dense = gradient.detach().to_dense() if gradient.is_sparse else gradient.detach()
     size = dense.abs().flatten().double()
-    edges = torch.tensor(BIN_EDGES, dtype=torch.float64, device=size.device)
+    edges = torch.tensor(HISTOGRAM_EDGES, dtype=torch.float64, device=size.device)
     bins = torch.bucketize(size[size != 0], edges, right=True)
     counts = torch.bincount(bins, minlength=BINS)
     return torch.cat([(size == 0).sum()[None], counts]).double()

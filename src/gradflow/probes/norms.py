@@ -27,6 +27,7 @@ def square(x: Tensor) -> Scalar:
     or underflow, is computed again in float64, so that a gradient of 1e-30 is not mistaken
     for none.
     """
+    x = _real(x.detach())
     if x.dtype in (torch.float16, torch.bfloat16):
         x = x.float()
     if not x.is_cpu:
@@ -42,6 +43,7 @@ def squares_of_parts(total: Tensor, part: Tensor) -> tuple[Scalar, Scalar, Scala
 
     On a CPU chunk by chunk, so that memory is read once and the difference never written.
     """
+    total, part = _real(total.detach()), _real(part.detach())
     if total.dtype in (torch.float16, torch.bfloat16):
         total, part = total.float(), part.float()
     if not total.is_cpu or total.stride() != part.stride() or total.dtype != part.dtype:
@@ -61,15 +63,26 @@ def squares_of_parts(total: Tensor, part: Tensor) -> tuple[Scalar, Scalar, Scala
 
 
 @torch.no_grad()
-def norms(tensors: Sequence[Tensor]) -> Tensor:
-    """The Frobenius norm of each tensor: [len(tensors)], float64, in one fused reduction."""
-    dense = [t.coalesce().values() if t.is_sparse else t for t in tensors]
+def norms(tensors: Sequence[Tensor], like: Tensor | None = None) -> Tensor:
+    """The Frobenius norm of each tensor: [len(tensors)], float64, in one fused reduction.
+
+    Args:
+        like: says on which device the norms of no tensors are.
+    """
+    if not tensors:
+        return torch.zeros(0, dtype=torch.float64, device=None if like is None else like.device)
+    dense = [_real(t.coalesce().values() if t.is_sparse else t) for t in tensors]
     if all(t.is_cpu and t.dtype == torch.float32 and t.numel() <= SMALL for t in dense):
         found = torch.stack(torch._foreach_norm(dense)).double()
-        low, high = (float(end) for end in found.aminmax()) if dense else (1.0, 1.0)
+        low, high = (float(end) for end in found.aminmax())
         if low**2 > SMALLEST and high**2 < LARGEST:
             return found
     return torch.stack(torch._foreach_norm(dense, 2, torch.float64))
+
+
+def has_norm(tensor: Tensor) -> bool:
+    """Whether a tensor's elements are numbers: not those of a quantized one."""
+    return tensor.is_complex() or (tensor.is_floating_point() and tensor.element_size() > 1)
 
 
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:
@@ -85,6 +98,11 @@ def as_tensor(values: Sequence[Scalar], device: torch.device) -> Tensor:
         return torch.tensor(values, dtype=torch.float64, device=device)
     scalars = [torch.as_tensor(v, dtype=torch.float64, device=device) for v in values]
     return torch.stack(scalars)
+
+
+def _real(x: Tensor) -> Tensor:
+    """A complex tensor as one of twice as many real numbers, of the same norm."""
+    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
 
 
 def _exact(x: Tensor) -> Tensor:

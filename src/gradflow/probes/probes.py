@@ -1,7 +1,8 @@
 """Probes: what happens to the gradient inside any network, measured from outside."""
 
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,85 +13,110 @@ from torch.utils.hooks import RemovableHandle
 
 from gradflow.core.errors import GradflowError
 from gradflow.probes.details import distribution
-from gradflow.probes.ledger import Watch
+from gradflow.probes.ledger import is_own
 from gradflow.probes.measurement import Measurement, to_tables
-from gradflow.probes.norms import as_tensor, norms
-from gradflow.probes.sites import Branch, find_blocks, find_layers
+from gradflow.probes.norms import as_tensor, has_norm, norms
+from gradflow.probes.passes import Passes
+from gradflow.probes.sites import Branch, compiled_parts, find_layers, find_names
+from gradflow.records.quantities import SUMS
 
 
 class Probes:
     """Measures a network while it is open, then lets go of it.
 
-        with Probes(network, optimizer) as probes:
+        with Probes(network) as probes:
             for step, (x, y) in enumerate(batches):
                 probes.arm(step)              # measure this step
                 loss_of(network(x), y).backward()
-                optimizer.step()              # here the measurement ends
+                optimizer.step()
                 optimizer.zero_grad()
         probes.tables()["blocks"].to_pandas()
 
-    It computes what it computes without them, bit for bit: hooks read tensors and change
-    none. Nothing is copied to the host before `tables`.
+    A measurement ends by itself, whatever the loop and the optimizer: its gradients are those
+    of the backward passes since `arm`, its update is what has changed in the weights between
+    the last of them and the next forward pass or `arm`. A step that is skipped has an update
+    of 0. A backward pass that leaves nothing in `.grad` (torch.autograd.grad) is not counted.
 
-    Several forward and backward passes before the optimiser's step (gradient accumulation)
-    are one measurement: layers show the accumulated gradient, blocks the root of the summed
-    squares over passes, and RMS values, means and shares are of all passes together.
+    It computes what it computes without them, bit for bit: hooks read tensors and change
+    none. Nothing is copied to the host before `tables`. What cannot be measured is null, and
+    says why; nothing raises into a training, but one warning says what is missing.
+
+    Several forward and backward passes (gradient accumulation) are one measurement: layers
+    show the accumulated gradient, blocks the root of the summed squares over forward passes,
+    and RMS values, means and shares are of all passes together.
 
     Args:
-        optimizer: its steps end measurements and give the update norms. Without it a
-            measurement ends at the next `arm` or at `tables`.
-        blocks, branch, shortcut: where the residual blocks are, see `sites.find_blocks`;
-            the defaults fit this package's networks. blocks=None measures layers only.
+        optimizer: not needed, and not looked at.
+        blocks: "auto": residual sums are found in the autograd graph. Or the blocks by name,
+            see `sites.find_names`. None: measure layers only.
+        branch, shortcut: parts of the named blocks; they decide what the graph leaves open.
         scaler: a torch.amp.GradScaler in use; all norms are of the unscaled gradient.
+        every: parameters of one dimension are layers too.
 
     Attributes:
-        layers: the weighted layers, in order.
-        blocks: the residual blocks, in order.
+        layers: the weighted layers, in order of definition.
 
     Raises:
-        GradflowError: there is no weighted layer or no such block; or blocks are to be
-            measured in a network that torch.compile has compiled.
+        GradflowError: there is no weighted layer or no such block; or blocks are named in a
+            network that torch.compile has compiled.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        optimizer: torch.optim.Optimizer | None = None,
+        optimizer: Any = None,
         *,
-        blocks: str | None = "blocks.*",
-        branch: Branch | Sequence[Branch] | None = "branch",
-        shortcut: str | None = "shortcut",
+        blocks: str | None = "auto",
+        branch: Branch | Sequence[Branch] | None = None,
+        shortcut: str | None = None,
         scaler: Any = None,
+        every: bool = False,
     ):
-        self.blocks = [] if blocks is None else find_blocks(network, blocks, branch, shortcut)
-        self.layers = find_layers(network, self.blocks)
-        self._network = network
-        self._optimizer = optimizer
+        self.layers = find_layers(network, every=every)
+        self._name = type(network).__name__
+        compiled = compiled_parts(network)
+        whole = "" in compiled
+        if whole and blocks not in (None, "auto"):
+            raise GradflowError(
+                f"{self._name}: is compiled; nothing inside a compiled graph can be measured. "
+                "Give the probes the module before torch.compile, or blocks=None"
+            )
+        names = None if blocks is None else find_names(network, blocks, branch, shortcut)
+        self._warned: set[str] = set()
+        if compiled and blocks is not None:
+            parts = ", ".join(compiled[:3]) + (", ..." if len(compiled) > 3 else "")
+            what = "only layers are measured" if whole else "nothing inside is measured"
+            self._warn(f"{self._name if whole else parts}: is compiled; {what}")
         self._scaler = scaler
         self._weights = [layer.weight for layer in self.layers]
-        self._watch = Watch(self.blocks) if self.blocks else None
-        self._handles: list[RemovableHandle] = []
+        self._index = {id(weight): index for index, weight in enumerate(self._weights)}
+        self._normed = [i for i, weight in enumerate(self._weights) if has_norm(weight)]
+        self._moving = [self._weights[i].detach() for i in self._normed]
+        self._parameters = [p for p in network.parameters() if p.requires_grad]
+        self._compiled = whole
+        self._passes = Passes(
+            network, names, blocks is not None and not whole, compiled,
+            self._called, self._backward_begins, self._guarded, self._warn,
+        )  # fmt: skip
         self._open: Measurement | None = None
+        self._taken = False  # the open measurement has its gradients
+        self._task = -1
+        self._grads: list[tuple[Tensor | None, int]] = []
+        self._reset = False  # the gradients were set to zero between two backward passes
+        # What .grad held before the backward passes that count, by layer.
+        self._base: dict[int, Tensor] = {}
+        self._older: dict[int, Tensor] = {}
+        self._last: list[tuple[Tensor | None, int]] = []
         self._before: list[Tensor] = []
+        self._versions: list[int] = []
+        self._leaves: list[RemovableHandle] = []
         self._done: list[Measurement] = []
-        self._seconds = 0.0
-        if self._watch is not None:
-            _refuse_compiled(network)
-
-    @property
-    def seconds(self) -> float:
+        self._depth = 0
+        self.seconds = 0.0
         """What measuring has cost so far: time spent in hooks and reductions (on a GPU, to
         start them)."""
-        return self._seconds + (0.0 if self._watch is None else self._watch.seconds)
 
     def __enter__(self) -> Self:
-        if self._watch is not None:
-            self._watch.attach(self._network)
-        if self._optimizer is not None:
-            self._handles = [
-                self._optimizer.register_step_pre_hook(self._before_update),
-                self._optimizer.register_step_post_hook(self._after_update),
-            ]
         return self
 
     def __exit__(
@@ -99,32 +125,28 @@ class Probes:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        try:
-            if kind is None and (self._watch is None or self._watch.saw_a_pass):
-                self._close()
-        finally:
-            self._open, self._before = None, []
-            if self._watch is not None:
-                self._watch.detach()
+        if kind is None:
+            self.finish()
+        self.disarm()
 
     def arm(self, step: int, *, details: bool = False) -> None:
-        """Measure the passes from here to the optimiser's step as `step`.
+        """Measure the passes from here on as `step`.
 
         Args:
             details: measure also what takes longer: gradient histograms, moments of the
                 blocks' inputs, dead units, the path from end to end.
         """
-        start = time.perf_counter()
-        self._close()
+        self._guarded(self._arm)(step, details)
+
+    def _arm(self, step: int, details: bool) -> None:
+        self._close(ended=True)
         self._open = Measurement(step, details)
         one = torch.ones((), dtype=torch.float64, device=self._weights[0].device)
         self._open.pieces["loss_scale"] = one if self._scaler is None else self._scaler.scale(one)
-        if self._watch is not None:
-            self._watch.start(details=details)
-        self._seconds += time.perf_counter() - start
+        if self._compiled:
+            self._watch_leaves()
+        else:
+            self._passes.start(details=details)
 
     @property
     def armed(self) -> Measurement | None:
@@ -133,51 +155,31 @@ class Probes:
 
     def disarm(self) -> None:
         """Give the open measurement up."""
-        self._open = None
-        if self._watch is not None:
-            self._watch.stop()
+        self._open, self._taken, self._task = None, False, -1
+        self._grads, self._base, self._older, self._last = [], {}, {}, []
+        self._before = []
+        for handle in self._leaves:
+            handle.remove()
+        self._leaves = []
+        self._passes.stop()
 
-    def take(self) -> Measurement:
+    def take(self) -> Measurement | None:
         """The last complete measurement, which `tables` then knows nothing of."""
-        return self._done.pop()
+        self.finish()
+        return self._done.pop() if self._done else None
 
     def add(self, measurement: Measurement) -> None:
         """Have `tables` show a measurement as if it had been made here."""
         self._done.append(measurement)
 
     def gradients(self) -> None:
-        """Take the gradients now: needed only where they are changed before the optimiser's
-        step, as clipping does. With a scaler, after `scaler.unscale_`."""
-        m = self._open
-        if m is None or "gradient" in m.pieces:
-            return
-        if self._watch is not None and not self._watch.saw_a_pass:
-            self._open = None
-            raise GradflowError(
-                f"step {m.step}: no forward pass of {type(self._network).__name__} since "
-                "probes.arm; call the network that the probes were given, not a part of it"
-            )
-        start = time.perf_counter()
-        found = [w.grad for w in self._weights]
-        m.with_gradient = [i for i, gradient in enumerate(found) if gradient is not None]
-        present = [gradient for gradient in found if gradient is not None]
-        both = norms([*present, *self._weights])
-        m.pieces["gradient"], m.pieces["weight"] = both[: len(present)], both[len(present) :]
-        if m.details:
-            m.pieces["distribution"] = (
-                torch.stack([distribution(gradient) for gradient in present])
-                if present
-                else both[:0]
-            )
-        # A fused optimiser is handed scaled gradients, and the scale to take out of them.
-        scale = getattr(self._optimizer, "grad_scale", None)
-        if scale is not None:
-            m.pieces["gradient"] = m.pieces["gradient"] / scale
-        if self._watch is not None:
-            m.pieces["blocks"] = as_tensor(self._watch.values, both.device)
-            m.slots, m.counts = self._watch.slots, self._watch.counts
-            self._watch.stop()
-        self._seconds += time.perf_counter() - start
+        """Take the gradients now, if no backward pass was seen: not needed otherwise."""
+        if self._open is not None and not self._taken:
+            self._guarded(self._take)()
+
+    def finish(self) -> None:
+        """End the open measurement now: after the optimizer's step, say. Not needed otherwise."""
+        self._guarded(self._close)()
 
     def tables(self) -> dict[str, pa.Table]:
         """The rows measured since the last call, by table, and forget them.
@@ -185,45 +187,161 @@ class Probes:
         "layers" and "blocks"; where details were measured also "layer_details",
         "block_details" and "network_details": the columns of `gradflow.records.SCHEMAS`.
         """
+        self.finish()
         start = time.perf_counter()
-        self._close()
-        found = to_tables(self._done, self.layers, len(self.blocks))
+        found = to_tables(self._done, self.layers)
         self._done = []
-        self._seconds += time.perf_counter() - start
+        self.seconds += time.perf_counter() - start
         return found
 
-    def _before_update(self, *_: Any) -> None:
-        if self._open is not None:
-            self.gradients()
-            start = time.perf_counter()
-            weights = [w.detach() for w in self._weights]
-            if not self._before:
-                self._before = [torch.empty_like(w) for w in weights]
-            torch._foreach_copy_(self._before, weights)
-            self._seconds += time.perf_counter() - start
+    # The life of a measurement.
 
-    def _after_update(self, *_: Any) -> None:
-        if self._open is not None:
-            start = time.perf_counter()
-            torch._foreach_sub_(self._before, [w.detach() for w in self._weights])
-            self._open.pieces["update"] = norms(self._before)
-            self._seconds += time.perf_counter() - start
-            self._close()
+    def _called(self) -> None:
+        """The network is called: if its weights have changed, the measured step is over."""
+        if self._taken and self._changed():
+            self._close(ended=True)
 
-    def _close(self) -> None:
-        """End the open measurement, if there is one."""
-        if self._open is not None:
-            self.gradients()
-            self._done.append(self._open)
-        self._open = None
+    def _watch_leaves(self) -> None:
+        """See a backward pass where it comes to the parameters."""
+        hook = self._guarded(lambda gradient: self._backward_begins())
+        self._leaves = [p.register_hook(hook) for p in self._parameters]
 
+    def _backward_begins(self) -> None:
+        task = torch._C._current_graph_task_id()
+        if self._open is None or task == self._task or is_own():
+            return
+        if self._compiled and self._taken and self._changed():
+            self._close(ended=True)  # nothing saw the forward pass
+            return
+        self._task = task
+        self._grads = [(p.grad, _version(p.grad)) for p in self._parameters]
+        now = [w.grad for w in self._weights]
+        self._reset = self._taken and self._was_reset(now)
+        if self._reset or not self._taken:
+            self._older = {
+                i: g.detach().clone()
+                for i, g in enumerate(now)
+                if g is not None and not g.is_sparse
+            }
+        # At the very end, after what others do to the gradients there (averages over ranks).
+        engine = torch.autograd.Variable._execution_engine
+        ended = self._guarded(lambda: self._backward_ended(task))
+        engine.queue_callback(lambda: engine.queue_callback(ended))
 
-def _refuse_compiled(network: nn.Module) -> None:
-    for name, module in network.named_modules():
-        compiled = type(module).__name__ == "OptimizedModule"
-        if compiled or getattr(module, "_compiled_call_impl", None) is not None:
-            raise GradflowError(
-                f"{name or type(network).__name__}: is compiled; nothing inside a compiled graph "
-                "can be measured. Give the probes the module before torch.compile, or "
-                "blocks=None, which measures layers only"
+    def _was_reset(self, now: Sequence[Tensor | None]) -> bool:
+        """Whether the gradients were set to zero since the last backward pass."""
+        for gradient, (last, version) in zip(now, self._last, strict=True):
+            if last is None:
+                continue
+            if gradient is None:
+                return True
+            if gradient is not last or gradient._version != version:
+                return not bool(gradient.detach().any())
+        return False
+
+    def _backward_ended(self, task: int) -> None:
+        if task != self._task or self._open is None:
+            return
+        left = any(
+            p.grad is not grad or _version(p.grad) != version
+            for p, (grad, version) in zip(self._parameters, self._grads, strict=True)
+        )
+        self._grads = []
+        if left and self._reset:
+            self._passes.restart()
+        self._passes.finish(task, accumulated=left)
+        if left:
+            if self._reset or not self._taken:
+                self._base = self._older
+            self._take()
+
+    def _take(self) -> None:
+        """The gradients and the weights as they are now."""
+        m = self._open
+        assert m is not None
+        found: list[Tensor | None] = []
+        for index, weight in enumerate(self._weights):
+            gradient = None if weight.grad is None else weight.grad.detach()
+            base = self._base.get(index)
+            found.append(gradient if base is None or gradient is None else gradient - base)
+        m.with_gradient = [i for i, gradient in enumerate(found) if gradient is not None]
+        present = [gradient for gradient in found if gradient is not None]
+        both = norms([*present, *self._moving], like=self._weights[0])
+        m.with_norm = self._normed
+        m.pieces["gradient"], m.pieces["weight"] = both[: len(present)], both[len(present) :]
+        m.pieces["gradient"] = m.pieces["gradient"] / m.pieces["loss_scale"]
+        if m.details:
+            counts = [distribution(gradient) for gradient in present]
+            m.pieces["distribution"] = torch.stack(counts) if counts else both[:0]
+        self._last = [(w.grad, _version(w.grad)) for w in self._weights]
+        self._versions = [w._version for w in self._moving]
+        if not self._before:
+            self._before = [torch.empty_like(w) for w in self._moving]
+        if self._before:
+            torch._foreach_copy_(self._before, self._moving)
+        self._taken = True
+
+    def _changed(self) -> bool:
+        """Whether a weight is another than after the last backward pass."""
+        if self._versions != [w._version for w in self._moving]:
+            return True
+        return any(
+            not torch.equal(before, now)
+            for before, now in zip(self._before, self._moving, strict=True)
+        )
+
+    def _close(self, *, ended: bool = False) -> None:
+        """End the open measurement; `ended` says that its step is over, even if no weight has
+        changed."""
+        m = self._open
+        if m is not None and not self._taken and ended:
+            self._warn(
+                f"step {m.step}: no backward pass of {self._name} was seen; nothing recorded"
             )
+        if m is not None and self._taken:
+            if ended or self._changed():
+                if self._before:
+                    torch._foreach_sub_(self._before, self._moving)
+                m.pieces["update"] = norms(self._before, like=self._weights[0])
+            rows, values = self._passes.measured()
+            if rows:
+                m.pieces["blocks"] = as_tensor([v[2] for v in values], self._weights[0].device)
+                m.slots = [(SUMS.index(v[0]), v[1], v[3]) for v in values]
+                for index, row in enumerate(rows):
+                    m.rows.append((row.name, "; ".join(filter(None, row.reasons)) or None))
+                    for leaf in row.leaves:
+                        if (layer := self._index.get(id(leaf))) is not None:
+                            m.within.setdefault(layer, index)
+            self._done.append(m)
+        if m is not None:
+            before = self._before
+            self.disarm()
+            self._before = before  # its memory is used again
+
+    def _guarded(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        """`work`, timed; what goes wrong in it ends the measurement, not the training."""
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            self._depth += 1
+            try:
+                return work(*args, **kwargs)
+            except Exception as error:
+                self._warn(f"{self._name}: not measured: {type(error).__name__}: {error}")
+                self.disarm()
+                return None
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    self.seconds += time.perf_counter() - start
+
+        return guarded
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            warnings.warn(f"probes: {text}", stacklevel=3)
+
+
+def _version(tensor: Tensor | None) -> int:
+    return -1 if tensor is None else tensor._version

@@ -1,15 +1,13 @@
-"""What a probe measures: the weighted layers and the residual blocks of any network."""
+"""What a network is measured at: its layers, and the residual blocks that a user names."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from gradflow.core.errors import GradflowError
-
-NORMS = (nn.LayerNorm, nn.RMSNorm)  # their weights may be matrices, but weigh no inputs
 
 Branch = str | tuple[str, str]
 """A branch by name: its module, or the first and the last of its modules."""
@@ -17,94 +15,85 @@ Branch = str | tuple[str, str]
 
 @dataclass(frozen=True)
 class Layer:
-    """A weighted layer; `block_index` is None outside the blocks."""
+    """A weighted layer: a parameter of two or more dimensions."""
 
     index: int
     name: str
     kind: str
-    block_index: int | None
     weight: Tensor
 
 
 @dataclass(frozen=True)
-class Site:
-    """A residual block as a probe sees it.
+class Names:
+    """Blocks as a user names them.
 
     Attributes:
-        entry: the module that the block's input x enters first.
-        exit: the module that F(x) leaves, or None where the branch is not named.
-        shortcut: the module S, or None.
-        identity: whether x itself is added, without a module.
+        blocks: module -> name.
+        branches: the names of each branch's first and last module; None if unknown.
+        shortcut: the name of S, "identity", or None if unknown.
     """
 
-    index: int
-    name: str
-    block: nn.Module
-    entry: nn.Module
-    exit: nn.Module | None
-    shortcut: nn.Module | None
-    identity: bool
-
-    @cached_property
-    def has_ledger(self) -> bool:
-        return self.exit is not None and (self.identity or self.shortcut is not None)
-
-    @property
-    def is_one_module(self) -> bool:
-        """Whether the branch is one module, so that it is called with x and returns F(x).
-
-        Not where anything inside works in place: x may be another after the call.
-        """
-        return self.entry is self.exit and not any(
-            getattr(module, "inplace", False) for module in self.entry.modules()
-        )
+    blocks: dict[nn.Module, str]
+    branches: tuple[tuple[str, str], ...] | None
+    shortcut: str | None
 
 
-def find_layers(network: nn.Module, blocks: Sequence[Site]) -> list[Layer]:
-    """Every weight of two or more dimensions, in order of definition (here the forward order).
+def find_layers(network: nn.Module, *, every: bool = False) -> list[Layer]:
+    """Every parameter of two or more dimensions, in order of definition; of any if `every`.
 
-    A layer is named by its module; where a module has several weights, or one that is not
-    called `weight`, the weight's own name follows.
+    A layer is named by its parameter, without a final `.weight`. Of a parametrized layer the
+    parameters that are trained are layers, not the weight that is computed from them.
 
     Raises:
         GradflowError: there is none.
     """
     modules = dict(network.named_modules())
-    prefixes = [(f"{site.name}.", site.index) for site in blocks]
     layers: list[Layer] = []
     for path, weight in network.named_parameters():
-        owner, _, name = path.rpartition(".")
-        if weight.ndim < 2 or "weight" not in name or isinstance(modules[owner], NORMS):
+        if weight.ndim < 2 and not every:
             continue
-        block = next((index for prefix, index in prefixes if path.startswith(prefix)), None)
+        owner, _, name = path.rpartition(".")
+        maker = modules[owner]
+        if isinstance(maker, ParametrizationList):
+            maker = modules[owner.rpartition(".parametrizations")[0]]
         shown = owner if name == "weight" and owner else path
-        layers.append(Layer(len(layers), shown, type(modules[owner]).__name__, block, weight))
+        layers.append(Layer(len(layers), shown, type(maker).__name__, weight))
     if not layers:
         raise GradflowError(f"{type(network).__name__}: has no weighted layer to measure")
     return layers
 
 
-def find_blocks(
+def find_names(
     network: nn.Module,
-    pattern: str,
+    pattern: str | None,
     branches: Branch | Sequence[Branch] | None,
     shortcut: str | None,
-) -> list[Site]:
-    """The blocks whose names match, in order of definition; a site for each of their branches.
+) -> Names | None:
+    """The blocks that a user names; None if they are to be found in the graph.
 
     Args:
-        pattern: a module's name in which * stands for one part, such as "layers.*".
+        pattern: "auto", or a module's name in which * stands for one part, such as
+            "layers.*". "auto" takes "blocks.*" if each of them has a module `branch`.
         branches: within a block, the branch F by its module, or by the first and the last
-            of its modules; a list where a block adds several times; None where unknown.
-        shortcut: within a block, the module S; where a block has none of that name (or
-            None in its place) x is added as it is. "identity": it always is. None: unknown,
-            so there is no ledger.
+            of its modules; a list if a block adds several times; None if unknown.
+        shortcut: within a block, the module S; in a block that has none of that name x is
+            added as it is. "identity": it always is. None: unknown.
 
     Raises:
         GradflowError: nothing matches, or a matching block lacks a named module.
     """
-    wanted = re.compile(re.escape(pattern).replace(r"\*", "[^.]+"))
-    found = [(name, module) for name, module in network.named_modules() if wanted.fullmatch(name)]
+    if pattern == "auto" or pattern is None:
+        found = _matching(network, "blocks.*")
+        ours = found and all("branch" in dict(block.named_children()) for block in found)
+        if branches is None and shortcut is None and pattern == "auto" and ours:
+            return Names(found, (("branch", "branch"),), "shortcut")
+        if branches is None and shortcut is None:
+            return None
+        raise GradflowError(
+            f"branch={branches!r}, shortcut={shortcut!r}: they are within blocks; "
+            "name the blocks too"
+        )
+    found = _matching(network, pattern)
     if not found:
         lists = [
             f"{name}.*" if name else "*"
@@ -113,32 +102,30 @@ def find_blocks(
         ]
         raise GradflowError(
             f"{type(network).__name__}: no module is named blocks={pattern!r}; "
-            f"try one of {', '.join(lists[:8]) or 'its named_modules()'}, or blocks=None"
+            f"try one of {', '.join(lists[:8]) or 'its named_modules()'}, or leave it out"
         )
-    named: Sequence[Branch | None] = (
-        [branches] if branches is None or isinstance(branches, str | tuple) else list(branches)
-    )
-    sites: list[Site] = []
-    for name, block in found:
+    listed: Sequence[Branch] | None = [branches] if isinstance(branches, str | tuple) else branches
+    pairs = None
+    if listed is not None:
+        pairs = tuple((b, b) if isinstance(b, str) else (b[0], b[1]) for b in listed)
+    for block, name in found.items():
         parts = dict(block.named_modules())
-        for branch in named:
-            ends = (branch, branch) if isinstance(branch, str) else branch
-            for end in ends or ():
-                if end not in parts:
-                    children = ", ".join(child for child, _ in block.named_children())
-                    raise GradflowError(
-                        f"{name}: has no module branch={end!r}; its modules: {children}"
-                    )
-            carrier = parts.get(shortcut) if shortcut is not None else None
-            sites.append(
-                Site(
-                    index=len(sites),
-                    name=name,
-                    block=block,
-                    entry=parts[ends[0]] if ends else block,
-                    exit=parts[ends[1]] if ends else None,
-                    shortcut=carrier,
-                    identity=shortcut is not None and carrier is None,
-                )
-            )
-    return sites
+        for end in {end for pair in pairs or () for end in pair} - set(parts):
+            children = ", ".join(child for child, _ in block.named_children())
+            raise GradflowError(f"{name}: has no module branch={end!r}; its modules: {children}")
+    return Names(found, pairs, shortcut)
+
+
+def _matching(network: nn.Module, pattern: str) -> dict[nn.Module, str]:
+    wanted = re.compile(re.escape(pattern).replace(r"\*", "[^.]+"))
+    return {m: name for name, m in network.named_modules() if wanted.fullmatch(name)}
+
+
+def compiled_parts(network: nn.Module) -> list[str]:
+    """The names of the modules that torch.compile has compiled; "" is the network itself."""
+    return [
+        name
+        for name, module in network.named_modules()
+        if type(module).__name__ == "OptimizedModule"
+        or getattr(module, "_compiled_call_impl", None) is not None
+    ]

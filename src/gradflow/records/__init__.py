@@ -3,8 +3,9 @@
 from gradflow.records.diagnoses import pending
 from gradflow.records.index import ended_runs, has_ended, read_runs
 from gradflow.records.means import read_means
+from gradflow.records.quantities import HISTOGRAM_EDGES
 from gradflow.records.reader import read_records
-from gradflow.records.schema import HISTOGRAM_EDGES, SCHEMAS
+from gradflow.records.schema import SCHEMAS
 from gradflow.records.writer import RecordWriter, cut_back, cut_rows
 
 __all__ = [

@@ -11,6 +11,7 @@ from gradflow.config.registry import GROUPS, Choice, classes_of
 from gradflow.config.run import RunConfig
 from gradflow.config.run_id import NOT_IDENTITY
 from gradflow.records.diagnostic_schema import KEY, diagnostic_schemas
+from gradflow.records.quantities import columns
 
 LAYER = [
     *KEY,
@@ -113,55 +114,14 @@ _OF_EVERY_RUN: dict[str, pa.Schema] = {
             ("error", pa.float64()),
         ]
     ),
-    # One row per weighted layer at a measured step; Frobenius norms. A null grad_norm: there
-    # was no gradient (a frozen or unused weight).
-    "layers": pa.schema(
-        [
-            *LAYER,
-            ("grad_norm", pa.float32()),  # of d(mean loss)/d(weight), before clipping
-            ("weight_norm", pa.float32()),  # before the update
-            ("update_norm", pa.float32()),  # of what the optimizer changed
-        ]
-    ),
-    # One row per block at a measured step, and one more for the last block's output, which is
-    # the head's input. Gradients are over the batch, of the mean loss.
-    "blocks": pa.schema(
-        [
-            *BLOCK,
-            ("input_rms", pa.float32()),
-            ("branch_rms", pa.float32()),
-            ("input_grad_norm", pa.float32()),
-            ("skip_grad_norm", pa.float32()),  # of what came back over the shortcut
-            ("branch_grad_norm", pa.float32()),  # of the rest
-            ("skip_share", pa.float32()),  # <skip part, total> / |total|^2
-        ]
-    ),
-    # On the sparse schedule. The histogram's bins meet at gradflow.probes.BIN_EDGES.
-    "layer_details": pa.schema(
-        [
-            *LAYER,
-            ("zero_fraction", pa.float32()),  # of the gradient's elements
-            ("histogram", pa.list_(pa.int64())),  # elements by |gradient|, without the zeros
-        ]
-    ),
-    "block_details": pa.schema(
-        [
-            *BLOCK,
-            ("input_mean", pa.float32()),
-            ("input_variance", pa.float32()),
-            ("dead_fraction", pa.float32()),  # of its ReLU channels: 0 for the whole batch
-        ]
-    ),
-    "network_details": pa.schema(
-        [
-            *KEY,
-            ("step", pa.int32()),
-            ("path_grad_norm", pa.float32()),  # what came back over shortcuts alone, and
-            ("path_share", pa.float32()),  # its share of the gradient at the first block
-            ("example_cosine", pa.float32()),  # mean cosine of two examples' gradients
-            ("signal_to_noise", pa.float32()),  # |mean gradient|^2 / variance, of examples
-        ]
-    ),
+    # What probes measure, see gradflow.records.quantities: one row per weighted layer, per block
+    # (and one more for the last block's output), per network, at a measured step.
+    "layers": pa.schema([*LAYER, *columns("layers")]),
+    "blocks": pa.schema([*BLOCK, *columns("blocks")]),
+    # On the sparse schedule.
+    "layer_details": pa.schema([*LAYER, *columns("layer_details")]),
+    "block_details": pa.schema([*BLOCK, *columns("block_details")]),
+    "network_details": pa.schema([*KEY, ("step", pa.int32()), *columns("network_details")]),
 }
 
 
@@ -198,11 +158,4 @@ DERIVED: dict[str, dict[str, tuple[str, ...]]] = {
 
 relative_update: update_norm / weight_norm. grad_state: finite, inf, nan, or none if the
 weight had no gradient.
-"""
-
-HISTOGRAM_EDGES = tuple(10.0 ** (half / 2) for half in range(-40, 9))
-"""|gradient| at which the bins of layer_details.histogram meet: half decades from 1e-20 to 1e4.
-
-There is one bin more than edges: the first holds what is below the first edge, the last what is
-at or above the last edge, Inf and NaN too.
 """

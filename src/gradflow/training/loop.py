@@ -82,7 +82,7 @@ def train(
     )
     started = time.perf_counter()
     network.train()
-    with side_stream() if config.graph else nullcontext(), Probes(network, optimizer) as probes:
+    with side_stream() if config.graph else nullcontext(), Probes(network) as probes:
         recorder = Recorder(writer, probes)
         eager = EagerStep(network, task, optimizer, recorder, config.optimizer.clip_norm)
         take_step: Step = GraphedStep(eager) if config.graph else eager

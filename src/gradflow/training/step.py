@@ -35,11 +35,11 @@ class EagerStep:
     def __call__(self, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         loss, error = self.task(self.network, images, labels, generator)
         loss.backward()
-        self.recorder.probes.gradients()
         with self.recorder.account():
             norms = clip(self.parameters, self.clip_norm)
             values = torch.stack([value.detach().double() for value in (loss, error, *norms)])
         self.optimizer.step()
+        self.recorder.probes.finish()
         self.optimizer.zero_grad()
         return values
 

@@ -1,0 +1,189 @@
+"""Which module made what: the calls of a forward pass, and the sizes of tensors at their ends."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from gradflow.probes.norms import Scalar, square
+
+Key = tuple[Any, int]
+"""A tensor's place in the graph: the number of the node that made it (of a leaf its identity)
+and which of the node's outputs it is."""
+
+
+class Source(NamedTuple):
+    """Where a tensor can be seen in a forward pass: at which end of which call of a module."""
+
+    module: nn.Module
+    call: int
+    end: str  # in, out
+    place: int
+
+
+class Signal(NamedTuple):
+    """A tensor at an end of a call: its place, and sums over its elements."""
+
+    key: Key | None
+    square: Scalar
+    size: int  # elements
+    moments: tuple[Tensor, Tensor] | None  # mean and variance
+
+
+@dataclass
+class Call:
+    """One call of a module: it made the nodes begin ... end - 1 of the graph."""
+
+    module: nn.Module
+    name: str
+    number: int  # of this module's calls in the pass
+    begin: int
+    end: int = -1
+    inputs: list[Signal] = field(default_factory=list)
+    outputs: list[Signal] = field(default_factory=list)
+
+    def made(self, number: int) -> bool:
+        return self.begin <= number < self.end
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The floating-point tensors in nested tuples, lists, mappings and dataclasses, in order."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point() or value.is_complex():
+            yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from tensors_in(item)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif is_dataclass(value):
+        for part in fields(value):
+            yield from tensors_in(getattr(value, part.name))
+
+
+def key_of(tensor: Tensor) -> Key | None:
+    node = tensor.grad_fn
+    if node is not None:
+        return node._sequence_nr(), tensor.output_nr
+    return (("leaf", id(tensor)), 0) if tensor.requires_grad else None
+
+
+def node_number() -> int:
+    """The number of the next node of the graph that this thread makes."""
+    number: int = torch._C._autograd._get_sequence_nr()
+    return number
+
+
+def signal_of(tensor: Tensor, key: Key | None, details: bool) -> Signal:
+    moments = None
+    if details and not tensor.is_complex():
+        variance, mean = torch.var_mean(tensor.detach().double(), correction=0)
+        moments = mean, variance
+    return Signal(key, square(tensor), tensor.numel(), moments)
+
+
+class Recording:
+    """All calls of a network's modules in a pass; used where its structure is not known yet."""
+
+    def __init__(self, names: Mapping[nn.Module, str], details: bool):
+        self.calls: list[Call] = []
+        self._names, self._details = names, details
+        self._open: list[Call] = []
+        self._numbers: dict[nn.Module, int] = {}
+        self._seen: dict[tuple[Key, int], Signal] = {}
+
+    def attach(self, guard: Callable[..., Any], first: nn.Module) -> list[RemovableHandle]:
+        """Hooks on all modules; `first` is already being called."""
+        if first in self._names:
+            self._enter(first, (), {})
+        handles = []
+        for module in self._names:
+            pre, post = guard(self._enter), guard(self._leave)
+            handles.append(module.register_forward_pre_hook(pre, with_kwargs=True))
+            handles.append(module.register_forward_hook(post, with_kwargs=True))
+        return handles
+
+    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        number = self._numbers.get(module, 0)
+        self._numbers[module] = number + 1
+        call = Call(module, self._names[module], number, node_number())
+        call.inputs = self._signals((args, kwargs))
+        self.calls.append(call)
+        self._open.append(call)
+
+    def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        while self._open:
+            call = self._open.pop()
+            call.end = node_number()
+            if call.module is module:
+                call.outputs = self._signals(output)
+                return
+
+    def _signals(self, values: Any) -> list[Signal]:
+        return [self._signal(tensor) for tensor in tensors_in(values)]
+
+    def _signal(self, tensor: Tensor) -> Signal:
+        key = key_of(tensor)
+        if key is None:
+            return signal_of(tensor, None, self._details)
+        known = self._seen.get((key, tensor._version))
+        if known is None:
+            known = self._seen[key, tensor._version] = signal_of(tensor, key, self._details)
+        return known
+
+    def source(self, key: Key) -> tuple[Source, Signal] | None:
+        """Where the tensor of that place can be seen first."""
+        for call in self.calls:
+            for end, signals in (("in", call.inputs), ("out", call.outputs)):
+                for place, signal in enumerate(signals):
+                    if signal.key == key:
+                        return Source(call.module, call.number, end, place), signal
+        return None
+
+    def maker(self, number: int) -> Call | None:
+        """The innermost call that made a node."""
+        return next((call for call in reversed(self.calls) if call.made(number)), None)
+
+
+class Listening:
+    """The tensors at known sources in a pass, and nothing else.
+
+    Args:
+        wanted: source -> what to call the signal.
+    """
+
+    def __init__(self, wanted: Mapping[Source, Any], details: bool):
+        self.signals: list[tuple[Any, Signal]] = []
+        self._details = details
+        self._ends: dict[tuple[nn.Module, str], dict[int, list[tuple[int, Any]]]] = {}
+        self._counts: dict[tuple[nn.Module, str], int] = {}
+        for source, label in wanted.items():
+            calls = self._ends.setdefault((source.module, source.end), {})
+            calls.setdefault(source.call, []).append((source.place, label))
+
+    def attach(self, guard: Callable[..., Any]) -> list[RemovableHandle]:
+        handles = []
+        for module, end in self._ends:
+            if end == "in":
+                hook = guard(lambda m, args, kwargs: self._hear(m, "in", (args, kwargs)))
+                handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+            else:
+                hook = guard(lambda m, args, output: self._hear(m, "out", output))
+                handles.append(module.register_forward_hook(hook))
+        return handles
+
+    def _hear(self, module: nn.Module, end: str, values: Any) -> None:
+        number = self._counts.get((module, end), 0)
+        self._counts[module, end] = number + 1
+        wanted = self._ends[module, end].get(number)
+        if wanted is None:
+            return
+        tensors = list(tensors_in(values))
+        for place, label in wanted:
+            if place < len(tensors):
+                tensor = tensors[place]
+                self.signals.append((label, signal_of(tensor, None, self._details)))

@@ -1,0 +1,124 @@
+"""What is measured in a backward pass: a row for each residual sum, and where its parts arrive.
+
+Made from the whole graph once. The same nodes are found again in the graph of a later pass by
+short paths from the outputs, each checked by the node's number; a pass of another structure is
+read as a whole again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from gradflow.probes.calls import Signal, Source
+from gradflow.probes.graph import ACCUMULATE, Edge, Node
+
+SKIP, BRANCH = "skip", "branch"
+
+Ends = dict[str, list[Edge]]
+"""Of a row: fork, node, carried (none or one each), and skip: the uses of x by S."""
+
+
+@dataclass
+class Row:
+    """A row of `blocks`.
+
+    Attributes:
+        block: the module that made the sum, if one did.
+        parts: whether the gradient at x is split.
+        plain: there is no shortcut, so the skip part is 0.
+        elsewhere: whether x has uses outside the sum.
+        reasons: why values are null.
+    """
+
+    name: str
+    block: nn.Module | None
+    parts: bool = False
+    plain: bool = False
+    elsewhere: bool = False
+    gated: bool = False
+    reasons: list[str] = field(default_factory=list)
+    leaves: list[Any] = field(default_factory=list)
+
+
+@dataclass
+class Places:
+    """What is read at a node.
+
+    Attributes:
+        before: output -> the rows whose x it is.
+        after: input -> (row, part) of the uses of x.
+        sums: the rows whose sum it is.
+    """
+
+    before: dict[int, list[int]] = field(default_factory=dict)
+    after: dict[int, list[tuple[int, str]]] = field(default_factory=dict)
+    sums: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Plan:
+    """The rows, the places in the graph, and the tensors of the forward pass to look at.
+
+    Attributes:
+        wanted: source -> [(quantity, row)].
+        steps: (position of a node, which of its inputs, number of the node that is there);
+            the outputs come first, then a node a step.
+        spots: (position of a node, what is read there).
+        ends: see `edges`; positions in place of nodes.
+        length: how many nodes the forward pass makes.
+    """
+
+    rows: list[Row]
+    wanted: dict[Source, list[tuple[str, int]]]
+    signals: list[tuple[list[tuple[str, int]], Signal]]
+    outputs: list[int] = field(default_factory=list)
+    steps: list[tuple[int, int, int]] = field(default_factory=list)
+    spots: list[tuple[int, Places]] = field(default_factory=list)
+    ends: list[dict[str, list[tuple[int, int]]]] = field(default_factory=list)
+    length: int = 0
+    _lean: list[tuple[int, Places]] | None = None
+
+    def edges(self, nodes: Sequence[Node]) -> list[Ends]:
+        """Row by row its x, S(x), sum and uses of x by S in a pass's graph."""
+        return [
+            {label: [(nodes[p], i) for p, i in found] for label, found in row.items()}
+            for row in self.ends
+        ]
+
+    def lean(self) -> list[tuple[int, Places]]:
+        """`spots` without the branches of rows whose branch part is total - skip."""
+        if self._lean is not None:
+            return self._lean
+        self._lean = found = []
+        for position, places in self.spots:
+            after = {
+                place: kept
+                for place, parts in places.after.items()
+                if (kept := [(r, p) for r, p in parts if p == SKIP or self.rows[r].elsewhere])
+            }
+            if places.before or after:
+                found.append((position, Places(places.before, after)))
+        return found
+
+    def follow(self, outputs: Sequence[Node], begin: int, length: int) -> list[Node] | None:
+        """The nodes of `steps` in another pass's graph, or None if it is not the same."""
+        if length != self.length or len(outputs) != len(self.outputs):
+            return None
+        if any(n._sequence_nr() - begin != k for n, k in zip(outputs, self.outputs, strict=True)):
+            return None
+        nodes = list(outputs)
+        edges: dict[int, Any] = {}
+        for source, place, number in self.steps:
+            ahead = edges.get(source)
+            if ahead is None:
+                ahead = edges[source] = nodes[source].next_functions
+            if place >= len(ahead) or (node := ahead[place][0]) is None:
+                return None
+            if number >= 0 and node._sequence_nr() - begin != number:
+                return None
+            if number < 0 and node.name() != ACCUMULATE:
+                return None
+            nodes.append(node)
+        return nodes
