@@ -91,7 +91,9 @@ def versions(folder: Path, runs: pd.DataFrame) -> list[tuple[str, str]]:
         "torch_version": "PyTorch",
         "python_version": "Python",
         "machine": "machine",
+        "instruction_set": "instruction set",
         "host": "host",
+        "resumed_from": "resumed from",
     }
     share = "recording_share"
     try:
@@ -102,6 +104,7 @@ def versions(folder: Path, runs: pd.DataFrame) -> list[tuple[str, str]]:
     found = {name: sorted(attempts[name].dropna().unique()) for name in columns}
     found |= {name: sorted(runs[name].unique()) for name in ("code_version", "torch_version")}
     rows = [(label, ", ".join(found[name]) or NOT_RECORDED) for name, label in columns.items()]
+    rows = [row for row in rows if row != ("resumed from", NOT_RECORDED)]
     shares = 100 * attempts[share].dropna().astype(float)
     if len(shares):
         text = f"{shares.median():.0f} % (median; at most {shares.max():.0f} %)"

@@ -28,6 +28,7 @@ MODULES = {
     "config/probes.py": ("run", "its config classes"),
     "config/run.py": ("run", "the config of a run"),
     "config/schedules.py": ("run", "its config class"),
+    "records/quantities.py": ("run", "what is measured, and the type that it is stored in"),
     "records/schema.py": ("run", "the type that each number is stored in"),
     "diagnostics": ("diagnosis", "what is measured of a network that has been trained"),
     "config/diagnostics.py": ("diagnosis", "its config classes"),

@@ -18,6 +18,7 @@ PARTS = {
     "input_grad_norm": ("all of it", "0.2", "-"),
     "skip_grad_norm": ("over the shortcut", style.COLORS["residual"], "--"),
     "branch_grad_norm": ("through the branch", style.COLORS["plain"], ":"),
+    "elsewhere_grad_norm": ("over other uses of the input", "0.5", "-."),
 }
 
 
@@ -132,6 +133,8 @@ def share_by_depth(means: pd.DataFrame, paths: pd.DataFrame, *, ax: Axes) -> Axe
 def parts_by_block(rows: pd.DataFrame, *, ax: Axes) -> Axes:
     """The gradient's norm and its parts' against the block's index, log axis."""
     for part, (label, color, dashes) in PARTS.items():
+        if not (rows[part] > 0).any():
+            continue  # in most networks a block's input is used by the block alone
         line = intervals_by(rows, ["block_index"], part, log=True)
         ax.plot(line.block_index, line["mean"], color=color, ls=dashes, label=label)
     ax.set_yscale("log")
