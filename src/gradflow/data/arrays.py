@@ -106,6 +106,9 @@ def _check(source: Source, arrays: Arrays) -> None:
             f"{source.name}: has the arrays {', '.join(sorted(arrays)) or 'none'}; "
             f"needs {', '.join(sorted(names))}"
         )
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise GradflowError(f"{source.name}: {name} is {type(array).__name__}, no NumPy array")
     for split in SPLITS:
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
         if images.dtype != np.uint8 or images.ndim != 4:

@@ -8,6 +8,7 @@ a disk lost. Whatever is not as it was is made again from the source, and a line
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -49,7 +50,7 @@ def note_of(name: str, decode: Callable[[], Arrays], cache: Path) -> Note:
             note = _trusted(path) or _compared(path)
             if note is None:
                 if path.exists():
-                    tell(f"{path}: is damaged, or not what was written; it is decoded again")
+                    tell(f"{path}: {_complaint(path)}; it is decoded again")
                 note = _write(path, decode())
     return note
 
@@ -104,6 +105,12 @@ def _compared(path: Path) -> Note | None:
     return note
 
 
+def _complaint(path: Path) -> str:
+    if _noted(path) is None:
+        return f"{path.stem}.json, the note of what it holds, is missing or damaged"
+    return "is damaged, or was altered"
+
+
 def _noted(path: Path) -> Note | None:
     """The note, if it is whole and of this .npz."""
     try:
@@ -134,6 +141,8 @@ def _read(path: Path) -> Arrays | None:
 def _write(path: Path, arrays: Arrays) -> Note:
     shapes = {name: list(array.shape) for name, array in arrays.items()}
     with _told(path):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+            left.unlink()  # by a process that was killed: this one holds the lock
         with _replacing(path) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub has allow_pickle
         note = Note(path.stem, fingerprint_of(arrays), shapes, _stamp(path))

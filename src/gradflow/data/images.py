@@ -39,7 +39,12 @@ class UnreadableRowError(BadRowError):
 def shown(value: object) -> str:
     """A value for a message: one line, not too long."""
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= 60 else f"{text[:56]}...{text[-1]}"
+
+
+def shown_type(kind: object) -> str:
+    """An Arrow type likewise: fields may have any names."""
+    return shown(str(kind))[1:-1]
 
 
 def read_images(chunk: Any, name: str, images: Bytes) -> None:
@@ -71,7 +76,7 @@ def read_images(chunk: Any, name: str, images: Bytes) -> None:
     elif _is_list(kind):
         _read_pixels(chunk, name, images)
     else:
-        raise BadRowError(0, f"{name} is {shown(chunk[0].as_py())} ({shown(str(kind))})", need)
+        raise BadRowError(0, f"{name} is {shown(chunk[0].as_py())} ({shown_type(kind)})", need)
 
 
 def _size(images: Bytes) -> tuple[int, int, int]:
@@ -150,7 +155,9 @@ def _read_pixels(chunk: Any, name: str, images: Bytes) -> None:
         order = " (in which order is unknown)" if shape == [height * width * channels] else ""
         raise BadRowError(0, f"{name} is a list {sizes}{order}", need)
     if not pa.types.is_integer(values.type):
-        raise BadRowError(0, f"{name} holds {shown(values[0].as_py())} ({values.type})", need)
+        raise BadRowError(
+            0, f"{name} holds {shown(values[0].as_py())} ({shown_type(values.type)})", need
+        )
     pixels = values.to_numpy(zero_copy_only=False)
     wrong = np.flatnonzero((pixels < 0) | (pixels > 255))
     if len(wrong):

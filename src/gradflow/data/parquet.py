@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from gradflow.core.errors import GradflowError
 from gradflow.data.cache import Bytes
-from gradflow.data.images import BadRowError, read_images, shown
+from gradflow.data.images import BadRowError, read_images, shown, shown_type
 
 
 class Layout(NamedTuple):
@@ -87,7 +87,7 @@ def _read_labels(column: Any, layout: Layout) -> Bytes:
     kind = column.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         value = shown(column[0].as_py())
-        raise BadRowError(0, f"{layout.label} is {value} ({kind})", need)
+        raise BadRowError(0, f"{layout.label} is {value} ({shown_type(kind)})", need)
     values = column.to_numpy()
     right = (values >= 0) & (values < layout.classes) & (values == np.floor(values))
     if not right.all():
