@@ -130,7 +130,7 @@ def _digest(text: bytes) -> bytes:
 def _read(path: Path) -> Arrays | None:
     """The arrays, or None if they are damaged."""
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as file, np.load(file) as stored:  # np.load would leave it open
             return {name: stored[name] for name in stored.files}
     except PermissionError as error:
         raise GradflowError(f"{path}: cannot be read ({error.strerror})") from error
