@@ -42,11 +42,13 @@ def download(config: RunConfig) -> None:
     except ImportError as error:
         raise GradflowError("the hub extra is not installed: pip install -e '.[hub]'") from error
     folder = Path(data.folder)
-    others = [p.name for s in SPLITS for p in folder.glob(f"{s}*.parquet") if p.name != FILES[s]]
-    if others:
-        data.refuse("folder", f"holds {others[0]} already; remove it, or choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        present = [file.name for split in SPLITS for file in folder.glob(f"{split}*.parquet")]
+        if others := set(present) - set(FILES.values()):
+            data.refuse(
+                "folder", f"holds {min(others)} already; remove it, or choose another folder"
+            )
         with TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
             _fetch(Path(scratch))
             source_of(replace(data, folder=scratch)).decode()
@@ -55,7 +57,7 @@ def download(config: RunConfig) -> None:
                 print(folder / name)
     except OSError as error:
         raise GradflowError(
-            f"data.folder={folder}: cannot be written ({error.strerror})"
+            f"data.folder={folder}: cannot be written ({error.strerror or error})"
         ) from error
 
 

@@ -82,7 +82,10 @@ def fingerprint_of(arrays: Arrays) -> str:
 
 
 def _stamp(path: Path) -> list[int]:
-    stat = path.stat()
+    try:
+        stat = path.stat()
+    except OSError:  # deleted meanwhile
+        return []
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
@@ -115,11 +118,11 @@ def _noted(path: Path) -> Note | None:
     """The note, if it is whole and of this .npz."""
     try:
         digest, _, text = path.with_suffix(".json").read_bytes().partition(b"\n")
-    except OSError:
+        if digest != _digest(text):
+            return None
+        note = Note(**json.loads(text))
+    except (OSError, TypeError):  # TypeError: written by another version
         return None
-    if digest != _digest(text):
-        return None
-    note = Note(**json.loads(text))
     return note if note.name == path.stem and path.is_file() else None
 
 
@@ -189,4 +192,5 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise GradflowError(f"{path}: decoded data cannot be written ({error.strerror})") from error
+        reason = error.strerror or error
+        raise GradflowError(f"{path}: decoded data cannot be written ({reason})") from error

@@ -66,7 +66,7 @@ def read_parquet(file: Path, layout: Layout) -> tuple[Bytes, Bytes]:
 def _read_chunks(column: Any, layout: Layout) -> Bytes:
     images = np.empty((len(column), 3, layout.height, layout.width), np.uint8)
     start = 0
-    for chunk in column.chunks:
+    for chunk in filter(len, column.chunks):
         part = images[start : start + len(chunk)]
         try:
             read_images(chunk, layout.image, part)

@@ -48,7 +48,8 @@ def cifar10(config: Cifar10Config) -> Source:
         files = _parquet_files(folder)
         facts = _facts(files)
     except OSError as error:
-        raise GradflowError(f"data.folder={folder}: cannot be read ({error.strerror})") from error
+        reason = error.strerror or error
+        raise GradflowError(f"data.folder={folder}: cannot be read ({reason})") from error
     source = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
     return Source(f"cifar10-{source}", classes=CLASSES, decode=lambda: _decode(files, facts))
 
