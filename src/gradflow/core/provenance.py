@@ -41,6 +41,7 @@ MODULES = {
     "config/acceptance.py": ("acceptance", "its config class"),
     "__init__.py": (None, "names of the package"),
     "analysis": (None, "reads records"),
+    "data/cache.py": (None, "gives back the arrays that it was given, or none"),
     "config": (None, "refuses values, names runs, passes checked values on"),
     "core": (None, "computes no number that is recorded"),
     "records": (None, "stores rows and reads them as they are"),

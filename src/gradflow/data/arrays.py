@@ -3,24 +3,18 @@
 A data set is a file of gradflow/data/sets: a config class, and a function config -> Source.
 """
 
-import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from filelock import FileLock
 
 from gradflow.config.data import DataConfig
 from gradflow.config.registry import function_of
 from gradflow.core.errors import GradflowError
+from gradflow.data.cache import Arrays, arrays_of, note_of
 
 EVALUATION_BATCH = 256  # images
-
-Arrays = dict[str, npt.NDArray[np.uint8]]
-"""train_images and test_images [N, C, H, W], train_labels and test_labels [N]."""
 
 SPLITS = ("train", "test")
 
@@ -53,10 +47,11 @@ def load_arrays(config: DataConfig, cache: Path) -> Arrays:
 
     Raises:
         GradflowError: a missing or empty folder, an unreadable or incomplete file; arrays of
-            another type or shape than `Arrays`, or labels that are no class.
+            another type or shape than `Arrays`, or labels that are no class; the cache cannot
+            be written.
     """
-    with np.load(_decoded(source_of(config), cache)) as stored:
-        return {name: stored[name] for name in stored.files if name != "fingerprint"}
+    source = source_of(config)
+    return arrays_of(source.name, lambda: _decoded(source), cache)
 
 
 class Shapes(NamedTuple):
@@ -75,10 +70,9 @@ def shapes(config: DataConfig, cache: Path) -> Shapes:
         GradflowError: as `load_arrays`.
     """
     source = source_of(config)
-    with np.load(_decoded(source, cache)) as stored:
-        channels, height, width = stored["test_images"].shape[1:]
-        splits = len(stored["train_labels"]), len(stored["test_labels"])
-        return Shapes(*splits, (channels, height, width), source.classes)
+    found = note_of(source.name, lambda: _decoded(source), cache).shapes
+    train, (test, channels, height, width) = found["train_labels"][0], found["test_images"]
+    return Shapes(train, test, (channels, height, width), source.classes)
 
 
 def fingerprint(config: DataConfig, cache: Path) -> str:
@@ -88,29 +82,20 @@ def fingerprint(config: DataConfig, cache: Path) -> str:
         GradflowError: as `load_arrays`; or the training split is smaller than the config's
             subset or batch size.
     """
-    with np.load(_decoded(source_of(config), cache)) as stored:
-        available = len(stored["train_labels"])
-        if (config.subset or 0) > available:
-            config.refuse("subset", f"the training split has {available} images")
-        if config.batch_size > available:
-            config.refuse("batch_size", f"the training split has {available} images")
-        return bytes(stored["fingerprint"]).decode()
+    source = source_of(config)
+    note = note_of(source.name, lambda: _decoded(source), cache)
+    [available] = note.shapes["train_labels"]
+    if (config.subset or 0) > available:
+        config.refuse("subset", f"the training split has {available} images")
+    if config.batch_size > available:
+        config.refuse("batch_size", f"the training split has {available} images")
+    return note.fingerprint
 
 
-def _decoded(source: Source, cache: Path) -> Path:
-    """The .npz file of a data set, decoded and written by the first process that asks."""
-    path = cache / f"{source.name}.npz"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if not path.exists():
-                arrays = source.decode()
-                _check(source, arrays)
-                arrays["fingerprint"] = _fingerprint(arrays)
-                partial = path.with_suffix(f".{os.getpid()}.npz")
-                np.savez(partial, **arrays)  # type: ignore[arg-type]  # its stub has allow_pickle
-                os.replace(partial, path)
-    return path
+def _decoded(source: Source) -> Arrays:
+    arrays = source.decode()
+    _check(source, arrays)
+    return arrays
 
 
 def _check(source: Source, arrays: Arrays) -> None:
@@ -121,6 +106,9 @@ def _check(source: Source, arrays: Arrays) -> None:
             f"{source.name}: has the arrays {', '.join(sorted(arrays)) or 'none'}; "
             f"needs {', '.join(sorted(names))}"
         )
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise GradflowError(f"{source.name}: {name} is {type(array).__name__}, no NumPy array")
     for split in SPLITS:
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
         if images.dtype != np.uint8 or images.ndim != 4:
@@ -140,10 +128,3 @@ def _check(source: Source, arrays: Arrays) -> None:
             )
     if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
         raise GradflowError(f"{source.name}: training and test images differ in shape")
-
-
-def _fingerprint(arrays: Arrays) -> npt.NDArray[np.uint8]:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(f"{name}{arrays[name].shape}".encode() + arrays[name].tobytes())
-    return np.frombuffer(digest.hexdigest()[:16].encode(), dtype=np.uint8)

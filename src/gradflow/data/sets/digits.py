@@ -11,7 +11,8 @@ import numpy as np
 from gradflow.config.data import DataConfig
 from gradflow.config.registry import register
 from gradflow.config.validation import choice
-from gradflow.data.arrays import Arrays, Source
+from gradflow.data.arrays import Source
+from gradflow.data.cache import Arrays
 
 TEST_IMAGES = 360
 
