@@ -4,6 +4,7 @@ Oracles: the closed forms of erf networks (Williams 1997), and adaptive quadratu
 """
 
 import inspect
+import itertools
 import math
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_moments_by_adaptive_quadrature_where_the_activation_turns(name, q):
 
         total = 0.0
         for sign in (-1, 1):
-            for low, high in zip(edges[:-1], edges[1:], strict=True):
+            for low, high in itertools.pairwise(edges):
                 part, _ = scipy.integrate.quad(
                     lambda x, sign=sign: float(f(np.array([sign * x]))[0]) ** 2 * density(x),
                     low, high, epsabs=1e-16, epsrel=1e-11, limit=200,
@@ -245,11 +246,14 @@ def test_any_argument_gives_a_number_or_one_line(function, data):
         name: data.draw(ODD if name in odd else LIKELY.get(name, st.floats(0, 1)), label=name)
         for name in names
     }
+    refused = ""
     try:
         result = function(**arguments)
     except GradflowError as error:
-        assert len(str(error).splitlines()) == 1
-        assert "must be" in str(error) or ":" in str(error)
+        refused = str(error)
+    if refused:
+        assert len(refused.splitlines()) == 1
+        assert "must be" in refused or ":" in refused
         return
     values = result if isinstance(result, list) else [result]
     assert all(type(value) is float for value in values)
