@@ -1,6 +1,6 @@
 """Records: typed long tables as parquet; written crash-safe, read without torch."""
 
-from gradflow.records.diagnoses import pending
+from gradflow.records.diagnoses import measurable, pending
 from gradflow.records.index import ended_runs, has_ended, read_runs
 from gradflow.records.means import read_means
 from gradflow.records.reader import read_records
@@ -14,6 +14,7 @@ __all__ = [
     "cut_rows",
     "ended_runs",
     "has_ended",
+    "measurable",
     "pending",
     "read_means",
     "read_records",
