@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from experiments import diagnose as diagnose_command
+from gradflow.analysis import status
+from gradflow.analysis.study import load_study
 from gradflow.config.diagnostics import NoDiagnosticConfig
 from gradflow.config.registry import classes_of
 from gradflow.config.run import DiagnoseConfig
@@ -343,6 +345,12 @@ def test_of_a_study_the_other_runs_are_diagnosed(tmp_path, monkeypatch, capsys):
     assert set(read_records(study, "lesions").run_id) == {folders[2].name}
     reasons = read_records(study, "failed_diagnoses")
     assert set(reasons.run_id) == {folders[0].name, folders[1].name}
+    [note] = [note for note in load_study(study).notes if "lesion" in note]
+    assert note.startswith("diagnostic=lesion failed on 2 runs: ")
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "argv", ["status.py", str(study)])
+        status.main()
+    assert note in capsys.readouterr().out.splitlines()
 
 
 def test_a_diverged_run_is_not_called_diagnosed(tmp_path, capsys):
