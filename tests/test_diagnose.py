@@ -378,3 +378,14 @@ def test_the_command_ends_with_status_1_and_one_line_per_failed_run(tmp_path):
     [line] = [line for line in done.stderr.splitlines() if "run/s]" not in line and line]
     assert line.startswith(f"error: {folder}: lesion of the network trained: ")
     assert "1 of 2 runs diagnosed, 1 failed" in done.stdout
+
+
+def test_one_reason_for_both_ends_is_given_once(ended, monkeypatch):
+    folder, config = ended
+    failing(monkeypatch)
+    both = LesionConfig(at="both", images=8, samples=1)
+    with pytest.raises(GradflowError) as raised:
+        diagnose_ended(replace(config, diagnostic=both), folder)
+    assert str(raised.value).startswith(f"{folder}: lesion of the network as drawn and trained: ")
+    assert str(raised.value).count("no kernel") == 1
+    assert sorted(read_records(folder, "failed_diagnoses").step) == [0, 4]

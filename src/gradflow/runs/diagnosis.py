@@ -40,20 +40,22 @@ def diagnose(config: RunConfig, folder: Path, dataset: Dataset) -> bool:
         [trained_by] = read_records(folder, "runs", columns=["code_version"]).code_version
         if trained_by != code_version():
             tell(f"{folder}: trained by code {trained_by}, diagnosed by code {code_version()}")
-    failures = []
+    failures: dict[str, list[str]] = {}  # reason -> of which weights
     for trained in todo:
         try:
             _diagnose_once(config, folder, dataset, trained=trained)
         except Exception as error:  # whatever it was, it is of this run alone
-            failures.append(_record_failure(config, folder, error, trained=trained))
+            reason = _record_failure(config, folder, error, trained=trained)
+            failures.setdefault(reason, []).append("trained" if trained else "as drawn")
     if failures:
-        raise GradflowError("; ".join(failures))
+        told = (f"of the network {' and '.join(of)}: {reason}" for reason, of in failures.items())
+        raise GradflowError(f"{folder}: {config.diagnostic.name} {'; '.join(told)}")
     return bool(todo)
 
 
 def _record_failure(config: RunConfig, folder: Path, error: Exception, *, trained: bool) -> str:
     """Put the reason into the records; it in one line."""
-    diagnostic, reason = config.diagnostic, " ".join(str(error).split())
+    reason = " ".join(str(error).split())
     if not isinstance(error, GradflowError):
         reason = f"{type(error).__name__}: {reason}; its traceback is in failed_diagnoses"
     key = _key(config, trained=trained)
@@ -62,13 +64,12 @@ def _record_failure(config: RunConfig, folder: Path, error: Exception, *, traine
         writer.add(
             "failed_diagnoses",
             **key,
-            **settings_of(diagnostic),
+            **settings_of(config.diagnostic),
             code_version=code_version("diagnosis"),
             error=f"{type(error).__name__}: {error}",
             traceback="".join(traceback.format_exception(error)),
         )
-    weights = "trained" if trained else "as drawn"
-    return f"{folder}: {diagnostic.name} of the network {weights}: {reason}"
+    return reason
 
 
 def _key(config: RunConfig, *, trained: bool) -> dict[str, Any]:
