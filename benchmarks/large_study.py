@@ -27,7 +27,7 @@ from gradflow.networks.families.cifar_resnet import CifarResNetConfig
 from gradflow.records import SCHEMAS, RecordWriter
 from gradflow.runs.planning import PlannedRun, announce
 from gradflow.training.optimizers.sgd import SGDConfig
-from gradflow.training.schedules.one_cycle import OneCycleConfig
+from gradflow.training.schedules.warmup_cosine import WarmupCosineConfig
 
 ROOT = Path(__file__).parents[1]
 DEPTHS = (8, 20, 32, 56, 110)
@@ -44,7 +44,7 @@ def simulate(root: Path, runs: int, rows: int, data: str = "simulated") -> Path:
             network=CifarResNetConfig(depth=depth, width=8, skip=skip),
             data=DigitsConfig(),
             optimizer=SGDConfig(),
-            schedule=OneCycleConfig(),
+            schedule=WarmupCosineConfig(),
             probe=EveryConfig(every=1),
             details=InitializationConfig(),
             evaluation=EvaluationConfig(),

@@ -3,9 +3,12 @@
     python experiments/diagnose.py run=outputs/degradation/3f2a... diagnostic=lesion
     python experiments/diagnose.py run=outputs/degradation diagnostic=paths diagnostic.at=both
 
-A run's folder, or a study's: then all of its runs. What was measured before is not again.
+A run's folder, or a study's: then all of its runs. What was measured before is not again. If a
+run cannot be diagnosed, a line says why and its table failed_diagnoses keeps the reason; the other
+runs are diagnosed, and the exit status is 1.
 """
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +16,17 @@ import hydra
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from gradflow.config.diagnostics import DiagnosticConfig
 from gradflow.config.hydra_bridge import call, load_run_config, main, register_schema
 from gradflow.config.run import DiagnoseConfig
 from gradflow.core.errors import GradflowError
-from gradflow.records import has_ended, pending
+from gradflow.records import has_ended, measurable, pending
 from gradflow.runs.status import CONFIG
 
 register_schema()
+
+DONE, BEFORE = "diagnosed", "were before"
+DIVERGED = "diverged and have no trained weights to look at: diagnostic.at=initialization"
 
 
 def diagnose(config: DiagnoseConfig) -> None:
@@ -32,12 +39,31 @@ def diagnose(config: DiagnoseConfig) -> None:
     runs = [run for run in found if has_ended(run)]
     if not runs:
         raise GradflowError(f"run={folder}: no run has ended there")
-    todo = [run for run in runs if pending(run, config.diagnostic)]
+    counts: Counter[str] = Counter()
+    failures = []
+    for run in tqdm(runs, unit="run", disable=None):
+        try:
+            counts[_outcome(run, config.diagnostic)] += 1
+        except (GradflowError, OSError) as error:
+            failures.append(str(error))
+    parts = [f"{counts.pop(DONE, 0)} of {len(runs)} runs diagnosed"]
+    parts += [f"{count} {outcome}" for outcome, count in counts.items()]
+    parts += [f"{len(failures)} failed"] if failures else []
+    print(f"{', '.join(parts)}\nrecords: {folder}")
+    if failures:
+        raise GradflowError("\nerror: ".join(failures))
+
+
+def _outcome(run: Path, diagnostic: DiagnosticConfig) -> str:
+    """Diagnose a run that has ended; what became of it."""
+    if not measurable(run, diagnostic):
+        return DIVERGED
+    if not pending(run, diagnostic):
+        return BEFORE
     from gradflow.runs.execute import diagnose_ended  # torch is imported where the work is done
 
-    for run in tqdm(todo, unit="run", disable=None):
-        diagnose_ended(replace(load_run_config(run / CONFIG), diagnostic=config.diagnostic), run)
-    print(f"{len(todo)} of {len(runs)} runs diagnosed, the others were before\nrecords: {folder}")
+    diagnose_ended(replace(load_run_config(run / CONFIG), diagnostic=diagnostic), run)
+    return DONE
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="diagnose")

@@ -10,7 +10,7 @@ from gradflow.config.run import EvaluationConfig, RunConfig, StudyConfig
 from gradflow.data.sets.digits import DigitsConfig
 from gradflow.networks.families.cifar_resnet import CifarResNetConfig
 from gradflow.training.optimizers.sgd import SGDConfig
-from gradflow.training.schedules.one_cycle import OneCycleConfig
+from gradflow.training.schedules.warmup_cosine import WarmupCosineConfig
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "1"))
 """Of a test and of its runs: one, for two test processes share two cores, or as asked."""
@@ -38,7 +38,7 @@ def small_config(
         network=network or CifarResNetConfig(depth=depth, width=4, skip=skip),
         data=DigitsConfig(batch_size=32, subset=128),
         optimizer=optimizer or SGDConfig(),
-        schedule=OneCycleConfig(),
+        schedule=WarmupCosineConfig(),
         probe=probe or EveryConfig(every=3),
         details=details or InitializationConfig(),
         evaluation=evaluation or EvaluationConfig(every=4),

@@ -56,6 +56,11 @@ def refused(done, told):
             ["study=degradatoin"],
             "study/degradatoin: no such file in conf/; choose one of beyond_cnn, degradation",
         ),
+        (
+            ["schedule=one_cycle"],
+            "schedule/one_cycle: no such file in conf/; choose one of constant, cosine, "
+            "multi_step, warmup_cosine",
+        ),
         (["network=vgg"], "network/vgg: no such file in conf/; choose one of cifar_resnet"),
         (["network.depth=8,14"], "network.depth=8,14"),
         (["-m", "network.depth=8,9"], "network.depth=9: depth must be 6n+2"),

@@ -7,9 +7,18 @@ from typing import ClassVar
 
 import pytest
 
+from gradflow.config.hydra_bridge import load_run_config, save_run_config
 from gradflow.config.networks import ACTIVATIONS, INITIALIZATIONS, NORMS, TASKS, NetworkConfig
 from gradflow.config.probes import EveryConfig, InitializationConfig
-from gradflow.config.registry import GROUPS, Registry, classes_of, function_of, name_of, register
+from gradflow.config.registry import (
+    GROUPS,
+    Registry,
+    classes_of,
+    function_of,
+    name_of,
+    present_name,
+    register,
+)
 from gradflow.config.run import ONLY, RunConfig
 from gradflow.config.run_id import flatten, run_id
 from gradflow.config.validation import choice
@@ -26,7 +35,7 @@ from gradflow.training.learning_rate import learning_rate
 from gradflow.training.optimizers import build_optimizer
 from gradflow.training.optimizers.sgd import SGDConfig
 from gradflow.training.schedules.constant import ConstantConfig
-from gradflow.training.schedules.one_cycle import OneCycleConfig
+from gradflow.training.schedules.warmup_cosine import WarmupCosineConfig
 from tests.small import small_config
 
 WITHOUT_TORCH = """
@@ -57,7 +66,7 @@ def test_every_choice_of_a_group_has_a_name_and_facts_of_its_own(group):
         assert all(hasattr(config, fact) for fact in config.FACTS)
 
 
-@pytest.mark.parametrize("first", ["multi_step", "one_cycle"])
+@pytest.mark.parametrize("first", ["multi_step", "warmup_cosine"])
 def test_columns_are_in_one_order_whatever_was_imported_first(first):
     code = f"""if True:
         import gradflow.training.schedules.{first}
@@ -194,7 +203,7 @@ IDS = {
         "constant": "ae2ae74e215d",
         "cosine": "9507be4fa26a",
         "multi_step": "fc1eaff5330d",
-        "one_cycle": "6dee48a95c99",
+        "warmup_cosine": "6dee48a95c99",
     },
 }
 
@@ -205,9 +214,31 @@ def test_ids_of_default_configs_stay(group, name):
         network=CifarResNetConfig(),
         data=DigitsConfig(),
         optimizer=SGDConfig(),
-        schedule=OneCycleConfig(),
+        schedule=WarmupCosineConfig(),
         probe=EveryConfig(),
         details=InitializationConfig(),
     )
     config = replace(default, **{group: GROUPS[group][name].config()})
     assert run_id(config, "x") == IDS[group][name]
+
+
+def test_a_run_saved_under_a_choices_earlier_name_is_the_same_run(tmp_path):
+    config = RunConfig(
+        network=CifarResNetConfig(),
+        data=DigitsConfig(),
+        optimizer=SGDConfig(),
+        schedule=WarmupCosineConfig(rise=0.4),
+        probe=EveryConfig(),
+        details=InitializationConfig(),
+    )
+    path = tmp_path / "config.yaml"
+    save_run_config(config, path)
+    now = load_run_config(path)
+    path.write_text(path.read_text().replace("name: warmup_cosine", "name: one_cycle"))
+    before = load_run_config(path)
+    assert now == before
+    assert before.schedule == config.schedule
+    assert run_id(before, "x") == run_id(config, "x")
+    assert flatten(config)["schedule_name"] == "one_cycle"
+    assert present_name("schedule", "warmup_cosine") == "warmup_cosine"
+    assert present_name("schedule", "two_cycles") == "two_cycles"

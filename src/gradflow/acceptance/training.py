@@ -15,7 +15,7 @@ from gradflow.records import read_records
 from gradflow.runs.execute import execute
 from gradflow.statistics import Interval, t_interval
 from gradflow.training.optimizers.sgd import SGDConfig
-from gradflow.training.schedules.one_cycle import OneCycleConfig
+from gradflow.training.schedules.warmup_cosine import WarmupCosineConfig
 
 SHALLOW, DEEP, SEEDS = 8, 56, (0, 1, 2)
 STUDY = "degradation"
@@ -27,7 +27,7 @@ def run_config(depth: int, skip: bool, seed: int, output_root: str) -> RunConfig
         network=CifarResNetConfig(depth=depth, width=8, skip=skip),
         data=DigitsConfig(),
         optimizer=SGDConfig(),
-        schedule=OneCycleConfig(),
+        schedule=WarmupCosineConfig(),
         probe=EveryConfig(),
         details=InitializationConfig(),
         seed=seed,

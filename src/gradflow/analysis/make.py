@@ -125,6 +125,7 @@ def _stamp(folder: Path) -> str:
     causes = [
         *folder.glob("*/runs"),
         *folder.glob("*/diagnoses"),
+        *folder.glob("*/failed_diagnoses"),
         *Path(__file__).parent.rglob("*.py"),
     ]
     facts = sorted((str(path.name), path.stat().st_mtime_ns) for path in causes)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from gradflow.analysis.frames import dicts
 from gradflow.core.errors import GradflowError
+from gradflow.records import failures
 from gradflow.runs.status import ENDED, study_states
 
 MEANINGS = {
@@ -81,7 +82,8 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         runs = study_states(arguments.folder)
+        undiagnosed = failures(arguments.folder)
     except GradflowError as error:
         sys.exit(f"error: {error}")
     print(f"{arguments.folder}: {len(runs)} runs")
-    print(report(runs, every=arguments.all))
+    print("\n".join([report(runs, every=arguments.all), *undiagnosed]))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from gradflow.config.run_id import NOT_IDENTITY, TWINS
 from gradflow.core.errors import GradflowError
-from gradflow.records import SCHEMAS, read_records, read_runs
+from gradflow.records import SCHEMAS, failures, read_records, read_runs
 
 # He et al. 2015 warm up depth 110 alone: a warm-up belongs to a depth.
 SWEPT = ("network_depth", "network_skip", "seed", "schedule_warmup_steps")
@@ -128,6 +128,7 @@ def load_study(
         notes.append(f"runs of {len(versions)} code versions: {', '.join(sorted(versions))}")
     if diverged := int((runs.status == "diverged").sum()):
         notes.append(f"{diverged} runs diverged and have no final error")
+    notes += failures(folder, set(runs.run_id))
     runs = runs.assign(depth=runs.network_depth, twin=runs.network_skip.map(TWINS))
     notes += _limitations(runs)
     return Study(folder, runs.sort_values(["depth", "twin", "seed"]), tuple(notes))

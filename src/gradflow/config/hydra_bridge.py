@@ -18,7 +18,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.conf_folder import CONF
-from gradflow.config.registry import GROUPS
+from gradflow.config.registry import GROUPS, present_name
 from gradflow.config.run import DescribeConfig, DiagnoseConfig, RunConfig
 from gradflow.core.errors import GradflowError
 
@@ -98,6 +98,10 @@ def load_run_config(path: Path) -> RunConfig:
     """The config that a run folder keeps in its config.yaml."""
     loaded = OmegaConf.load(path)
     assert isinstance(loaded, DictConfig)
+    for group in _groups(RunConfig):
+        chosen = loaded.get(group)
+        if isinstance(chosen, DictConfig) and "name" in chosen:
+            chosen.name = present_name(group, str(chosen.name))
     return to_config(loaded, RunConfig)
 
 

@@ -131,10 +131,17 @@ class Chosen(Checked):
     """Base of the config classes of a group, one of which is chosen by its `name`.
 
     FACTS: the class variables that each class of the group has to declare.
+    RECORDED_AS: the name that records, run ids and the config.yaml of earlier runs have, if the
+        choice was renamed.
     """
 
     FACTS: ClassVar[tuple[str, ...]] = ()
+    RECORDED_AS: ClassVar[str] = ""
     name: str = MISSING
+
+    def recorded(self) -> dict[str, Any]:
+        """As `Checked.recorded`, by the name that earlier runs have."""
+        return {**super().recorded(), "name": self.RECORDED_AS or self.name}
 
 
 def register(config: type[Chosen]) -> Callable[[Function], Function]:
@@ -156,6 +163,13 @@ def register(config: type[Chosen]) -> Callable[[Function], Function]:
     if missing:
         raise GradflowError(f"{config.__name__}: declares no {missing[0]}; see the group's base")
     return enter
+
+
+def present_name(group: str, name: str) -> str:
+    """The name by which a choice is made now, of a name that a saved config has."""
+    if name in GROUPS[group]:
+        return name
+    return next((name_of(c) for c in classes_of(group) if name == c.RECORDED_AS != ""), name)
 
 
 def name_of(config: type[Chosen]) -> str:

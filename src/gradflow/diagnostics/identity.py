@@ -45,7 +45,7 @@ def diagnose_identity(frozen: Frozen, config: IdentityConfig) -> dict[str, dict[
 
     branch_share: |F(x)| / |S(x)|; distance: |y - S(x)| / |S(x)| of the block y; stack_distance:
     |y - S(...S(x_0))| / the same norm, from the first block on: how far the blocks so far are
-    from the shortcuts alone.
+    from the shortcuts alone. Over a shortcut that carries 0 a ratio is Inf, or NaN if both are 0.
     """
     import torch
 

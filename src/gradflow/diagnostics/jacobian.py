@@ -2,11 +2,13 @@
 
 All of them, by NumPy, if the matrix is small; else the largest, by Lanczos' method from a
 random start, each with a bound of its error. A network all of whose singular values are near 1
-is a dynamical isometry (Saxe et al. 2014; Pennington et al. 2017).
+is a dynamical isometry (Saxe et al. 2014; Pennington et al. 2017). Where nothing comes through,
+all are 0.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -17,6 +19,7 @@ import numpy.typing as npt
 from gradflow.config.diagnostics import Columns, DiagnosticConfig
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
+from gradflow.core.errors import GradflowError
 from gradflow.core.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -132,6 +135,9 @@ def jacobian(function: Map, x: Tensor) -> Array:
     """[outputs, inputs] at one example x [...], float64.
 
     One pass over as many copies of x as there are outputs: examples do not mix.
+
+    Raises:
+        GradflowError: a number in it is Inf or NaN.
     """
     import torch
 
@@ -140,15 +146,24 @@ def jacobian(function: Map, x: Tensor) -> Array:
     copies = x.detach().expand(outputs, *x.shape).contiguous().requires_grad_()
     diagonal = function(copies).flatten(1).diagonal().sum()
     [rows] = torch.autograd.grad(diagonal, copies)
-    return rows.flatten(1).double().cpu().numpy()
+    return _finite(rows.flatten(1))
+
+
+def _finite(numbers: Tensor) -> Array:
+    if not numbers.isfinite().all():
+        raise GradflowError("jacobian: a derivative of the network is Inf or NaN")
+    return numbers.double().cpu().numpy()
 
 
 def _largest(function: Map, x: Tensor, shape: tuple[int, int], values: int, seed: int) -> Spectrum:
     import torch
     from scipy.sparse.linalg import LinearOperator, svds
 
+    from gradflow.training.frozen import twice_differentiable
+
     point = x[None].detach().requires_grad_()
-    y = function(point)
+    with twice_differentiable():
+        y = function(point)
     # <dy, u> is linear in u, so its gradient by u, along v, is J v: two backward passes.
     dummy = torch.zeros_like(y, requires_grad=True)
     [pulled] = torch.autograd.grad(y, point, dummy, create_graph=True)
@@ -156,25 +171,33 @@ def _largest(function: Map, x: Tensor, shape: tuple[int, int], values: int, seed
     def forward(v: Array) -> Array:
         along = torch.from_numpy(np.asarray(v)).to(x).reshape(point.shape)
         [pushed] = torch.autograd.grad(pulled, dummy, along, retain_graph=True)
-        return pushed.detach().flatten().double().cpu().numpy()
+        return _finite(pushed.detach().flatten())
 
     def backward(u: Array) -> Array:
         along = torch.from_numpy(np.asarray(u)).to(x).reshape(y.shape)
         [back] = torch.autograd.grad(y, point, along, retain_graph=True)
-        return back.detach().flatten().double().cpu().numpy()
+        return _finite(back.detach().flatten())
 
     operator = LinearOperator(shape, matvec=forward, rmatvec=backward, dtype=np.float64)
-    left, found, right = svds(operator, k=values, rng=np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    start = np.random.default_rng(seed).standard_normal(shape[1])
+    size = float(np.abs(forward(start)).max())
+    if size == 0:  # ARPACK refuses a zero map
+        return Spectrum(np.zeros(values), np.zeros(values), False)
+    # ARPACK works on squares and takes those below 1e-11 for converged. A power of 2 is exact.
+    unit = 2.0 ** max(math.frexp(size)[1], -1000)
+    scaled = operator * (1 / unit)
+    left, found, right = svds(scaled, k=values, rng=rng)
     order = np.argsort(found)[::-1]
     left, found, right = left[:, order], found[order], right[order]
     # With u and v of length 1, |J v - s u|^2 + |J^T u - s v|^2 bounds the distance squared from s
     # to the nearest singular value (Weyl, of the matrix [[0, J], [J^T, 0]]).
     errors = [
         np.hypot(
-            np.linalg.norm(forward(right[i]) - found[i] * left[:, i]),
-            np.linalg.norm(backward(left[:, i]) - found[i] * right[i]),
+            np.linalg.norm(scaled.matvec(right[i]) - found[i] * left[:, i]),
+            np.linalg.norm(scaled.rmatvec(left[:, i]) - found[i] * right[i]),
         )
         / np.sqrt(2)
         for i in range(len(found))
     ]
-    return Spectrum(np.asarray(found, dtype=np.float64), np.array(errors), False)
+    return Spectrum(unit * np.asarray(found, dtype=np.float64), unit * np.array(errors), False)

@@ -1,6 +1,6 @@
 """Records: typed long tables as parquet; written crash-safe, read without torch."""
 
-from gradflow.records.diagnoses import pending
+from gradflow.records.diagnoses import failures, measurable, pending
 from gradflow.records.index import ended_runs, has_ended, read_runs
 from gradflow.records.means import read_means
 from gradflow.records.quantities import HISTOGRAM_EDGES
@@ -15,7 +15,9 @@ __all__ = [
     "cut_back",
     "cut_rows",
     "ended_runs",
+    "failures",
     "has_ended",
+    "measurable",
     "pending",
     "read_means",
     "read_records",

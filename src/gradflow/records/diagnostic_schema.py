@@ -24,6 +24,9 @@ DIAGNOSES = pa.schema(
 )
 """One row per diagnosis, written when it is whole."""
 
+FAILED_DIAGNOSES = pa.schema([*DIAGNOSES, ("error", pa.string()), ("traceback", pa.string())])
+"""One row per diagnosis whose last attempt failed; it goes when a later one succeeds."""
+
 
 def diagnostic_schemas() -> dict[str, pa.Schema]:
     """Table -> schema, of what every registered diagnostic declares in its TABLES.
@@ -31,7 +34,7 @@ def diagnostic_schemas() -> dict[str, pa.Schema]:
     Raises:
         GradflowError: two diagnostics declare one table, or a type that does not exist.
     """
-    schemas = {"diagnoses": DIAGNOSES}
+    schemas = {"diagnoses": DIAGNOSES, "failed_diagnoses": FAILED_DIAGNOSES}
     for config in classes_of("diagnostic"):
         assert issubclass(config, DiagnosticConfig)
         for table, columns in config.TABLES.items():

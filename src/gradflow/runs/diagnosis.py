@@ -1,5 +1,6 @@
 """A diagnosis of a run that has ended: freeze the network, measure, record."""
 
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from gradflow.config import RunConfig
 from gradflow.config.diagnostics import DiagnosticConfig
 from gradflow.config.registry import function_of
 from gradflow.config.run_id import diagnostic_id, settings_of
+from gradflow.core.errors import GradflowError
 from gradflow.core.progress import tell
 from gradflow.core.provenance import code_version
 from gradflow.data.dataset import Dataset
@@ -27,27 +29,62 @@ def diagnose(config: RunConfig, folder: Path, dataset: Dataset) -> bool:
     resumes behind the parts that were saved (the landscape, under the same code), or restarts. A
     line says if other code trained the network.
 
+    A diagnosis that fails, by a refusal or by any other error, leaves its reason in the table
+    failed_diagnoses, and does not keep the other one from being made.
+
     Raises:
-        GradflowError: the diagnostic does not fit the network; nothing is recorded then.
+        GradflowError: one failed, with the reason in one line.
     """
     todo = pending(folder, config.diagnostic)
     if any(todo):
         [trained_by] = read_records(folder, "runs", columns=["code_version"]).code_version
         if trained_by != code_version():
             tell(f"{folder}: trained by code {trained_by}, diagnosed by code {code_version()}")
+    failures: dict[str, list[str]] = {}  # reason -> of which weights
     for trained in todo:
-        _diagnose_once(config, folder, dataset, trained=trained)
+        try:
+            _diagnose_once(config, folder, dataset, trained=trained)
+        except Exception as error:  # whatever it was, it is of this run alone
+            reason = _record_failure(config, folder, error, trained=trained)
+            failures.setdefault(reason, []).append("trained" if trained else "as drawn")
+    if failures:
+        told = (f"of the network {' and '.join(of)}: {reason}" for reason, of in failures.items())
+        raise GradflowError(f"{folder}: {config.diagnostic.name} {'; '.join(told)}")
     return bool(todo)
+
+
+def _record_failure(config: RunConfig, folder: Path, error: Exception, *, trained: bool) -> str:
+    """Put the reason into the records; it in one line."""
+    reason = " ".join(str(error).split())
+    if not isinstance(error, GradflowError):
+        reason = f"{type(error).__name__}: {reason}; its traceback is in failed_diagnoses"
+    key = _key(config, trained=trained)
+    cut_rows(folder, "failed_diagnoses", key)
+    with RecordWriter(folder, folder.name) as writer:
+        writer.add(
+            "failed_diagnoses",
+            **key,
+            **settings_of(config.diagnostic),
+            code_version=code_version("diagnosis"),
+            error=f"{type(error).__name__}: {error}",
+            traceback="".join(traceback.format_exception(error)),
+        )
+    return reason
+
+
+def _key(config: RunConfig, *, trained: bool) -> dict[str, Any]:
+    """The columns by which a diagnosis's rows are known."""
+    return {
+        "diagnostic_id": diagnostic_id(config.diagnostic),
+        "step": config.steps if trained else 0,
+    }
 
 
 def _diagnose_once(config: RunConfig, folder: Path, dataset: Dataset, *, trained: bool) -> None:
     diagnostic = config.diagnostic
     dtype = torch.float64 if diagnostic.EXACT else weights_dtype(config)
     frozen = freeze(config, diagnostic, folder, dataset, trained=trained, dtype=dtype)
-    key = {
-        "diagnostic_id": diagnostic_id(diagnostic),
-        "step": config.steps if trained else 0,
-    }
+    key = _key(config, trained=trained)
     measure = function_of(diagnostic)
     code = code_version("diagnosis")
     with RecordWriter(folder, folder.name) as writer:
@@ -68,6 +105,7 @@ def _diagnose_once(config: RunConfig, folder: Path, dataset: Dataset, *, trained
         # This row says that the diagnosis is whole, so it is written after all others.
         writer.add("diagnoses", **key, **settings_of(diagnostic), code_version=code)
         writer.compact()
+    cut_rows(folder, "failed_diagnoses", key)
 
 
 def _check(diagnostic: DiagnosticConfig, tables: Tables) -> None:

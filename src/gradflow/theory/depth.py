@@ -1,13 +1,16 @@
 """What depth does to norms and gradients of random plain and residual networks.
 
 Factors are for squared norms. All hold at initialisation, in expectation, for wide
-networks unless a function says otherwise.
+networks unless a function says otherwise. Layers and blocks are integers up to 1,000,000; an
+argument outside of its domain, of another type, or a result above 1.8e308 raises a GradflowError.
 """
+
+import math
 
 import numpy as np
 from scipy.stats import binom
 
-from gradflow.theory.domain import require
+from gradflow.theory.domain import count, real, representable, require
 from gradflow.theory.mean_field import relu_correlation, relu_gate_correlation
 
 BN_VARIANCE = (np.pi - 1) / np.pi
@@ -25,8 +28,12 @@ def residual_factor(
     Args:
         branch_factor: of F alone: 1 for W ReLU(x), 2 for W2 ReLU(W1 x), with He weights.
     """
-    require(branch_factor >= 0, "branch_factor", branch_factor, "at least 0")
-    return shortcut_scale**2 + branch_scale**2 * branch_factor
+    factor = real(branch_factor, "branch_factor", "at least 0", low=0)
+    branch, shortcut = real(branch_scale, "branch_scale"), real(shortcut_scale, "shortcut_scale")
+    return representable(
+        shortcut * shortcut + branch * branch * factor,
+        f"residual_factor of {branch_factor=}, {branch_scale=}, {shortcut_scale=}",
+    )
 
 
 def residual_ratio(
@@ -36,15 +43,13 @@ def residual_ratio(
 
     With branch_scale = 1/sqrt(blocks) and branch_factor = 1 it tends to e.
     """
-    _check_count(blocks, "blocks")
-    return float(residual_factor(branch_factor, branch_scale, shortcut_scale) ** blocks)
+    blocks = count(blocks, "blocks")
+    return _power(residual_factor(branch_factor, branch_scale, shortcut_scale), blocks)
 
 
 def plain_ratio(layers: int, factor: float) -> float:
     """factor^layers; the factor is chi_1, `mean_field.gradient_factor` (1 for He and ReLU)."""
-    _check_count(layers, "layers")
-    require(factor >= 0, "factor", factor, "at least 0")
-    return float(factor**layers)
+    return _power(real(factor, "factor", "at least 0", low=0), count(layers, "layers"))
 
 
 def batch_norm_factor(batch: int) -> float:
@@ -62,13 +67,14 @@ def batch_norm_factor(batch: int) -> float:
 
     Domain: batch > 3; with fewer examples the expectation is infinite.
     """
-    require(batch > 3, "batch", batch, "above 3: for fewer the expectation is infinite")
-    B, r = float(batch), -1 / (batch - 1)  # noqa: N806
+    B = real(batch, "batch", "above 3: for fewer the expectation is infinite", above=3)  # noqa: N806
+    r = -1 / (B - 1)
     kernel = relu_correlation(r)
     both = 0.25 + np.arcsin(r) / (2 * np.pi)  # P(two examples' gates are open)
-    spread = (B - 1) ** 2 / (2 * B) + (B - 1) / B * both
-    along = (B - 1) / (2 * B) - (B - 1) * kernel / (2 * B)  # what the normalisation takes out
-    return float(B * (spread - along) / ((1 - kernel) / 2 * (B - 1) * (B - 3)))
+    rest = (B - 1) / B  # products of two large batches would overflow
+    spread = rest * (B - 1) / 2 + rest * both
+    along = rest / 2 - rest * kernel / 2  # what the normalisation takes out
+    return float((spread - along) / (B - 3) / ((1 - kernel) / 2 * rest))
 
 
 def batch_norm_branch_share(block: int) -> float:
@@ -77,8 +83,7 @@ def batch_norm_branch_share(block: int) -> float:
     Pre-activation batch-norm residual network, blocks counted from 0: every branch gives
     second moment 1, so the shortcut carries block + 1 (De and Smith 2020).
     """
-    require(block >= 0, "block", block, "at least 0")
-    return 1 / (block + 1)
+    return 1 / (count(block, "block", low=0) + 1)
 
 
 def batch_norm_residual_ratio(
@@ -94,11 +99,14 @@ def batch_norm_residual_ratio(
         branch_layers: weighted layers of a branch, each behind a batch norm and a ReLU: 1 or 2.
         start_variance: v, of the first block's input, where a branch adds c.
     """
-    _check_count(blocks, "blocks")
-    require(start_variance > 0, "start_variance", start_variance, "above 0")
-    require(branch_layers in (1, 2), "branch_layers", branch_layers, "1 or 2")
+    blocks = count(blocks, "blocks")
+    start = real(start_variance, "start_variance", "above 0", above=0)
+    is_known = type(branch_layers) is int and branch_layers in (1, 2)
+    require(is_known, "branch_layers", branch_layers, "1 or 2")
     k = 1 / BN_VARIANCE ** (branch_layers - 1)
-    return float(np.prod(1 + k / (start_variance + np.arange(blocks) * BN_VARIANCE)))
+    with np.errstate(over="ignore"):
+        product = np.prod(1 + k / (start + np.arange(blocks) * BN_VARIANCE))
+    return representable(product, f"batch_norm_residual_ratio of {blocks=}, {start_variance=}")
 
 
 def gradient_correlation(
@@ -115,16 +123,16 @@ def gradient_correlation(
         correlation: of the inputs; 0 for orthogonal ones.
         branch_scale: b of a residual network; None: a plain one.
     """
-    _check_count(layers, "layers")
-    c, product = correlation, 1.0
+    layers, product = count(layers, "layers"), 1.0
+    c = real(correlation, "correlation", "from -1 to 1", low=-1, high=1)
+    branch = 1.0  # its share of a layer's variance
+    if branch_scale is not None:
+        scale = abs(real(branch_scale, "branch_scale", "None or a finite number"))
+        branch = (scale / math.hypot(1, scale)) ** 2
     for _ in range(layers):
         kernel, gates = relu_correlation(c), relu_gate_correlation(c)
-        if branch_scale is None:
-            c, product = kernel, product * gates
-        else:
-            weight = branch_scale**2
-            c = (c + weight * kernel) / (1 + weight)
-            product *= (1 + weight * gates) / (1 + weight)
+        c = min(1.0, (1 - branch) * c + branch * kernel)
+        product *= 1 - branch + branch * gates
     return product
 
 
@@ -134,8 +142,8 @@ def independent_gates(layers: int, *, skip: bool) -> float:
     Balduzzi et al. 2017. An assumption that real networks without batch
     norm do not meet: compare `gradient_correlation`.
     """
-    _check_count(layers, "layers")
-    return float((0.75 if skip else 0.5) ** layers)
+    require(type(skip) is bool, "skip", skip, "True or False")
+    return _power(0.75 if skip else 0.5, count(layers, "layers"))
 
 
 def log_norm_variance(layers: int, width: int) -> float:
@@ -146,9 +154,9 @@ def log_norm_variance(layers: int, width: int) -> float:
 
     Domain: layers below width, where the first order holds.
     """
-    _check_count(layers, "layers")
-    require(width > layers, "width", width, f"above layers={layers}: a first-order result")
-    return 5 * layers / width
+    layers, size = count(layers, "layers"), count(width, "width", high=10**15)
+    require(size > layers, "width", width, f"above layers={layers}: a first-order result")
+    return 5 * layers / size
 
 
 def path_probability(blocks: int, low: int, high: int) -> float:
@@ -156,9 +164,11 @@ def path_probability(blocks: int, low: int, high: int) -> float:
 
     A path goes through a branch or round it at every block (Veit et al. 2016).
     """
-    _check_count(blocks, "blocks")
+    blocks = count(blocks, "blocks")
+    low, high = count(low, "low", low=0), count(high, "high", low=0)
     require(0 <= low <= high <= blocks, "low ... high", f"{low} ... {high}", f"in 0 ... {blocks}")
-    return float(binom.cdf(high, blocks, 0.5) - binom.cdf(low - 1, blocks, 0.5))
+    # A difference of cumulative probabilities would lose the long paths' to rounding.
+    return float(binom.pmf(np.arange(low, high + 1), blocks, 0.5).sum())
 
 
 def path_gradient_shares(blocks: int, branch_factor: float) -> list[float]:
@@ -169,11 +179,15 @@ def path_gradient_shares(blocks: int, branch_factor: float) -> list[float]:
     initialisation). Long paths are many, and faint where branch_factor < 1: Veit et al.
     2016.
     """
-    _check_count(blocks, "blocks")
-    require(branch_factor >= 0, "branch_factor", branch_factor, "at least 0")
-    share = branch_factor / (1 + branch_factor)
+    blocks = count(blocks, "blocks")
+    factor = real(branch_factor, "branch_factor", "at least 0", low=0)
+    share = factor / (1 + factor)
     return [float(p) for p in binom.pmf(np.arange(blocks + 1), blocks, share)]
 
 
-def _check_count(count: int, name: str) -> None:
-    require(count >= 1, name, count, "at least 1")
+def _power(factor: float, exponent: int) -> float:
+    """factor^exponent; what is below the smallest float64 is 0."""
+    try:
+        return float(factor**exponent)
+    except OverflowError:
+        return representable(math.inf, f"{factor:g} to the power of {exponent}")

@@ -6,22 +6,17 @@ Gaussian, and a layer maps their variance q, the correlation c of two inputs' pr
 and the squared gradient by the functions here (Poole et al. 2016; Schoenholz et al. 2017).
 """
 
-from collections.abc import Callable
+import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from scipy.optimize import brentq
 from scipy.special import erf
 
-from gradflow.core.errors import GradflowError
-from gradflow.theory.domain import require
+from gradflow.theory import stability
+from gradflow.theory.domain import real, representable, require
+from gradflow.theory.gaussian import Array, Function, mean, mean_product
 
-Array = npt.NDArray[np.float64]
-Function = Callable[[Array], Array]
-
-REACH = 12.0  # standard deviations that are integrated over: beyond lies less than 1e-32
-NODES = 120  # on either side of 0, where activations may have a kink
+LARGEST = 1e290  # a variance: squares of activations at 12 standard deviations are below 1.8e308
 
 
 class Activation(NamedTuple):
@@ -65,56 +60,63 @@ def variance_map(
     2016).
 
     Raises:
-        GradflowError: a negative q or variance, an unknown activation.
+        GradflowError: a negative q or variance, or above 1e290; an unknown activation; one whose
+            mean two quadratures do not agree on.
     """
-    _check(q, weight_variance, bias_variance)
+    q = _variance(q, "q")
+    weights = _variance(weight_variance, "weight_variance")
+    biases = _variance(bias_variance, "bias_variance")
     phi = _named(activation).function
-    return weight_variance * _mean(lambda z: phi(np.sqrt(q) * z) ** 2) + bias_variance
+    moment = float(_squared(phi, np.zeros(1))[0]) if q == 0 else _second_moment(phi, q)
+    return representable(
+        weights * moment + biases, f"variance_map of {q=:g}, {weight_variance=}, {bias_variance=}"
+    )
 
 
 def fixed_point(
     activation: str | Activation, weight_variance: float, bias_variance: float = 0.0
 ) -> float:
-    """The variance q* that a layer maps to itself and that others are drawn to.
+    """The lowest stable fixed point q* of `variance_map`: small variances are drawn to it.
 
-    Domain: an activation for which the map has a stable fixed point, such as tanh. Where
-    the variance grows without bound (ReLU with weight_variance > 2) or is kept as it is
-    whatever it is (ReLU with 2), there is none.
+    Domain: weight_variance up to 1e30, bias_variance 0 or from 1e-290 to 1e30.
+
+    0 is one if the map's slope there is below 1, or is 1 and the map lies below the identity
+    (tanh with weight_variance 1). The relative error is about 1e-14 over 1 minus the slope at q*.
 
     Raises:
-        GradflowError: there is no stable fixed point below 1e6; or as `variance_map`.
+        GradflowError: the variance grows without bound (ReLU with weight_variance > 2); every
+            variance is kept as it is (ReLU with 2); the slope at q* is within 1e-8 of 1, so that
+            rounding decides where q* is; or as `variance_map`.
     """
-
-    def change(q: float) -> float:
-        return variance_map(q, activation, weight_variance, bias_variance) - q
-
-    if bias_variance == 0 and change(1e-9) <= 0:
-        if change(1e-9) / 1e-9 > -1e-6:
-            raise GradflowError(
-                f"weight_variance={weight_variance}: keeps every small variance; no fixed point"
-            )
-        return 0.0
-    high = 1.0
-    while change(high) > 0:
-        high *= 2
-        if high > 1e6:
-            raise GradflowError(
-                f"weight_variance={weight_variance}: the variance grows without bound"
-            )
-    return float(brentq(change, 1e-9, high, xtol=1e-14, rtol=1e-13))
+    weights = real(weight_variance, "weight_variance", "from 0 to 1e30", low=0, high=1e30)
+    biases = real(bias_variance, "bias_variance", "0, or from 1e-290 to 1e30", low=0, high=1e30)
+    is_normal = biases == 0 or biases >= stability.SMALLEST
+    require(is_normal, "bias_variance", bias_variance, "0, or from 1e-290 to 1e30")
+    phi = _named(activation)
+    return stability.lowest_fixed_point(
+        lambda q: variance_map(q, phi, weights, biases),
+        slope_at_zero=lambda: gradient_factor(0.0, phi, weights),
+        floor=biases,
+        ceiling=stability.REACH * max(1.0, weights + biases),
+        told=f"weight_variance={weight_variance}, bias_variance={bias_variance}",
+    )
 
 
 def gradient_factor(q: float, activation: str | Activation, weight_variance: float) -> float:
     """chi_1 = weight_variance E[phi'(sqrt(q) z)^2]: the squared gradient's factor, a layer back.
 
     Above 1 gradients explode toward the input, below 1 they vanish (Schoenholz et al.
-    2017). For ReLU it is weight_variance / 2 at every q.
+    2017). For ReLU it is weight_variance / 2 at every q; at q = 0 it is the limit for q -> 0.
 
     Assumes: infinite width, and weights independent in the two directions.
+
+    Raises:
+        GradflowError: as `variance_map`.
     """
-    _check(q, weight_variance, 0.0)
+    q, weights = _variance(q, "q"), _variance(weight_variance, "weight_variance")
     slope = _named(activation).derivative
-    return weight_variance * _mean(lambda z: slope(np.sqrt(q) * z) ** 2)
+    factor = weights * mean(lambda x: _squared(slope, x), math.sqrt(q))
+    return representable(factor, f"gradient_factor of {q=:g}, {weight_variance=}")
 
 
 def correlation_map(
@@ -126,40 +128,30 @@ def correlation_map(
 ) -> float:
     """The correlation of two inputs' pre-activations a layer on, from theirs, c.
 
-    (weight_variance E[phi(u) phi(v)] + bias_variance) / q*, u and v of variance q* and
-    correlation c (Poole et al. 2016). At c = 1 its slope is chi_1.
+    (weight_variance E[phi(u) phi(v)] + bias_variance) / variance_map(q), u and v of variance q
+    and correlation c (Poole et al. 2016). At c = 1 and q = q* its slope is chi_1.
 
     Args:
-        q: the variance, where there is no fixed point (ReLU: any value gives the same).
+        q: the variance, 1e-12 ... 1e12; None: that of the fixed point, if there is one (for ReLU
+            without biases any value gives the same).
 
     Raises:
-        GradflowError: c outside [-1, 1]; q* is 0, where there is no correlation.
+        GradflowError: c outside [-1, 1]; q* is 0, where there is no correlation; the next layer's
+            variance is 0; or as `fixed_point`.
     """
-    require(-1 <= c <= 1, "c", c, "a correlation, from -1 to 1")
+    c = real(c, "c", "a correlation, from -1 to 1", low=-1, high=1)
+    weights = _variance(weight_variance, "weight_variance")
+    biases = _variance(bias_variance, "bias_variance")
+    phi = _named(activation)
     if q is None:
-        q = fixed_point(activation, weight_variance, bias_variance)
+        q = fixed_point(phi, weights, biases)
+    q = _variance(q, "q")
     require(q > 0, "q", q, "above 0: signals that die out have no correlation")
-    _check(q, weight_variance, bias_variance)
-    phi, size, other = _named(activation).function, np.sqrt(q), np.sqrt(1 - c**2)
-    nodes, weights = _quadrature()
-
-    def inner(z: float) -> float:
-        # v = c z + sqrt(1 - c^2) w has its kink where w = -c z / sqrt(1 - c^2).
-        if other < 1e-12:
-            return float(phi(np.array([size * c * z]))[0])
-        kink = np.clip(-c * z / other, -REACH, REACH)
-        total = 0.0
-        for low, high in ((-REACH, kink), (kink, REACH)):
-            w = (high + low) / 2 + (high - low) / 2 * _LEGENDRE[0]
-            density = np.exp(-(w**2) / 2) / np.sqrt(2 * np.pi) * _LEGENDRE[1] * (high - low) / 2
-            total += float(density @ phi(size * (c * z + other * w)))
-        return total
-
-    first = phi(size * nodes)
-    product = float(weights @ (first * np.array([inner(z) for z in nodes])))
-    return (weight_variance * product + bias_variance) / variance_map(
-        q, activation, weight_variance, bias_variance
-    )
+    require(1e-12 <= q <= 1e12, "q", q, "from 1e-12 to 1e12 for a correlation")
+    following = variance_map(q, phi, weights, biases)
+    require(following > 0, "variance of the next layer", following, "above 0 for a correlation")
+    product = weights * mean_product(phi.function, math.sqrt(q), c) + biases
+    return float(min(1.0, max(-1.0, product / following)))  # rounding aside it is in there
 
 
 def depth_scale(
@@ -168,15 +160,17 @@ def depth_scale(
     """-1 / ln chi_1, in layers: how deep gradients reach, or correlations, before they are lost.
 
     Schoenholz et al. 2017. Domain: the ordered phase, chi_1 < 1; at the edge of chaos
-    it is infinite.
+    it is infinite, and 0 if chi_1 is.
 
     Raises:
-        GradflowError: chi_1 > 1, where gradients explode instead.
+        GradflowError: chi_1 > 1, where gradients explode instead; or as `fixed_point`.
     """
     q = fixed_point(activation, weight_variance, bias_variance)
     chi = gradient_factor(q, activation, weight_variance)
     require(chi < 1 + 1e-9, "chi_1", f"{chi:.4g}", "at most 1: gradients explode here")
-    return float(np.inf) if chi >= 1 - 1e-9 else float(-1 / np.log(chi))
+    if chi == 0:
+        return 0.0
+    return math.inf if chi >= 1 - 1e-9 else -1 / math.log(chi)
 
 
 def relu_correlation(c: float) -> float:
@@ -184,40 +178,32 @@ def relu_correlation(c: float) -> float:
 
     The arc-cosine kernel of order 1, normalised (Cho and Saul 2009), without biases.
     """
-    require(-1 <= c <= 1, "c", c, "a correlation, from -1 to 1")
-    return float((np.sqrt(1 - c**2) + c * (np.pi - np.arccos(c))) / np.pi)
+    c = real(c, "c", "a correlation, from -1 to 1", low=-1, high=1)
+    found = (math.sqrt((1 - c) * (1 + c)) + c * (math.pi - math.acos(c))) / math.pi
+    return min(1.0, max(0.0, found))  # rounding aside it is in there
 
 
 def relu_gate_correlation(c: float) -> float:
     """1 - arccos(c) / pi = 2 P(both gates open): the arc-cosine kernel of order 0 (same source)."""
-    require(-1 <= c <= 1, "c", c, "a correlation, from -1 to 1")
-    return float(1 - np.arccos(c) / np.pi)
+    return 1 - math.acos(real(c, "c", "a correlation, from -1 to 1", low=-1, high=1)) / math.pi
 
 
-_LEGENDRE = np.polynomial.legendre.leggauss(NODES)
+def _second_moment(phi: Function, q: float) -> float:
+    return mean(lambda x: _squared(phi, x), math.sqrt(q))
 
 
-def _quadrature() -> tuple[Array, Array]:
-    """Nodes and weights of E[f(z)], z standard normal, for f smooth on either side of 0."""
-    half = REACH / 2
-    right = half + half * _LEGENDRE[0]
-    weights = half * _LEGENDRE[1] * np.exp(-(right**2) / 2) / np.sqrt(2 * np.pi)
-    return np.concatenate([-right, right]), np.concatenate([weights, weights])
-
-
-def _mean(f: Function) -> float:
-    nodes, weights = _quadrature()
-    return float(weights @ f(nodes))
+def _squared(f: Function, x: Array) -> Array:
+    return np.square(f(x))
 
 
 def _named(activation: str | Activation) -> Activation:
-    if isinstance(activation, Activation):
+    if isinstance(activation, Activation) and all(map(callable, activation)):
         return activation
-    require(activation in ACTIVATIONS, "activation", activation, f"one of {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[activation]
+    is_known = isinstance(activation, str) and activation in ACTIVATIONS
+    known = f"one of {', '.join(ACTIVATIONS)}, or an Activation of two functions"
+    require(is_known, "activation", activation, known)
+    return ACTIVATIONS[str(activation)]
 
 
-def _check(q: float, weight_variance: float, bias_variance: float) -> None:
-    require(0 <= q < np.inf, "q", q, "a variance, at least 0")
-    require(0 <= weight_variance < np.inf, "weight_variance", weight_variance, "at least 0")
-    require(0 <= bias_variance < np.inf, "bias_variance", bias_variance, "at least 0")
+def _variance(value: float, name: str) -> float:
+    return real(value, name, "a variance, from 0 to 1e290", low=0, high=LARGEST)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradflow.config import RunConfig
 from gradflow.config.diagnostics import DiagnosticConfig
@@ -123,6 +124,14 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
         for norm in norms:
             norm.eval()
             norm.track_running_stats = True
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Inside, attention is computed by the kernel that has second derivatives: the fused ones,
+    which are quicker, have none."""
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def block_inputs(network: nn.Module, images: Tensor) -> list[Tensor]:
