@@ -7,3 +7,10 @@ class GradflowError(Exception):
     The experiments and analysis scripts print it without a traceback and exit
     with status 1; any other exception is a bug and keeps its traceback.
     """
+
+
+def shown(value: object, longest: int = 100) -> str:
+    """A value as a message quotes it: on one line, unprintable characters escaped, not too long."""
+    text = str(value)
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= longest else f"{text[:longest]}..."
