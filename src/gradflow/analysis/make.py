@@ -23,6 +23,7 @@ import yaml
 from gradflow.analysis.figures import style
 from gradflow.analysis.study import add_figure_options, formats_of, load_study
 from gradflow.config.conf_folder import STUDIES
+from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.records import has_ended
 from gradflow.runs.status import CONFIG
@@ -127,9 +128,12 @@ def _stamp(folder: Path) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 
+@one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="a study's folder, or the one of all studies")
+    parser.add_argument(
+        "folder", type=folder_of, help="a study's folder, or the one of all studies"
+    )
     add_figure_options(parser)
     arguments = parser.parse_args()
     failed = []

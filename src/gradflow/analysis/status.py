@@ -5,10 +5,10 @@ python analysis/status.py outputs/degradation
 
 import argparse
 import sys
-from pathlib import Path
 
 import pandas as pd
 
+from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.runs.status import ENDED, study_states
 
@@ -69,9 +69,12 @@ def _progress(runs: pd.DataFrame) -> str:
     return f"{done}; about {left / 60 / max(running, 1):.1f} minutes left{at_a_time}; {size}"
 
 
+@one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="a study's folder, such as outputs/degradation")
+    parser.add_argument(
+        "folder", type=folder_of, help="a study's folder, such as outputs/degradation"
+    )
     parser.add_argument("--all", action="store_true", help="a line for each run")
     arguments = parser.parse_args()
     try:

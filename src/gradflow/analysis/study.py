@@ -10,6 +10,7 @@ import pandas as pd
 
 from gradflow.analysis.tables import Table
 from gradflow.config.run_id import NOT_IDENTITY, TWINS
+from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records, read_runs
 
@@ -157,6 +158,7 @@ def _largest_setting(runs: pd.DataFrame, swept: set[str]) -> tuple[pd.DataFrame,
     return groups[key], [note]
 
 
+@one_line()
 def run_script(
     analyse: Callable[[Study, Sequence[str]], list[Path]],
     description: str,
@@ -167,7 +169,9 @@ def run_script(
     `swept`: what a figure shows by itself, besides depth, skip and seed.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("folder", type=Path, help="a study's folder, such as outputs/degradation")
+    parser.add_argument(
+        "folder", type=folder_of, help="a study's folder, such as outputs/degradation"
+    )
     parser.add_argument(
         "--where",
         nargs="*",
