@@ -7,7 +7,6 @@ A run's folder, or a study's: then all of its runs. What was measured before is 
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from gradflow.config.hydra_bridge import call, load_run_config, main, register_schema
 from gradflow.config.run import DiagnoseConfig
+from gradflow.core.door import folder_of
 from gradflow.core.errors import GradflowError
 from gradflow.records import has_ended, pending
 from gradflow.runs.status import CONFIG
@@ -23,21 +23,23 @@ register_schema()
 
 
 def diagnose(config: DiagnoseConfig) -> None:
-    folder = Path(config.run)
+    folder = folder_of(config.run).absolute()  # of a run, whose study and outputs are above it
     if config.diagnostic.name == "off":
         config.diagnostic.refuse("name", "names what to measure, such as diagnostic=lesion")
     if not folder.is_dir():
-        raise GradflowError(f"run={folder}: no such folder; give a run's or a study's")
+        raise GradflowError(f"run={config.run}: no such folder; give a run's or a study's")
     found = [folder] if (folder / CONFIG).exists() else sorted(folder.glob("*/"))
     runs = [run for run in found if has_ended(run)]
     if not runs:
-        raise GradflowError(f"run={folder}: no run has ended there")
+        raise GradflowError(f"run={config.run}: no run has ended there")
     todo = [run for run in runs if pending(run, config.diagnostic)]
     from gradflow.runs.execute import diagnose_ended  # torch is imported where the work is done
 
     for run in tqdm(todo, unit="run", disable=None):
         diagnose_ended(replace(load_run_config(run / CONFIG), diagnostic=config.diagnostic), run)
-    print(f"{len(todo)} of {len(runs)} runs diagnosed, the others were before\nrecords: {folder}")
+    print(
+        f"{len(todo)} of {len(runs)} runs diagnosed, the others were before\nrecords: {config.run}"
+    )
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="diagnose")

@@ -25,12 +25,15 @@ class _Deferred:
         self.plugin.setup(**context)
 
 
-class _DeferredLauncher(_Deferred, Launcher):
+class DeferredLauncher(_Deferred, Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         jobs: Sequence[JobReturn] = self.plugin.launch(job_overrides, initial_job_idx)
         return jobs
+
+    def check(self) -> None:
+        self.plugin.check()
 
 
 class _DeferredSweeper(_Deferred, Sweeper):
@@ -38,11 +41,11 @@ class _DeferredSweeper(_Deferred, Sweeper):
         return self.plugin.sweep(arguments)
 
 
-class LocalLauncher(_DeferredLauncher):
+class LocalLauncher(DeferredLauncher):
     TARGET = "gradflow.sweeps.local:LocalLauncher"
 
 
-class SlurmLauncher(_DeferredLauncher):
+class SlurmLauncher(DeferredLauncher):
     TARGET = "gradflow.sweeps.slurm:SlurmLauncher"
 
 

@@ -93,7 +93,8 @@ def checked(cfg: DictConfig, root: type) -> DictConfig:
         if group in optional and group not in plain:
             continue  # a config that was saved before there was such a group
         given = plain.get(group, "none")
-        key, name = (f"{group}.name", given.get("name")) if isinstance(given, dict) else (group, given)
+        of_name = isinstance(given, dict)
+        key, name = (f"{group}.name", given.get("name")) if of_name else (group, given)
         if not isinstance(name, str) or name not in GROUPS[group]:
             valid = ", ".join(GROUPS[group])
             raise GradflowError(f"{key}={shown(name)}: choose one of {valid}")
@@ -173,6 +174,8 @@ def text_of(error: BaseException) -> str:
         )
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, GradflowError):
+            return str(cause)
         if isinstance(cause, ConfigKeyError | ConfigAttributeError):
             return _unknown_key(cause)
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:

@@ -81,6 +81,21 @@ def typed(value: Any, hint: Any) -> Any:
     return value
 
 
+def whole(name: str, value: Any, least: int, most: int = LARGEST) -> int:
+    """An argument of a public function as a whole number.
+
+    Raises:
+        GradflowError: it is none, or out of its range.
+    """
+    try:
+        number: int = typed(value, int)
+    except ValueError as error:
+        raise GradflowError(f"{name}={shown(value)}: {error}") from error
+    if not least <= number <= most:
+        raise GradflowError(f"{name}={shown(value)}: must be >= {least} and <= {most}")
+    return number
+
+
 def _sequence(value: Any, items: tuple[Any, ...]) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise ValueError("must be a list, such as [1,2]")
@@ -132,7 +147,7 @@ _CONVERT: dict[Any, Callable[[Any], Any]] = {bool: _truth, int: _whole, float: _
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     return get_type_hints(cls)
 
 
@@ -150,7 +165,8 @@ class Checked:
 
     def __post_init__(self) -> None:
         """Compare each value with the type, and the bounds or choices, of its field."""
-        hints = _hints(type(self))
+        cls: Any = type(self)  # to mypy a class is not hashable while its instances may not be
+        hints = _hints(cls)
         for entry in fields(self):  # type: ignore[arg-type]  # its subclasses are dataclasses
             try:
                 value = typed(getattr(self, entry.name), hints[entry.name])

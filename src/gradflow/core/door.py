@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from gradflow.core.errors import GradflowError, shown
 
@@ -24,6 +25,8 @@ OF_A_PATH = frozenset(
 )
 """What a path that the user gave may be, and code that is right cannot help."""
 
+LONGEST = 2000  # characters of a message
+
 
 @contextmanager
 def one_line() -> Iterator[None]:
@@ -36,7 +39,7 @@ def one_line() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except GradflowError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {shown(error, LONGEST)}")
     except BrokenPipeError:
         with suppress(OSError, ValueError):  # else Python flushes what is left, and complains
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -45,6 +48,12 @@ def one_line() -> Iterator[None]:
         if error.errno not in OF_A_PATH:
             raise
         sys.exit(f"error: {told(error)}")
+
+
+def folder_of(text: str) -> Path:
+    """A folder that the user names; `.` and `..` as what they stand for, which has a name."""
+    path = Path(text)
+    return path if path.name not in ("", "..") else path.resolve()
 
 
 def told(error: OSError) -> str:

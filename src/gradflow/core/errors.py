@@ -11,6 +11,5 @@ class GradflowError(Exception):
 
 def shown(value: object, longest: int = 100) -> str:
     """A value as a message quotes it: on one line, unprintable characters escaped, not too long."""
-    text = str(value)
-    text = text if text.isprintable() else ascii(text)
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
     return text if len(text) <= longest else f"{text[:longest]}..."

@@ -81,6 +81,17 @@ def shapes(config: DataConfig, cache: Path) -> Shapes:
         return Shapes(*splits, (channels, height, width), source.classes)
 
 
+def split_sizes(config: DataConfig, cache: Path) -> dict[str, int]:
+    """How many images each split has that a run with this config sees.
+
+    Raises:
+        GradflowError: as `load_arrays`.
+    """
+    with np.load(_decoded(source_of(config), cache)) as stored:
+        sizes = {split: len(stored[f"{split}_labels"]) for split in SPLITS}
+    return sizes | {"train": min(sizes["train"], config.subset or sizes["train"])}
+
+
 def fingerprint(config: DataConfig, cache: Path) -> str:
     """Sixteen hexadecimal digits that identify every byte of the arrays.
 

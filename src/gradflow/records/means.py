@@ -9,6 +9,7 @@ import pyarrow.acero as acero
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from gradflow.core.errors import GradflowError
 from gradflow.records.index import read_runs
 from gradflow.records.reader import check_columns, part_files, read_files, schema_of
 from gradflow.records.schema import SCHEMAS
@@ -37,7 +38,9 @@ def read_means(folder: str | Path, table: str, value: str, by: Sequence[str]) ->
         f.name for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)
     ]
     check_columns(table, [value], numbers, "numeric column")
-    check_columns(table, list(by), [*schema.names, *SCHEMAS["runs"].names])
+    check_columns(table, by, [*schema.names, *SCHEMAS["runs"].names])
+    if not by:
+        raise GradflowError("by=[]: name at least one column, such as ['layer_index']")
     of_run = [name for name in by if name not in schema.names]
     keys = list(dict.fromkeys([*(n for n in by if n in schema.names), *["run_id"][: len(of_run)]]))
     # A group without values sums to 0, so that pandas may keep NaN where it adds up the sums.

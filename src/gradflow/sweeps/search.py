@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,23 +16,28 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from gradflow.config import RunConfig
-from gradflow.config.hydra_bridge import to_config
+from gradflow.config.hydra_bridge import text_of, to_config
 from gradflow.config.run_id import digest, flatten
 from gradflow.core.errors import GradflowError
 from gradflow.records import read_records
 from gradflow.runs.planning import plan
 from gradflow.runs.status import ENDED
-from gradflow.sweeps.grid import Values, written
+from gradflow.sweeps.grid import Values, mapping, mappings, written
 from gradflow.sweeps.job_configs import JobComposer
-from gradflow.training.pruning import JOURNAL, open_search
+from gradflow.training.pruning import open_search
+from hydra_plugins.gradflow import DeferredLauncher
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
 
     Space = dict[str, BaseDistribution]
+
+LOCK = ".search.lock"
+"""Held by the process that searches in a study's folder."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,8 @@ class SearchSweeper(Sweeper):
     """
 
     def __init__(self, params: Values | None, variants: Sequence[Values] | None = None):
-        self.params = params or {}
-        self.variants = variants or [{}]
+        self.params = mapping("params", params or {})
+        self.variants = mappings(variants) or [{}]
 
     launcher: Launcher
 
@@ -77,15 +83,19 @@ class SearchSweeper(Sweeper):
                 runs failed (after the others ended).
         """
         space, cells = self._parse(arguments)
+        refuse_impossible(cells, space, self.composer)
         folder = Path(cells[0].config.output_root) / cells[0].config.study.name
         if cells[0].config.dry_run:
             trials = cells[0].config.search.trials
             print(f"would search {', '.join(space)} with {trials} trials in each of:")
             print("\n".join(f"  {cell.title}" for cell in cells))
             return
+        if isinstance(self.launcher, DeferredLauncher):
+            self.launcher.check()
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(folder / f"{JOURNAL}.lock").acquire(timeout=0):
+            # Not <journal>.lock: that one is Optuna's.
+            with FileLock(folder / LOCK).acquire(timeout=0):
                 while jobs := [job for cell in cells for job in self._batch(cell, space)]:
                     self._run(jobs)
         except Timeout as error:
@@ -149,27 +159,37 @@ class SearchSweeper(Sweeper):
         return space, cells
 
     def _batch(self, cell: Cell, space: "Space") -> list[tuple[Cell, int, list[str]]]:
-        """The next trials of a cell: those left over from a search that was killed, or new."""
+        """The next trials of a cell: those left over from a search that was killed, or new.
+
+        A proposal that is no valid config (a depth between two that exist, two values that do
+        not go together) is a failed trial, and a line says so; the next batch has another.
+        """
         import optuna
 
         study = open_search(cell.config, cell.name)
-        left = study.get_trials(states=[optuna.trial.TrialState.RUNNING])
-        told = len(study.trials) - len(left)
-        wanted = min(cell.config.search.batch, cell.config.search.trials - told) - len(left)
-        new = [study.ask(space) for _ in range(max(wanted, 0))]
-        return [
-            (
-                cell,
-                trial.number,
-                [
+        jobs: list[tuple[Cell, int, list[str]]] = []
+        while not jobs:
+            left = study.get_trials(states=[optuna.trial.TrialState.RUNNING])
+            told = len(study.trials) - len(left)
+            wanted = min(cell.config.search.batch, cell.config.search.trials - told) - len(left)
+            trials = [*left, *(study.ask(space) for _ in range(max(wanted, 0)))]
+            if not trials:
+                break
+            for trial in trials:
+                overrides = [
                     *cell.overrides,
                     *(f"{key}={value}" for key, value in trial.params.items()),
-                    f"search.study='{cell.name}'",
+                    f"search.study={quoted(cell.name)}",
                     f"search.trial={trial.number}",
-                ],
-            )
-            for trial in [*left, *new]
-        ]
+                ]
+                try:
+                    self.composer.typed(overrides)
+                except GradflowError as error:
+                    print(f"note: trial {trial.number} of {cell.title}: {error}")
+                    study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+                else:
+                    jobs.append((cell, trial.number, overrides))
+        return jobs
 
     def _run(self, jobs: list[tuple[Cell, int, list[str]]]) -> None:
         """Run trials and tell how they ended, which is read from their records."""
@@ -192,6 +212,44 @@ class SearchSweeper(Sweeper):
             else:
                 state = TrialState.PRUNED if run.state == "pruned" else TrialState.FAIL
                 study.tell(number, state=state)
+
+
+def refuse_impossible(cells: Sequence[Cell], space: "Space", composer: JobComposer) -> None:
+    """Compose each cell with the ends of every interval and with each choice.
+
+    Raises:
+        GradflowError: a searched key does not exist, or can have no value of its range; or
+            what `gradflow.runs.planning.check` refuses.
+    """
+    from gradflow.runs.planning import check
+
+    ends = {key: _ends(searched) for key, searched in space.items()}
+    for cell in cells:
+        check(cell.config)
+        first = {key: values[0] for key, values in ends.items()}
+        for key, values in ends.items():
+            for value in values:
+                given = {**first, key: value}
+                words = [f"{name}={proposed}" for name, proposed in given.items()]
+                try:
+                    composer.typed([*cell.overrides, *words])
+                except OmegaConfBaseException as error:
+                    raise GradflowError(text_of(error)) from error
+
+
+def _ends(searched: "BaseDistribution") -> list[Any]:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(searched, CategoricalDistribution):
+        return list(searched.choices)
+    assert isinstance(searched, FloatDistribution | IntDistribution)  # `_distribution` makes these
+    return [searched.low, searched.high]
+
+
+def quoted(text: str) -> str:
+    """Text as a value of Hydra's grammar, whatever it contains."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\'", text)
+    return f"'{escaped}'"
 
 
 def best_table(searches: Sequence[tuple[Cell, "Study"]], keys: Sequence[str]) -> str:
