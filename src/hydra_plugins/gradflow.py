@@ -25,7 +25,7 @@ class _Deferred:
         self.plugin.setup(**context)
 
 
-class DeferredLauncher(_Deferred, Launcher):
+class _DeferredLauncher(_Deferred, Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
@@ -41,11 +41,11 @@ class _DeferredSweeper(_Deferred, Sweeper):
         return self.plugin.sweep(arguments)
 
 
-class LocalLauncher(DeferredLauncher):
+class LocalLauncher(_DeferredLauncher):
     TARGET = "gradflow.sweeps.local:LocalLauncher"
 
 
-class SlurmLauncher(DeferredLauncher):
+class SlurmLauncher(_DeferredLauncher):
     TARGET = "gradflow.sweeps.slurm:SlurmLauncher"
 
 

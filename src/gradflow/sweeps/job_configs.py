@@ -89,7 +89,7 @@ class JobComposer:
             key = override.key_or_group
             group, _, name = key.rpartition(".")
             line = override.input_line or ""
-            if not template.is_plain or "${" in line or (group or name) not in KEYS:
+            if not template.is_plain or "$" in line or (group or name) not in KEYS:
                 return None
             if line not in template.converted:
                 OmegaConf.update(template.node, key, override.value())

@@ -22,13 +22,13 @@ from gradflow.config import RunConfig
 from gradflow.config.hydra_bridge import text_of, to_config
 from gradflow.config.run_id import digest, flatten
 from gradflow.core.errors import GradflowError
+from gradflow.data.arrays import fingerprint
 from gradflow.records import read_records
-from gradflow.runs.planning import plan
+from gradflow.runs.planning import cache_of, check, plan
 from gradflow.runs.status import ENDED
 from gradflow.sweeps.grid import Values, mapping, mappings, written
 from gradflow.sweeps.job_configs import JobComposer
 from gradflow.training.pruning import open_search
-from hydra_plugins.gradflow import DeferredLauncher
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     Space = dict[str, BaseDistribution]
 
+INVALID = "invalid"  # of a trial, why its proposal was no config; no run of it failed
 LOCK = ".search.lock"
 """Held by the process that searches in a study's folder."""
 
@@ -90,8 +91,8 @@ class SearchSweeper(Sweeper):
             print(f"would search {', '.join(space)} with {trials} trials in each of:")
             print("\n".join(f"  {cell.title}" for cell in cells))
             return
-        if isinstance(self.launcher, DeferredLauncher):
-            self.launcher.check()
+        if check := getattr(self.launcher, "check", None):  # Hydra's own launchers have none
+            check()
         folder.mkdir(parents=True, exist_ok=True)
         try:
             # Not <journal>.lock: that one is Optuna's.
@@ -105,7 +106,11 @@ class SearchSweeper(Sweeper):
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"{table}\n")
         print(f"{table}\n{path}")
-        failed = sum(_count(open_search(c.config, c.name), "FAIL") for c in cells)
+        failed = sum(
+            trial.state.name == "FAIL" and INVALID not in trial.user_attrs
+            for cell in cells
+            for trial in open_search(cell.config, cell.name).trials
+        )
         if failed:
             raise GradflowError(
                 f"{failed} trials failed; python analysis/status.py {folder} names them"
@@ -186,6 +191,7 @@ class SearchSweeper(Sweeper):
                     self.composer.typed(overrides)
                 except GradflowError as error:
                     print(f"note: trial {trial.number} of {cell.title}: {error}")
+                    study._storage.set_trial_user_attr(trial._trial_id, INVALID, str(error))
                     study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
                 else:
                     jobs.append((cell, trial.number, overrides))
@@ -221,11 +227,10 @@ def refuse_impossible(cells: Sequence[Cell], space: "Space", composer: JobCompos
         GradflowError: a searched key does not exist, or can have no value of its range; or
             what `gradflow.runs.planning.check` refuses.
     """
-    from gradflow.runs.planning import check
-
     ends = {key: _ends(searched) for key, searched in space.items()}
     for cell in cells:
         check(cell.config)
+        fingerprint(cell.config.data, cache_of(cell.config))
         first = {key: values[0] for key, values in ends.items()}
         for key, values in ends.items():
             for value in values:
