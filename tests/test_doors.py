@@ -2,8 +2,11 @@
 
 import errno
 import os
+import runpy
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import torch
 from filelock import FileLock
 
 import gradflow
+from gradflow.analysis.report.page import PAGE, make_index
 from gradflow.config.run import (
     DescribeConfig,
     RunConfig,

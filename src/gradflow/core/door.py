@@ -25,8 +25,6 @@ OF_A_PATH = frozenset(
 )
 """What a path that the user gave may be, and code that is right cannot help."""
 
-LONGEST = 2000  # characters of a message
-
 
 @contextmanager
 def one_line() -> Iterator[None]:
@@ -39,7 +37,7 @@ def one_line() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except GradflowError as error:
-        sys.exit(f"error: {shown(error, LONGEST)}")
+        sys.exit(f"error: {error}")
     except BrokenPipeError:
         with suppress(OSError, ValueError):  # else Python flushes what is left, and complains
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 
 from gradflow.core.errors import GradflowError
 from gradflow.records.index import read_runs
-from gradflow.records.reader import check_columns, part_files, read_files, schema_of
+from gradflow.records.reader import check_columns, part_files, path_of, read_files, schema_of
 from gradflow.records.schema import SCHEMAS
 
 
@@ -33,6 +33,7 @@ def read_means(folder: str | Path, table: str, value: str, by: Sequence[str]) ->
     Raises:
         GradflowError: as `read_records`.
     """
+    path = path_of(folder)
     schema = schema_of(table)
     numbers = [
         f.name for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)
@@ -58,7 +59,7 @@ def read_means(folder: str | Path, table: str, value: str, by: Sequence[str]) ->
             ]
         ).to_table()
 
-    groups = read_files(lambda: part_files(Path(folder), table), aggregate, schema).to_pandas()
+    groups = read_files(lambda: part_files(path, table), aggregate, schema).to_pandas()
     if of_run:
         runs = read_runs(folder)[["run_id", *of_run]]
         groups = groups.merge(runs, on="run_id")

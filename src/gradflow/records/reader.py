@@ -53,8 +53,7 @@ def read_table(
 ) -> pa.Table:
     """As `read_records`, but an Arrow table."""
     schema = schema_of(table)
-    if not isinstance(folder, str | os.PathLike):
-        raise GradflowError(f"folder={shown(folder)}: must be a path")
+    path = path_of(folder)
     if not isinstance(where, Mapping | None):
         raise GradflowError(f"where={shown(where)}: must be column -> value, such as {{'step': 0}}")
     derived = DERIVED.get(table, {})
@@ -67,7 +66,7 @@ def read_table(
         match = ds.field(name).isin(_values(table, name, value))
         wanted = match if wanted is None else wanted & match
     rows = read_files(
-        lambda: part_files(Path(folder), table, where),
+        lambda: part_files(path, table, where),
         lambda data: data.to_table(columns=stored, filter=wanted),
         schema,
     )
@@ -92,6 +91,17 @@ _DERIVE: dict[str, Callable[[pa.Table], Any]] = {
     "relative_update": lambda rows: pc.divide(rows["update_norm"], rows["weight_norm"]),
     "grad_state": _grad_state,
 }
+
+
+def path_of(folder: Any) -> Path:
+    """A folder as a path.
+
+    Raises:
+        GradflowError: it is neither text nor a path.
+    """
+    if not isinstance(folder, str | os.PathLike):
+        raise GradflowError(f"folder={shown(folder)}: must be a path")
+    return Path(folder)
 
 
 def schema_of(table: str) -> pa.Schema:
