@@ -168,7 +168,7 @@ class Mutator:
             "params=1",
         ]
         bad += ["max_batch_size=0", "max_batch_size=a", "max_batch_size=-1", "max_batch_size=1.5"]
-        bad += ["variants=[{network.depth:9}]", "params={network.dpeth:8}", "params={seed:x}"]
+        bad += ["variants=[{network.depth:9}]", "params={network.dpeth:8}", "params={threads:x}"]
         words = self.random.choice(
             [[f"hydra.sweeper.{self.random.choice(bad)}"], ["steps=range(5,5)"], ["steps=choice()"]]
         )
@@ -230,26 +230,31 @@ def mutated(seed: int, count: int) -> Iterator[Mutation]:
         yield mutate()
 
 
-def fuzz(root: Path, seed: int, count: int) -> None:
+def wrongs(root: Path, seed: int, count: int) -> list[tuple[list[str], str]]:
+    """The mutated commands that ended as none may, and how."""
+    found = []
     for number, (script, words, is_wrong) in enumerate(mutated(seed, count)):
         out = root / str(number)
         ended = command(script, *words, f"output_root={out}")
-        assert ended.traceback is None, (words, ended.traceback)
-        if is_wrong:
-            assert ended.refused is not None, words
-        if ended.refused is not None:
-            assert ended.accepted == [], words
-            assert files_below(out) == [], words
-            assert "\n" not in ended.refused, words
+        if ended.traceback is not None:
+            found.append((words, ended.traceback))
+        elif ended.refused is None and is_wrong:
+            found.append((words, "accepted"))
+        elif ended.refused is not None:
+            if ended.accepted or files_below(out):
+                found.append((words, f"half-written: {files_below(out)}"))
+            if not ended.refused.isprintable():
+                found.append((words, f"several lines: {ended.refused}"))
+    return found
 
 
 def test_mutated_commands(tmp_path):
-    fuzz(tmp_path, seed=0, count=50)
+    assert wrongs(tmp_path, seed=0, count=50) == []
 
 
 @pytest.mark.slow
 def test_a_thousand_mutated_commands(tmp_path):
-    fuzz(tmp_path, seed=1, count=1000)
+    assert wrongs(tmp_path, seed=1, count=1000) == []
 
 
 @pytest.mark.slow

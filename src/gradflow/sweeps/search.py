@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
@@ -28,6 +26,7 @@ from gradflow.runs.planning import cache_of, check, plan
 from gradflow.runs.status import ENDED
 from gradflow.sweeps.grid import Values, mapping, mappings, written
 from gradflow.sweeps.job_configs import JobComposer
+from gradflow.sweeps.searched import distribution, ends_of, is_list, quoted
 from gradflow.training.pruning import open_search
 
 if TYPE_CHECKING:
@@ -139,13 +138,13 @@ class SearchSweeper(Sweeper):
             if not override.is_sweep_override():
                 own = override.key_or_group in variant
                 (named if own else fixed).append(str(override.input_line))
-            elif _is_list(override):
+            elif is_list(override):
                 key = override.get_key_element()
                 texts = [str(value) for value in override.sweep_string_iterator()]
                 shown = [t.lower() if t in ("True", "False") else t for t in texts]
                 listed.append([f"{key}={text}" for text in shown])
             else:
-                space[override.get_key_element()] = _distribution(override)
+                space[override.get_key_element()] = distribution(override)
         if not space:
             raise GradflowError(
                 "nothing to search: give a key an interval(), a range() or a choice(), such as "
@@ -191,7 +190,10 @@ class SearchSweeper(Sweeper):
                     self.composer.typed(overrides)
                 except GradflowError as error:
                     print(f"note: trial {trial.number} of {cell.title}: {error}")
-                    study._storage.set_trial_user_attr(trial._trial_id, INVALID, str(error))
+                    key = study._storage.get_trial_id_from_study_id_trial_number(
+                        study._study_id, trial.number
+                    )
+                    study._storage.set_trial_user_attr(key, INVALID, str(error))
                     study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
                 else:
                     jobs.append((cell, trial.number, overrides))
@@ -227,7 +229,7 @@ def refuse_impossible(cells: Sequence[Cell], space: "Space", composer: JobCompos
         GradflowError: a searched key does not exist, or can have no value of its range; or
             what `gradflow.runs.planning.check` refuses.
     """
-    ends = {key: _ends(searched) for key, searched in space.items()}
+    ends = {key: ends_of(searched) for key, searched in space.items()}
     for cell in cells:
         check(cell.config)
         fingerprint(cell.config.data, cache_of(cell.config))
@@ -240,21 +242,6 @@ def refuse_impossible(cells: Sequence[Cell], space: "Space", composer: JobCompos
                     composer.typed([*cell.overrides, *words])
                 except OmegaConfBaseException as error:
                     raise GradflowError(text_of(error)) from error
-
-
-def _ends(searched: "BaseDistribution") -> list[Any]:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if isinstance(searched, CategoricalDistribution):
-        return list(searched.choices)
-    assert isinstance(searched, FloatDistribution | IntDistribution)  # `_distribution` makes these
-    return [searched.low, searched.high]
-
-
-def quoted(text: str) -> str:
-    """Text as a value of Hydra's grammar, whatever it contains."""
-    escaped = re.sub(r"(\\*)'", r"\1\1\'", text)
-    return f"'{escaped}'"
 
 
 def best_table(searches: Sequence[tuple[Cell, "Study"]], keys: Sequence[str]) -> str:
@@ -280,28 +267,3 @@ def _short(value: Any) -> str:
 
 def _count(study: "Study", state: str) -> int:
     return sum(trial.state.name == state for trial in study.trials)
-
-
-def _is_list(override: Override) -> bool:
-    value = override.value()
-    return isinstance(value, ChoiceSweep) and value.simple_form
-
-
-def _distribution(override: Override) -> "BaseDistribution":
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
-    value: Any = override.value()
-    key = override.get_key_element()
-    try:
-        if isinstance(value, ChoiceSweep | RangeSweep):
-            return CategoricalDistribution([str(v) for v in override.sweep_string_iterator()])
-        log = "log" in value.tags
-        if isinstance(value.start, int) and isinstance(value.end, int):
-            return IntDistribution(value.start, value.end, log=log)
-        return FloatDistribution(value.start, value.end, log=log)
-    except ValueError as error:
-        raise GradflowError(f"{key}: cannot be searched: {error}") from error
