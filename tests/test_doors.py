@@ -324,6 +324,42 @@ def test_folders_of_another_user_are_one_line(tmp_path, nobody):
     refused(ended, "Permission denied")
 
 
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("analysis/status.py", []),
+        ("analysis/report.py", []),
+        ("analysis/degradation.py", ["--format", "png"]),
+        ("analysis/export.py", []),
+        ("experiments/diagnose.py", ["diagnostic=identity", "diagnostic.images=8"]),
+    ],
+)
+def test_a_study_that_may_only_be_read(study_folder, nobody, monkeypatch, capsys, script, words):
+    """Its status is told; what would write there names the path."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        study = Path(name) / "study"
+        shutil.copytree(study_folder, study)
+        for path in [study, *study.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        folder = f"run={study}" if "diagnose" in script else str(study)
+        monkeypatch.setattr(sys, "argv", [script, folder, *words])
+        status: object = 0
+        nobody()
+        try:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+        except SystemExit as ended:
+            status = ended.code
+        os.seteuid(0)
+        if script == "analysis/status.py":
+            assert status == 0
+            assert "8 finished" in capsys.readouterr().out
+        else:
+            assert str(status).startswith("error: ")
+            assert str(status).endswith(": Permission denied")
+            assert str(name) in str(status)
+
+
 def test_another_user_is_told_that_a_run_is_running(tmp_path_factory, nobody):
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
