@@ -335,7 +335,7 @@ def test_folders_of_another_user_are_one_line(tmp_path, nobody):
     ],
 )
 def test_a_study_that_may_only_be_read(study_folder, nobody, monkeypatch, capsys, script, words):
-    """Its status is told; what would write there names the path."""
+    """Its status is printed; what would write there names the path."""
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
         study = Path(name) / "study"
@@ -360,7 +360,7 @@ def test_a_study_that_may_only_be_read(study_folder, nobody, monkeypatch, capsys
             assert str(name) in str(status)
 
 
-def test_another_user_is_told_that_a_run_is_running(tmp_path_factory, nobody):
+def test_another_user_sees_that_a_run_is_running(tmp_path_factory, nobody):
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
         run = Path(name) / "study" / "run"

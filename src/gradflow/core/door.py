@@ -45,7 +45,7 @@ def one_line() -> Iterator[None]:
     except OSError as error:
         if error.errno not in OF_A_PATH:
             raise
-        sys.exit(f"error: {told(error)}")
+        sys.exit(f"error: {of_path(error)}")
 
 
 def folder_of(text: str) -> Path:
@@ -54,7 +54,7 @@ def folder_of(text: str) -> Path:
     return path if path.name not in ("", "..") else path.resolve()
 
 
-def told(error: OSError) -> str:
+def of_path(error: OSError) -> str:
     """The path and what is wrong with it."""
     if error.filename is None:  # Arrow's have both in their text
         return shown(str(error).partition("\n")[0], 300)

@@ -64,7 +64,7 @@ def not_waiting() -> Iterator[None]:
 def is_running(folder: Path) -> bool:
     """Whether a process of any machine that shares the folder works on the run.
 
-    The lock is only read, so that every user who may read the study is told the same.
+    The lock is only read, so that every user who may read the study sees the same.
     """
     try:
         file = os.open(_path_of(folder), os.O_RDONLY)
