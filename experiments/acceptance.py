@@ -29,4 +29,4 @@ def run(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, sweeps=False)

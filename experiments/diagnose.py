@@ -19,6 +19,7 @@ from tqdm import tqdm
 from gradflow.config.diagnostics import DiagnosticConfig
 from gradflow.config.hydra_bridge import call, load_run_config, main, register_schema
 from gradflow.config.run import DiagnoseConfig
+from gradflow.core.door import folder_of
 from gradflow.core.errors import GradflowError
 from gradflow.records import has_ended, measurable, pending
 from gradflow.runs.status import CONFIG
@@ -30,15 +31,15 @@ DIVERGED = "diverged and have no trained weights to look at: diagnostic.at=initi
 
 
 def diagnose(config: DiagnoseConfig) -> None:
-    folder = Path(config.run)
+    folder = folder_of(config.run).absolute()  # of a run, whose study and outputs are above it
     if config.diagnostic.name == "off":
         config.diagnostic.refuse("name", "names what to measure, such as diagnostic=lesion")
     if not folder.is_dir():
-        raise GradflowError(f"run={folder}: no such folder; give a run's or a study's")
+        raise GradflowError(f"run={config.run}: no such folder; give a run's or a study's")
     found = [folder] if (folder / CONFIG).exists() else sorted(folder.glob("*/"))
     runs = [run for run in found if has_ended(run)]
     if not runs:
-        raise GradflowError(f"run={folder}: no run has ended there")
+        raise GradflowError(f"run={config.run}: no run has ended there")
     counts: Counter[str] = Counter()
     failures = []
     for run in tqdm(runs, unit="run", disable=None):
@@ -49,7 +50,7 @@ def diagnose(config: DiagnoseConfig) -> None:
     parts = [f"{counts.pop(DONE, 0)} of {len(runs)} runs diagnosed"]
     parts += [f"{count} {outcome}" for outcome, count in counts.items()]
     parts += [f"{len(failures)} failed"] if failures else []
-    print(f"{', '.join(parts)}\nrecords: {folder}")
+    print(f"{', '.join(parts)}\nrecords: {config.run}")
     if failures:
         raise GradflowError("\nerror: ".join(failures))
 
@@ -72,4 +73,4 @@ def run(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, sweeps=False)

@@ -5,9 +5,13 @@ from pathlib import Path
 import pytest
 import threadpoolctl
 import torch
+from hydra.core.plugins import Plugins
 from hypothesis import HealthCheck, settings
 
 from tests.small import THREADS, small_config
+
+# Hydra loads its sweepers anew when it looks for plugins; ours are made of those that it has then.
+Plugins.instance()
 
 # How long an example takes says how busy the machine is.
 settings.register_profile(

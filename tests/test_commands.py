@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradflow.config import RunConfig
-from gradflow.config.hydra_bridge import one_line, register_schema, to_config
+from gradflow.config.hydra_bridge import register_schema, text_of, to_config
 from gradflow.config.run_id import run_id
 from gradflow.core.errors import GradflowError
 from gradflow.records import read_records, read_runs
@@ -237,4 +237,4 @@ def test_a_sweep_of_values_is_composed_once_and_equal_to_composing_each(monkeypa
         }.items():
             with pytest.raises((GradflowError, OmegaConfBaseException)) as caught:
                 composer.typed([wrong])
-            assert one_line(caught.value).startswith(told)
+            assert text_of(caught.value).startswith(told)

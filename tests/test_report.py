@@ -138,7 +138,7 @@ def test_the_index_of_all_studies(made, tmp_path):
     shutil.copytree(made, tmp_path / "small")
     report.main([str(tmp_path)])
     index = (tmp_path / "index.html").read_text()
-    assert '<a href="small/report.html">small</a>' in index
+    assert '<a href="./small/report.html">small</a>' in index
     assert "<strong>Verdict:</strong> too few seeds at depth 8, 14" in index
 
 

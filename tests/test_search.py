@@ -16,7 +16,7 @@ from gradflow.records import read_runs
 from gradflow.runs.execute import execute
 from gradflow.runs.planning import plan
 from gradflow.runs.status import state_of
-from gradflow.sweeps.search import _distribution
+from gradflow.sweeps.searched import distribution
 from gradflow.training.optimizers.sgd import SGDConfig
 from gradflow.training.pruning import open_search
 from tests.small import small_config
@@ -41,12 +41,12 @@ def override(text):
     ],
 )
 def test_what_is_searched(text, expected):
-    assert _distribution(override(text)) == expected
+    assert distribution(override(text)) == expected
 
 
 def test_an_interval_that_has_no_logarithm_is_refused():
     with pytest.raises(GradflowError, match="^a: cannot be searched"):
-        _distribution(override("a=tag(log,interval(0,1))"))
+        distribution(override("a=tag(log,interval(0,1))"))
 
 
 def trial_config(root, rate, trial, **options):

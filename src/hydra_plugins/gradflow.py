@@ -32,6 +32,9 @@ class _DeferredLauncher(_Deferred, Launcher):
         jobs: Sequence[JobReturn] = self.plugin.launch(job_overrides, initial_job_idx)
         return jobs
 
+    def check(self) -> None:
+        self.plugin.check()
+
 
 class _DeferredSweeper(_Deferred, Sweeper):
     def sweep(self, arguments: list[str]) -> Any:

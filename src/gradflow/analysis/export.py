@@ -15,6 +15,7 @@ import pandas as pd
 
 from gradflow.analysis.frames import dicts
 from gradflow.config.run_id import run_name
+from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records, read_runs
 
@@ -80,12 +81,15 @@ def _event_files(folder: Path, runs: pd.DataFrame, target: Path) -> list[Path]:
     return written
 
 
+@one_line()
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="a study's folder, such as outputs/degradation")
+    parser.add_argument(
+        "folder", type=folder_of, help="a study's folder, such as outputs/degradation"
+    )
     parser.add_argument("--format", default="csv", help=f"one of {', '.join(FORMATS)}")
     arguments = parser.parse_args()
     try:

@@ -24,6 +24,7 @@ from gradflow.analysis.output import Output, check_look
 from gradflow.analysis.script import add_figure_options, formats_of
 from gradflow.analysis.study import load_study
 from gradflow.config.conf_folder import STUDIES
+from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
 from gradflow.records import has_ended
@@ -132,12 +133,15 @@ def _stamp(folder: Path) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
 
+@one_line()
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="a study's folder, or the one of all studies")
+    parser.add_argument(
+        "folder", type=folder_of, help="a study's folder, or the one of all studies"
+    )
     add_figure_options(parser)
     arguments = parser.parse_args()
     failed = []

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gradflow.config.conf_folder import ROOT
+from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
 
@@ -59,12 +60,13 @@ def changes(outputs: Path, root: Path = ROOT) -> Iterator[tuple[Path, Path]]:
                 yield new, old
 
 
+@one_line()
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("outputs", type=Path, help="the folder of all studies")
+    parser.add_argument("outputs", type=folder_of, help="the folder of all studies")
     parser.add_argument("--check", action="store_true", help="change nothing")
     arguments = parser.parse_args()
     found = list(dict.fromkeys(changes(arguments.outputs)))

@@ -3,14 +3,15 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from gradflow.analysis.figures.style import VENUES
 from gradflow.analysis.output import FORMATS, Output
 from gradflow.analysis.study import load_study
+from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 
 
+@one_line()
 def run_script(
     analyze: Callable[[Output], None], description: str, swept: Sequence[str] = ()
 ) -> None:
@@ -24,7 +25,9 @@ def run_script(
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="a study's folder, such as outputs/degradation")
+    parser.add_argument(
+        "folder", type=folder_of, help="a study's folder, such as outputs/degradation"
+    )
     parser.add_argument(
         "--where",
         nargs="*",

@@ -5,11 +5,11 @@ python analysis/status.py outputs/degradation
 
 import argparse
 import sys
-from pathlib import Path
 
 import pandas as pd
 
 from gradflow.analysis.frames import dicts
+from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.records import failures
 from gradflow.runs.status import ENDED, study_states
@@ -72,12 +72,15 @@ def _progress(runs: pd.DataFrame) -> str:
     return f"{done}; about {left / 60 / max(running, 1):.1f} minutes left{at_a_time}; {size}"
 
 
+@one_line()
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="a study's folder, such as outputs/degradation")
+    parser.add_argument(
+        "folder", type=folder_of, help="a study's folder, such as outputs/degradation"
+    )
     parser.add_argument("--all", action="store_true", help="a line per run")
     arguments = parser.parse_args()
     try:

@@ -3,7 +3,8 @@
 import difflib
 import os
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING as REQUIRED
 from dataclasses import field, fields, is_dataclass, make_dataclass
 from pathlib import Path
@@ -13,14 +14,20 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf import MISSING, BooleanNode, DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.conf_folder import CONF
 from gradflow.config.registry import GROUPS, present_name
 from gradflow.config.run import DescribeConfig, DiagnoseConfig, RunConfig
-from gradflow.core.errors import GradflowError
+from gradflow.core.door import one_line
+from gradflow.core.errors import GradflowError, shown
 
 Root = TypeVar("Root")
 
@@ -65,7 +72,7 @@ def to_config(cfg: DictConfig, root: type[Root]) -> Root:
     try:
         config = OmegaConf.to_object(checked(cfg, root))
     except OmegaConfBaseException as error:
-        raise GradflowError(one_line(error)) from error
+        raise GradflowError(text_of(error)) from error
     assert isinstance(config, root)
     return config
 
@@ -85,9 +92,12 @@ def checked(cfg: DictConfig, root: type) -> DictConfig:
     for group in _groups(root):
         if group in optional and group not in plain:
             continue  # a config that was saved before there was such a group
-        name = str((plain.get(group) or {}).get("name"))
-        if name not in GROUPS[group]:
-            raise GradflowError(f"{group}.name={name}: choose one of {', '.join(GROUPS[group])}")
+        given = plain.get(group, "none")
+        of_name = isinstance(given, dict)
+        key, name = (f"{group}.name", given.get("name")) if of_name else (group, given)
+        if not isinstance(name, str) or name not in GROUPS[group]:
+            valid = ", ".join(GROUPS[group])
+            raise GradflowError(f"{key}={shown(name)}: choose one of {valid}")
         schema[group] = _schema(GROUPS[group][name].config)
     merged = OmegaConf.merge(schema, plain)
     assert isinstance(merged, DictConfig)
@@ -116,26 +126,50 @@ def call(function: Callable[[Root], Any], cfg: DictConfig, root: type[Root]) -> 
     In a single run the user's mistake ends the process with one line. In a sweep it is
     raised, so that the launcher can continue with the other runs.
     """
-    try:
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
         return function(to_config(cfg, root))
-    except GradflowError as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise
-        raise SystemExit(f"error: {error}") from None
+    with one_line():
+        return function(to_config(cfg, root))
 
 
-def main(app: Callable[[], Any]) -> None:
-    """Run a Hydra application; a user's mistake is one line on stderr and exit status 1."""
+def main(app: Callable[[], Any], *, sweeps: bool = True) -> None:
+    """Run a Hydra application; a user's mistake is one line on stderr and exit status 1.
+
+    Args:
+        sweeps: whether -m is for it; Hydra would leave a folder where it was called.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
-    try:
-        app()
-    except (GradflowError, HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"error: {one_line(error)}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command resumes with the runs that are not finished")
+    with one_line():
+        try:
+            if not sweeps:
+                _refuse_sweep(sys.argv)
+            app()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise GradflowError(text_of(error)) from error
+        except KeyboardInterrupt:
+            sys.exit("interrupted; the same command resumes with the runs that are not finished")
+        except Exception as error:
+            if not _raised_by_hydra(error):
+                raise
+            words = shown(" ".join(sys.argv[1:]), 300)
+            why = f"{type(error).__name__}: {text_of(error)}"
+            raise GradflowError(f"{words}: Hydra cannot make a config of it ({why})") from error
 
 
-def one_line(error: BaseException) -> str:
+def _refuse_sweep(arguments: Sequence[str]) -> None:
+    script = Path(arguments[0]).name
+    for word in arguments[1:]:
+        if word in ("-m", "--multirun") or word.startswith("hydra.mode"):
+            raise GradflowError(f"{word}: {script} does one thing at a time; call it for each")
+
+
+def _raised_by_hydra(error: BaseException) -> bool:
+    """Whether Hydra or OmegaConf stumbled: no code of ours, nor of what it calls, was reached."""
+    innermost = traceback.extract_tb(error.__traceback__)[-1].filename
+    return not {"hydra", "omegaconf", "antlr4"}.isdisjoint(Path(innermost).parts)
+
+
+def text_of(error: BaseException) -> str:
     """What is wrong and what would be valid, from Hydra's and OmegaConf's longer messages."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         options = sorted({o for o in error.options if not o.startswith("schema")})
@@ -144,12 +178,28 @@ def one_line(error: BaseException) -> str:
         )
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, GradflowError):
+            return str(cause)
         if isinstance(cause, ConfigKeyError | ConfigAttributeError):
             return _unknown_key(cause)
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
             return f"{cause.full_key}: {str(cause).splitlines()[0]}"
         cause = cause.__cause__
     return " ".join(str(error).split())
+
+
+class _Boolean(BooleanNode):
+    """Takes 0 and 1, but no other number: OmegaConf takes each for true."""
+
+    def _validate_and_convert_impl(self, value: Any) -> bool:
+        if isinstance(value, int) and value not in (0, 1):
+            raise ValidationError("Value '$VALUE' is not a valid bool (type $VALUE_TYPE)")
+        return super()._validate_and_convert_impl(value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Boolean":
+        copied = _Boolean()
+        self._deepcopy_impl(copied, memo)
+        return copied
 
 
 def _unknown_key(error: OmegaConfBaseException) -> str:
@@ -165,7 +215,8 @@ def _groups(root: type) -> list[str]:
 
 
 def _schema(cls: type) -> DictConfig:
-    """A config class as a node that Hydra may still write to (a frozen class is read-only)."""
+    """A config class as a node that Hydra may still write to (a frozen class is read-only), and
+    whose truth values are strict."""
     node = OmegaConf.structured(cls)
     assert isinstance(node, DictConfig)
     _unlock(node)
@@ -178,3 +229,6 @@ def _unlock(node: DictConfig) -> None:
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_missing():
             _unlock(child)
+        elif type(child) is BooleanNode:
+            value, optional = child._value(), child._is_optional()
+            node._content[key] = _Boolean(value, key, node, optional)  # type: ignore[index]  # a dict, as the node is not missing

@@ -30,6 +30,10 @@ INITIALIZATIONS: Registry[Callable[..., Any]] = Registry(
 )
 
 
+LARGEST_SIZE = 100_000
+"""Of a network, in layers of depth and in width: ten times the deepest that was ever trained."""
+
+
 class Objective(NamedTuple):
     """A task: the function of `gradflow.training.tasks.Task`, and whether it draws at random."""
 
@@ -72,6 +76,9 @@ class NetworkConfig(Chosen):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("depth", "width"):
+            if getattr(self, name) > LARGEST_SIZE:
+                self.refuse(name, f"must be <= {LARGEST_SIZE}")
         if not self.skip:
             self._check_plain()
         if self.initialization == "fixup" and self.norm != "none":

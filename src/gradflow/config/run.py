@@ -4,6 +4,7 @@ Every key that the command line knows is a field here or in a group's class. The
 frozen; a value that has passed the door is never checked again.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -16,7 +17,7 @@ from gradflow.config.optimizers import OptimizerConfig
 from gradflow.config.probes import ProbeConfig
 from gradflow.config.registry import classes_of, name_of
 from gradflow.config.schedules import ScheduleConfig
-from gradflow.config.validation import Checked, choice, number
+from gradflow.config.validation import LARGEST_SEED, Checked, choice, number
 
 UNDIAGNOSED = "undiagnosed"  # ended, and a diagnosis that the config names is not there yet
 
@@ -26,6 +27,12 @@ ONLY = {
     "missing": ("missing",),
 }
 """`only=` -> the states of the runs that are then done."""
+
+NAME = re.compile(r"\w[\w.+-]*")
+"""Of a study: a folder, a part of links and of commands that are printed to be typed."""
+LONGEST_NAME = 100  # bytes; a run's lock has it in its own name, and 255 is the limit
+
+MOST_THREADS = 256  # of a run; a thousand are more than many machines let a process have
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,12 @@ class StudyConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.name or "/" in self.name or self.name.startswith("."):
-            self.refuse("name", "must be a plain folder name, such as degradation")
+        if not NAME.fullmatch(self.name) or len(self.name.encode()) > LONGEST_NAME:
+            self.refuse(
+                "name",
+                f"must be a plain folder name, such as degradation: at most {LONGEST_NAME} bytes "
+                "of letters, digits and any of _ . - + after the first",
+            )
 
 
 @dataclass(frozen=True)
@@ -60,9 +71,15 @@ class SearchConfig(Checked):
     batch: int = number(4, at_least=1)
     objective: str = choice("final_train_error", "final_test_error", "final_train_loss")
     prune: bool = True
-    seed: int = number(0, at_least=0)
+    seed: int = number(0, at_least=0, at_most=LARGEST_SEED)
     study: str | None = None
     trial: int | None = number(None, at_least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, other in (("trial", "study"), ("study", "trial")):
+            if getattr(self, name) is not None and getattr(self, other) is None:
+                self.refuse(name, f"needs search.{other} too; experiments/tune.py sets both")
 
 
 @dataclass(frozen=True)
@@ -85,12 +102,12 @@ class RunConfig(Checked):
     details: ProbeConfig = MISSING
     diagnostic: DiagnosticConfig = field(default_factory=NoDiagnosticConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    seed: int = number(0, at_least=0)
+    seed: int = number(0, at_least=0, at_most=LARGEST_SEED)
     steps: int = number(120, at_least=1)
     device: str = choice("cpu", "cuda")
     dtype: str = choice("float32", "float64", "bfloat16", "tf32", "auto")
     graph: bool = False
-    threads: int = number(1, at_least=1)
+    threads: int = number(1, at_least=1, at_most=MOST_THREADS)
     study: StudyConfig = field(default_factory=StudyConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     output_root: str = "outputs"
@@ -150,5 +167,5 @@ class DescribeConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
+        if min(self.image_shape) < 1:
             self.refuse("image_shape", "must be channels, height and width, such as [3,32,32]")

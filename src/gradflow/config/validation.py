@@ -1,17 +1,26 @@
-"""Fields that know their own range, and the base class that checks them.
+"""Fields that know their own type and range, and the base class that checks them.
 
-A range is data beside the default, so that a config class reads as a table and the
-same facts serve the check, the message and the documentation.
+A type is the field's annotation and a range is data beside the default, so that a config class
+reads as a table and the same facts serve the check, the message and the documentation.
 """
 
-from collections.abc import Mapping
+import math
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING as REQUIRED
 from dataclasses import Field, field, fields
-from typing import Any, ClassVar, NoReturn
+from functools import cache
+from types import NoneType
+from typing import Any, ClassVar, NoReturn, get_args, get_origin, get_type_hints
 
-from gradflow.core.errors import GradflowError
+from gradflow.core.errors import GradflowError, shown
 
 Number = int | float
+
+LARGEST = 2**31 - 1
+"""The bound of a whole number that states none of its own: int32, the narrowest of records."""
+LARGEST_SEED = 2**63 - 1
+"""Records keep seeds as int64."""
 
 
 def number(
@@ -52,31 +61,139 @@ _HOLDS = {
 }
 
 
-class Checked:
-    """Base of every config class: checks each field's range when an instance is made.
+def typed(value: Any, hint: Any) -> Any:
+    """`value` as the type `hint`, if that loses nothing: 1 as 1.0, a list as a tuple.
+
+    Text is no number and no truth value, and 8.0 is no whole number.
 
     Raises:
-        GradflowError: a value is out of its range; the message names the key as it is
-            typed on the command line, the value and the range.
+        ValueError: it is of another type; the message says what it must be.
+    """
+    kind = get_origin(hint) or hint
+    if kind is tuple:
+        return _sequence(value, get_args(hint))
+    if options := [option for option in get_args(hint) if option is not NoneType]:
+        return None if value is None and NoneType in get_args(hint) else typed(value, options[0])
+    if kind in _CONVERT:
+        return _CONVERT[kind](value)
+    if isinstance(kind, type) and not isinstance(value, kind):
+        raise ValueError(f"must be a {kind.__name__}")
+    return value
+
+
+def whole(name: str, value: Any, least: int, most: int = LARGEST) -> int:
+    """An argument of a public function as a whole number.
+
+    Raises:
+        GradflowError: it is none, or out of its range.
+    """
+    try:
+        number: int = typed(value, int)
+    except ValueError as error:
+        raise GradflowError(f"{name}={shown(value)}: {error}") from error
+    if not least <= number <= most:
+        raise GradflowError(f"{name}={shown(value)}: must be >= {least} and <= {most}")
+    return number
+
+
+def _sequence(value: Any, items: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a list, such as [1,2]")
+    if items[-1] is not Ellipsis and len(value) != len(items):
+        raise ValueError(f"must be a list of {len(items)}")
+    return tuple(typed(item, items[0]) for item in value)
+
+
+def _truth(value: Any) -> bool:
+    if type(value).__name__ not in ("bool", "bool_"):  # bool_: NumPy's
+        raise ValueError("must be true or false")
+    return bool(value)
+
+
+def _whole(value: Any) -> int:
+    """Every integer type has __index__, and no other has."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise ValueError("must be a whole number")
+    if abs(number) > LARGEST_SEED:
+        raise ValueError(f"must be <= {LARGEST_SEED} in size")
+    return number
+
+
+def _real(value: Any) -> float:
+    if isinstance(value, bool | str) or not hasattr(value, "__float__"):
+        raise ValueError("must be a number")
+    try:
+        number = float(value)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ValueError("must be a number of float64") from error
+    if math.isinf(number):
+        raise ValueError("must be finite")
+    return number
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be text")
+    if not value.isprintable():  # no line ends, NUL, escapes, marks that turn the direction
+        raise ValueError("must have printable characters only")
+    return value
+
+
+_CONVERT: dict[Any, Callable[[Any], Any]] = {bool: _truth, int: _whole, float: _real, str: _text}
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+class Checked:
+    """Base of every config class: checks each field's type and range when an instance is made.
+
+    Values are kept as the type of their field: a whole number as a float, a list as a tuple.
+
+    Raises:
+        GradflowError: a value is of another type or out of its range; the message names the
+            key as it is typed on the command line, the value and what would be valid.
     """
 
     GROUP: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        """Compare each value with the bounds or choices of its field."""
+        """Compare each value with the type, and the bounds or choices, of its field."""
+        cls: Any = type(self)  # to mypy a class is not hashable while its instances may not be
+        hints = _hints(cls)
         for entry in fields(self):  # type: ignore[arg-type]  # its subclasses are dataclasses
-            value = getattr(self, entry.name)
-            if "choices" in entry.metadata and value not in choices_of(entry):
-                self.refuse(entry.name, f"choose one of {', '.join(choices_of(entry))}")
-            for sign, bound in entry.metadata.get("bounds", {}).items():
-                # NaN fails every comparison, so it is refused wherever a bound is stated.
-                if value is not None and not _HOLDS[sign](value, bound):
-                    self.refuse(entry.name, f"must be {sign} {bound}")
+            try:
+                value = typed(getattr(self, entry.name), hints[entry.name])
+            except ValueError as error:
+                self.refuse(entry.name, str(error))
+            object.__setattr__(self, entry.name, value)  # frozen for everybody else
+            self._check_range(entry, value)
+
+    def _check_range(self, entry: Field[Any], value: Any) -> None:
+        if "choices" in entry.metadata and value not in choices_of(entry):
+            self.refuse(entry.name, f"choose one of {', '.join(choices_of(entry))}")
+        bounds = entry.metadata.get("bounds", {})
+        for sign, bound in bounds.items():
+            # NaN fails every comparison, so it is refused wherever a bound is stated.
+            if value is not None and not _HOLDS[sign](value, bound):
+                self.refuse(entry.name, f"must be {sign} {bound}")
+        if isinstance(value, float) and math.isnan(value):
+            self.refuse(entry.name, "must be a number")
+        if not bounds.keys() & {"<", "<="}:
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, int) and abs(number) > LARGEST:
+                    self.refuse(entry.name, f"must be <= {LARGEST}")
 
     def refuse(self, name: str, why: str) -> NoReturn:
         """Raise a GradflowError that names a key of this config, its value, and `why`."""
         key = f"{self.GROUP}.{name}" if self.GROUP else name
-        raise GradflowError(f"{key}={getattr(self, name)}: {why}")
+        raise GradflowError(f"{key}={shown(getattr(self, name))}: {why}")
 
     def recorded(self) -> dict[str, Any]:
         """Each field's value as records and run ids have it: what is inferred, inferred."""

@@ -7,3 +7,17 @@ class GradflowError(Exception):
     The experiments and analysis scripts print it without a traceback and exit
     with status 1; any other exception is a bug and keeps its traceback.
     """
+
+    def __str__(self) -> str:
+        """The message, without characters that steer a terminal, whatever was quoted in it."""
+        return "\n".join(map(_printable, super().__str__().split("\n")))
+
+
+def shown(value: object, longest: int = 100) -> str:
+    """A value as a message quotes it: on one line, unprintable characters escaped, not too long."""
+    text = _printable(str(value))
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,5 +1,8 @@
 """One process at a time on a run: file locks that the kernel drops when a process dies."""
 
+import errno
+import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,9 +20,14 @@ def lock_of(folder: Path) -> FileLock:
 
     It lies outside of the run's folder, which may then be deleted at any time.
     """
-    locks = folder.parents[1] / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    return FileLock(locks / f"{folder.parent.name}-{folder.name}.lock")
+    path = _path_of(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path)
+
+
+def _path_of(folder: Path) -> Path:
+    folder = folder.absolute()
+    return folder.parents[1] / ".locks" / f"{folder.parent.name}-{folder.name}.lock"
 
 
 @contextmanager
@@ -54,11 +62,18 @@ def not_waiting() -> Iterator[None]:
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a process of any machine that shares the folder works on the run."""
+    """Whether a process of any machine that shares the folder works on the run.
+
+    The lock is only read, so that every user who may read the study sees the same.
+    """
     try:
-        with lock_of(folder).acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a folder that is only read
+        file = os.open(_path_of(folder), os.O_RDONLY)
+    except OSError:  # no process ever worked on it
         return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    finally:
+        os.close(file)
+    return False

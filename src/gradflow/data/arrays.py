@@ -75,6 +75,18 @@ def shapes(config: DataConfig, cache: Path) -> Shapes:
     return Shapes(train, test, (channels, height, width), source.classes)
 
 
+def split_sizes(config: DataConfig, cache: Path) -> dict[str, int]:
+    """How many images each split has that a run with this config sees.
+
+    Raises:
+        GradflowError: as `load_arrays`.
+    """
+    source = source_of(config)
+    found = note_of(source.name, lambda: _decoded(source), cache).shapes
+    sizes = {split: found[f"{split}_labels"][0] for split in SPLITS}
+    return sizes | {"train": min(sizes["train"], config.subset or sizes["train"])}
+
+
 def fingerprint(config: DataConfig, cache: Path) -> str:
     """Sixteen hexadecimal digits that identify every byte of the arrays.
 

@@ -7,7 +7,8 @@ import torch
 
 from gradflow.config.networks import NetworkConfig
 from gradflow.config.registry import GROUPS, function_of
-from gradflow.core.errors import GradflowError
+from gradflow.config.validation import LARGEST_SEED, typed, whole
+from gradflow.core.errors import GradflowError, shown
 from gradflow.networks.initialization import initialize
 from gradflow.networks.network import Network
 
@@ -41,15 +42,32 @@ def build_network(
             combination that does not exist.
     """
     families = GROUPS["network"]
-    if family not in families:
-        raise GradflowError(f"family={family}: choose one of {', '.join(families)}")
+    if not isinstance(family, str) or family not in families:
+        raise GradflowError(f"family={shown(family)}: choose one of {', '.join(families)}")
     config = families[family].config
     valid = sorted({entry.name for entry in fields(config)} - {"name"})
     if unknown := sorted(set(options) - set(valid)):
         raise GradflowError(f"{unknown[0]}: no option of {family}; valid: {', '.join(valid)}")
     made = config(**options)
     assert isinstance(made, NetworkConfig)
-    return make_network(made, image_shape, outputs, seed)
+    seed = whole("seed", seed, 0, LARGEST_SEED)
+    outputs = None if outputs is None else whole("outputs", outputs, 1)
+    return make_network(made, image_shape_of(image_shape), outputs, seed)
+
+
+def image_shape_of(shape: Any) -> Shape:
+    """Three whole numbers from 1 on.
+
+    Raises:
+        GradflowError: it is anything else.
+    """
+    try:
+        channels, height, width = typed(list(shape), Shape)
+    except (TypeError, ValueError) as error:
+        raise GradflowError(
+            f"image_shape={shown(shape)}: must be channels, height and width, such as (3, 32, 32)"
+        ) from error
+    return whole("channels", channels, 1), whole("height", height, 1), whole("width", width, 1)
 
 
 def make_network(

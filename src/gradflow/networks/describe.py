@@ -7,6 +7,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from gradflow.config.validation import typed
+from gradflow.core.errors import GradflowError, shown
+
 
 def describe(network: nn.Module, input_shape: Sequence[int]) -> pd.DataFrame:
     """A row for every module with parameters of its own, in the order of the forward pass.
@@ -18,7 +21,22 @@ def describe(network: nn.Module, input_shape: Sequence[int]) -> pd.DataFrame:
         name, kind, output (shape of one example; of several tensors one after the other),
         parameters (of a shared module at its first use), macs (multiply-accumulates of
         weighted layers for one example; what attention does beside its layers is not in it).
+
+    Raises:
+        GradflowError: it is no module with parameters, or takes no such example.
     """
+    if not isinstance(network, nn.Module) or next(network.parameters(), None) is None:
+        raise GradflowError(
+            f"network={shown(type(network).__name__)}: must be a module with parameters"
+        )
+    try:
+        shape = typed(list(input_shape), tuple[int, ...])
+    except (TypeError, ValueError):
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise GradflowError(
+            f"input_shape={shown(input_shape)}: must be that of one example, such as (3, 32, 32)"
+        )
     rows: list[dict[str, Any]] = []
     counted: set[nn.Parameter] = set()  # of a shared module or weight only the first use counts
 
@@ -44,7 +62,11 @@ def describe(network: nn.Module, input_shape: Sequence[int]) -> pd.DataFrame:
         if list(module.parameters(recurse=False))
     ]
     try:
-        _forward_once(network, input_shape)
+        _forward_once(network, shape)
+    except RuntimeError as error:
+        raise GradflowError(
+            f"input_shape={shown(shape)}: the network takes no such example ({shown(error, 200)})"
+        ) from error
     finally:
         for handle in handles:
             handle.remove()

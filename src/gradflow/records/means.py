@@ -9,8 +9,9 @@ import pyarrow.acero as acero
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from gradflow.core.errors import GradflowError
 from gradflow.records.index import read_runs
-from gradflow.records.reader import check_columns, part_files, read_files, schema_of
+from gradflow.records.reader import check_columns, part_files, path_of, read_files, schema_of
 from gradflow.records.schema import SCHEMAS
 
 
@@ -32,12 +33,15 @@ def read_means(folder: str | Path, table: str, value: str, by: Sequence[str]) ->
     Raises:
         GradflowError: as `read_records`.
     """
+    path = path_of(folder)
     schema = schema_of(table)
     numbers = [
         f.name for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)
     ]
     check_columns(table, [value], numbers, "numeric column")
-    check_columns(table, list(by), [*schema.names, *SCHEMAS["runs"].names])
+    check_columns(table, by, [*schema.names, *SCHEMAS["runs"].names])
+    if not by:
+        raise GradflowError("by=[]: name at least one column, such as ['layer_index']")
     of_run = [name for name in by if name not in schema.names]
     keys = list(dict.fromkeys([*(n for n in by if n in schema.names), *["run_id"][: len(of_run)]]))
     # A group without values sums to 0, so that pandas may keep NaN where it adds up the sums.
@@ -55,7 +59,7 @@ def read_means(folder: str | Path, table: str, value: str, by: Sequence[str]) ->
             ]
         ).to_table()
 
-    groups = read_files(lambda: part_files(Path(folder), table), aggregate, schema).to_pandas()
+    groups = read_files(lambda: part_files(path, table), aggregate, schema).to_pandas()
     if of_run:
         runs = read_runs(folder)[["run_id", *of_run]]
         groups = groups.merge(runs, on="run_id")

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from gradflow.core.errors import GradflowError
+from gradflow.config.validation import typed
+from gradflow.core.errors import GradflowError, shown
 from gradflow.records.schema import DERIVED, SCHEMAS
 from gradflow.records.writer import REPLACED
 
@@ -52,8 +53,11 @@ def read_table(
 ) -> pa.Table:
     """As `read_records`, but an Arrow table."""
     schema = schema_of(table)
+    path = path_of(folder)
+    if not isinstance(where, Mapping | None):
+        raise GradflowError(f"where={shown(where)}: must be column -> value, such as {{'step': 0}}")
     derived = DERIVED.get(table, {})
-    names = list(columns) if columns else [*schema.names, *derived]
+    names = columns or [*schema.names, *derived]
     check_columns(table, names, [*schema.names, *derived])
     check_columns(table, list(where or ()), schema.names)
     stored = list(dict.fromkeys(c for name in names for c in derived.get(name, (name,))))
@@ -62,7 +66,7 @@ def read_table(
         match = ds.field(name).isin(_values(table, name, value))
         wanted = match if wanted is None else wanted & match
     rows = read_files(
-        lambda: part_files(Path(folder), table, where),
+        lambda: part_files(path, table, where),
         lambda data: data.to_table(columns=stored, filter=wanted),
         schema,
     )
@@ -89,14 +93,25 @@ _DERIVE: dict[str, Callable[[pa.Table], Any]] = {
 }
 
 
+def path_of(folder: Any) -> Path:
+    """A folder as a path.
+
+    Raises:
+        GradflowError: it is neither text nor a path.
+    """
+    if not isinstance(folder, str | os.PathLike):
+        raise GradflowError(f"folder={shown(folder)}: must be a path")
+    return Path(folder)
+
+
 def schema_of(table: str) -> pa.Schema:
     """A table's schema.
 
     Raises:
         GradflowError: there is no such table.
     """
-    if table not in SCHEMAS:
-        raise GradflowError(f"table={table}: choose one of {', '.join(SCHEMAS)}")
+    if not isinstance(table, str) or table not in SCHEMAS:
+        raise GradflowError(f"table={shown(table)}: choose one of {', '.join(SCHEMAS)}")
     return SCHEMAS[table]
 
 
@@ -104,17 +119,41 @@ def check_columns(
     table: str, names: Sequence[str], valid: Sequence[str], what: str = "column"
 ) -> None:
     """Raise a GradflowError for the first of `names` that is not valid."""
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise GradflowError(f"{table}: {what}s={shown(names)}: must be a list of names")
     for name in names:
         if name not in valid:
-            raise GradflowError(f"{table}.{name}: no such {what}; valid: {', '.join(valid)}")
+            raise GradflowError(f"{table}.{shown(name)}: no such {what}; valid: {', '.join(valid)}")
 
 
 def _values(table: str, name: str, value: Any) -> pa.Array:
     kind = SCHEMAS[table].field(name).type
+    values = value if isinstance(value, list) else [value]
     try:
-        return pa.array(value if isinstance(value, list) else [value], kind)
-    except pa.ArrowException as error:
-        raise GradflowError(f"where {table}.{name}={value}: not a value of type {kind}") from error
+        # Arrow would make 0 of 0.5, and 1 of true.
+        asked = [None if one is None else _exact(one, kind) for one in values]
+        return pa.array(asked, kind)
+    except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
+        raise GradflowError(
+            f"where {table}.{name}={shown(value)}: not a value of type {kind}"
+        ) from error
+
+
+def _exact(value: Any, kind: pa.DataType) -> Any:
+    """A value for comparison with a column; NumPy's as Python's.
+
+    Raises:
+        ValueError: no value of the column can equal it.
+    """
+    if pa.types.is_floating(kind):
+        return value if isinstance(value, float) else typed(value, float)  # NaN, Inf are records
+    for is_kind, hint in _HINTS.items():
+        if is_kind(kind):
+            return typed(value, hint)
+    return value
+
+
+_HINTS = {pa.types.is_integer: int, pa.types.is_boolean: bool, pa.types.is_string: str}
 
 
 def part_files(folder: Path, table: str, where: Mapping[str, Any] | None = None) -> list[str]:

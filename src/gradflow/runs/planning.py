@@ -1,7 +1,10 @@
 """Before a study runs: where each run belongs, and which are to be done."""
 
+import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from gradflow.config import RunConfig
@@ -9,7 +12,8 @@ from gradflow.config.data import DataConfig
 from gradflow.config.hydra_bridge import save_run_config
 from gradflow.config.run import ONLY, UNDIAGNOSED
 from gradflow.config.run_id import run_id, run_name
-from gradflow.data.arrays import fingerprint
+from gradflow.core.errors import GradflowError, shown
+from gradflow.data.arrays import fingerprint, split_sizes
 from gradflow.records import ended_runs, pending
 from gradflow.runs.status import CONFIG, ENDED, state_of
 
@@ -36,8 +40,9 @@ def plan(config: RunConfig) -> PlannedRun:
     """Find a run's folder, <output_root>/<study>/<run id>, and its state there.
 
     Raises:
-        GradflowError: the data cannot be read.
+        GradflowError: the data cannot be read, or what would come after the training cannot be.
     """
+    check(config)
     folder = Path(config.output_root) / config.study.name
     folder /= run_id(config, fingerprint(config.data, cache_of(config)))
     state = UNDIAGNOSED if pending(folder, config.diagnostic) else state_of(folder)
@@ -48,12 +53,17 @@ def plan_study(configs: Iterable[RunConfig]) -> list[PlannedRun]:
     """`plan` of many runs: each data set is read once, and each study's index.
 
     Raises:
-        GradflowError: the data cannot be read.
+        GradflowError: as `plan`.
     """
     data: dict[tuple[DataConfig, Path], str] = {}
     ended: dict[Path, dict[str, str]] = {}
     runs = []
+    checked = set()
     for config in configs:
+        asked = config.data, config.diagnostic, config.study.analysis
+        if asked not in checked:
+            check(config)
+            checked.add(asked)
         source = config.data, cache_of(config)
         if source not in data:
             data[source] = fingerprint(*source)
@@ -69,6 +79,32 @@ def plan_study(configs: Iterable[RunConfig]) -> list[PlannedRun]:
             state = UNDIAGNOSED
         runs.append(PlannedRun(config, folder, state))
     return runs
+
+
+def check(config: RunConfig) -> None:
+    """Refuse before the training what would fail after it.
+
+    Raises:
+        GradflowError: an analysis that does not exist, a diagnostic of more images than there
+            are, or data that cannot be read.
+    """
+    if unknown := [name for name in config.study.analysis if name not in analyses()]:
+        valid = ", ".join(analyses())
+        raise GradflowError(f"study.analysis={shown(unknown[0])}: choose among {valid}")
+    asked = config.diagnostic
+    if asked.name != "off":
+        there = split_sizes(config.data, cache_of(config))[asked.split]
+        if asked.images > there:
+            asked.refuse("images", f"the {asked.split} split has {there}")
+
+
+@cache
+def analyses() -> tuple[str, ...]:
+    """What `study.analysis` may name: the modules of gradflow.analysis.studies, not imported."""
+    found = find_spec("gradflow.analysis")
+    folders = found.submodule_search_locations if found else None
+    paths = [str(Path(folder) / "studies") for folder in folders or ()]
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(paths)))
 
 
 def cache_of(config: RunConfig) -> Path:

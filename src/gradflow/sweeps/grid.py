@@ -7,6 +7,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
+from gradflow.core.errors import GradflowError, shown
+from gradflow.sweeps.options import whole
+
 Values = Mapping[str, Any]  # key -> a value, or several as in a=1,2
 
 
@@ -27,8 +30,10 @@ class GridSweeper(BasicSweeper):
         params: Values | None = None,
         variants: Sequence[Values] | None = None,
     ):
-        super().__init__(max_batch_size, dict(params or {}))
-        self.variants = variants
+        if max_batch_size is not None:
+            whole("hydra.sweeper.max_batch_size", max_batch_size, 1)
+        super().__init__(max_batch_size, dict(mapping("params", params or {})))
+        self.variants = mappings(variants)
 
     def split_arguments(  # type: ignore[override]  # there it is static and knows no variants
         self, overrides: list[Override], max_batch_size: int | None
@@ -37,6 +42,9 @@ class GridSweeper(BasicSweeper):
         parser = OverridesParser.create(self.hydra_context.config_loader)
         count = len(self.params)
         jobs = jobs_of(parser, overrides[:count], self.variants, overrides[count:])
+        if not jobs:
+            empty = [o.input_line for o in overrides if not _texts(o)]
+            raise GradflowError(f"{' '.join(map(str, empty)) or 'variants'}: no value, so no run")
         return list(BasicSweeper.split_overrides_to_chunks(jobs, max_batch_size))
 
     def _parse_config(self) -> list[str]:
@@ -78,11 +86,36 @@ def jobs_of(
 
 def values_of(overrides: Sequence[Override]) -> dict[str, list[str]]:
     """Of each key its values, written as key=value."""
-    found = {}
-    for override in overrides:
-        [product] = BasicSweeper.split_arguments([override], None)
-        found[override.get_key_element()] = [text for [text] in product]
-    return found
+    return {override.get_key_element(): _texts(override) for override in overrides}
+
+
+def _texts(override: Override) -> list[str]:
+    [product] = BasicSweeper.split_arguments([override], None) or [[]]
+    return [text for [text] in product]
+
+
+def mapping(name: str, value: Any) -> Values:
+    """A sweeper's option that has keys and values.
+
+    Raises:
+        GradflowError: it has none.
+    """
+    if not isinstance(value, Mapping):
+        raise GradflowError(
+            f"hydra.sweeper.{name}={shown(value)}: must have keys, such as {{network.depth: 8}}"
+        )
+    return value
+
+
+def mappings(value: Any) -> list[Values]:
+    """`variants` as a list.
+
+    Raises:
+        GradflowError: it is none, or one of them has no keys.
+    """
+    if value is not None and (isinstance(value, str) or not isinstance(value, Sequence)):
+        raise GradflowError(f"hydra.sweeper.variants={shown(value)}: must be a list")
+    return [mapping("variants", one) for one in value or ()]
 
 
 def written(values: Values) -> list[str]:

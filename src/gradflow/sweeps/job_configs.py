@@ -27,7 +27,8 @@ class _Template(NamedTuple):
         config: typed.
         node: the same before that; a value that is set here is checked and converted.
         converted: what became of each value so far, by key and text.
-        is_plain: no value refers to another, so that setting one changes that one only.
+        is_plain: no value refers to another, so that setting one changes that one only. (A job
+            whose own values do is composed in full.)
     """
 
     config: RunConfig
@@ -87,9 +88,9 @@ class JobComposer:
         for override in values:
             key = override.key_or_group
             group, _, name = key.rpartition(".")
-            if not template.is_plain or (group or name) not in KEYS:
-                return None
             line = override.input_line or ""
+            if not template.is_plain or "$" in line or (group or name) not in KEYS:
+                return None
             if line not in template.converted:
                 OmegaConf.update(template.node, key, override.value())
                 value = OmegaConf.select(template.node, key)

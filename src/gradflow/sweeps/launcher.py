@@ -28,7 +28,7 @@ from gradflow.sweeps.deaths import report_begin
 from gradflow.sweeps.dispatch import FIRST, LINES, TOPIC, Dispatch, Job
 from gradflow.sweeps.fitting import alike, peaks, shortage
 from gradflow.sweeps.job_configs import JobComposer
-from gradflow.sweeps.options import dashboard_address
+from gradflow.sweeps.options import dashboard_address, truth
 from gradflow.sweeps.summary import failures, summary
 
 
@@ -65,6 +65,11 @@ class DaskLauncher(Launcher):
     def start(self, cluster: Any, workers: int) -> None:
         """Ask for the workers, to which all plugins are known from their start."""
 
+    def check_values(self) -> None:
+        """Raise a GradflowError where an option has a value of another type or range."""
+        _ = self.workers
+        truth("dashboard", self.dashboard)
+
     def check(self) -> None:
         """Raise a GradflowError where there can be no cluster, before anything is written."""
         dashboard_address(self.dashboard)
@@ -77,6 +82,7 @@ class DaskLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
+        self.check_values()
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
@@ -100,9 +106,14 @@ class DaskLauncher(Launcher):
             from gradflow.runs.precision import resolved  # imports torch
 
             configs = [resolved(config) for config in configs]
-        planned = plan_study(configs)
+        # seed=0,00 and dtype=float32,auto may name a run twice.
+        first = {config: index for index, config in reversed(list(enumerate(configs)))}
+        job_overrides = [job_overrides[index] for index in sorted(first.values())]
+        planned = plan_study(configs[index] for index in sorted(first.values()))
         wanted = [index for index, run in enumerate(planned) if run.is_wanted]
         distinct = alike([planned[index] for index in wanted])
+        if wanted:
+            self.check()
         if planned and planned[0].config.dry_run:
             from gradflow.runs.forecast import forecast  # imports torch too
 
@@ -110,8 +121,6 @@ class DaskLauncher(Launcher):
             if distinct and (line := shortage(distinct, peaks(distinct), self.memory)):
                 print(line)
             return []
-        if wanted:
-            self.check()
         for index in wanted:
             announce(planned[index])
         # A job is composed when it is handed in, so that the first runs do not wait for the last.

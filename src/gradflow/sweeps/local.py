@@ -55,6 +55,11 @@ class LocalLauncher(DaskLauncher):
             return int(MEMORY_LIMIT) // self.workers
         return min(size("memory_limit", self._memory_limit), int(MEMORY_LIMIT))
 
+    def check_values(self) -> None:
+        super().check_values()
+        if self._memory_limit is not None:
+            size("memory_limit", self._memory_limit)
+
     def cluster(self, workers: int) -> AbstractContextManager[Any]:
         _start_mould()
         import dask

@@ -1,8 +1,9 @@
 """The values of a launcher's options, checked before anything is written."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from gradflow.core.errors import GradflowError
+from gradflow.core.errors import GradflowError, shown
 
 LEAST_MEMORY = 100 * 10**6  # bytes of a worker; Python and torch alone take more
 
@@ -24,15 +25,59 @@ def dashboard_address(wanted: bool) -> str:
     return "127.0.0.1:8787"
 
 
-def whole(key: str, value: Any, least: int) -> int:
-    """A launcher's value as a whole number.
+MOST = 100_000  # workers, jobs, cores: more than any machine has
+
+
+def whole(key: str, value: Any, least: int, most: int = MOST) -> int:
+    """A value of a launcher or sweeper as a whole number.
+
+    Args:
+        key: as it is typed; a launcher's without hydra.launcher.
 
     Raises:
-        GradflowError: it is none, or less than `least`.
+        GradflowError: it is none, or less than `least` or more than `most`.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise GradflowError(f"hydra.launcher.{key}={value}: must be a whole number >= {least}")
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise _refusal(key, value, f"a whole number >= {least} and <= {most}")
     return value
+
+
+def truth(key: str, value: Any) -> bool:
+    """A launcher's value as true or false.
+
+    Raises:
+        GradflowError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise _refusal(key, value, "true or false")
+    return value
+
+
+def text(key: str, value: Any) -> str | None:
+    """A launcher's value as text of one line, or null.
+
+    Raises:
+        GradflowError: it is neither.
+    """
+    if value is not None and not (isinstance(value, str) and value.isprintable()):
+        raise _refusal(key, value, "text of one line")
+    return value
+
+
+def texts(key: str, value: Any) -> list[str]:
+    """A launcher's value as lines of text.
+
+    Raises:
+        GradflowError: it is no list, or not of text.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise _refusal(key, value, "a list of lines")
+    return [str(text(key, line)) for line in value]
+
+
+def _refusal(key: str, value: Any, valid: str) -> GradflowError:
+    key = key if key.startswith("hydra.") else f"hydra.launcher.{key}"
+    return GradflowError(f"{key}={shown(value)}: must be {valid}")
 
 
 def size(key: str, value: Any) -> int:
@@ -48,8 +93,5 @@ def size(key: str, value: Any) -> int:
     except (ValueError, TypeError, OverflowError, AttributeError):
         found = 0
     if found < LEAST_MEMORY:
-        raise GradflowError(
-            f"hydra.launcher.{key}={value}: must be a size such as 2GB, at least "
-            f"{LEAST_MEMORY // 10**6} MB"
-        )
+        raise _refusal(key, value, f"a size such as 2GB, at least {LEAST_MEMORY // 10**6} MB")
     return found

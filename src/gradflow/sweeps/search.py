@@ -9,31 +9,37 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from gradflow.analysis import tables
 from gradflow.config import RunConfig
-from gradflow.config.hydra_bridge import to_config
+from gradflow.config.hydra_bridge import text_of, to_config
 from gradflow.config.run_id import digest, flatten
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
+from gradflow.data.arrays import fingerprint
 from gradflow.records import read_records
-from gradflow.runs.planning import plan
+from gradflow.runs.planning import cache_of, check, plan
 from gradflow.runs.status import ENDED
-from gradflow.sweeps.grid import Values, written
+from gradflow.sweeps.grid import Values, mapping, mappings, written
 from gradflow.sweeps.job_configs import JobComposer
-from gradflow.training.pruning import JOURNAL, open_search
+from gradflow.sweeps.searched import distribution, ends_of, is_list, quoted
+from gradflow.training.pruning import open_search
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
 
     Space = dict[str, BaseDistribution]
+
+INVALID = "invalid"  # of a trial, why its proposal was no config; no run of it failed
+LOCK = ".search.lock"
+"""Held by the process that searches in a study's folder."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,8 @@ class SearchSweeper(Sweeper):
     """
 
     def __init__(self, params: Values | None, variants: Sequence[Values] | None = None):
-        self.params = params or {}
-        self.variants = variants or [{}]
+        self.params = mapping("params", params or {})
+        self.variants = mappings(variants) or [{}]
 
     launcher: Launcher
 
@@ -79,15 +85,19 @@ class SearchSweeper(Sweeper):
                 runs failed (after the others ended).
         """
         space, cells = self._parse(arguments)
+        refuse_impossible(cells, space, self.composer)
         folder = Path(cells[0].config.output_root) / cells[0].config.study.name
         if cells[0].config.dry_run:
             trials = cells[0].config.search.trials
             print(f"would search {', '.join(space)} with {trials} trials in each of:")
             print("\n".join(f"  {cell.title}" for cell in cells))
             return
+        if check := getattr(self.launcher, "check", None):  # Hydra's own launchers have none
+            check()
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(folder / f"{JOURNAL}.lock").acquire(timeout=0):
+            # Not <journal>.lock: that one is Optuna's.
+            with FileLock(folder / LOCK).acquire(timeout=0):
                 while jobs := [job for cell in cells for job in self._batch(cell, space)]:
                     self._run(jobs)
         except Timeout as error:
@@ -97,7 +107,11 @@ class SearchSweeper(Sweeper):
         path.parent.mkdir(exist_ok=True)
         atomic_write(path, f"{table}\n")
         print(f"{table}\n{path}")
-        failed = sum(_count(open_search(c.config, c.name), "FAIL") for c in cells)
+        failed = sum(
+            trial.state.name == "FAIL" and INVALID not in trial.user_attrs
+            for cell in cells
+            for trial in open_search(cell.config, cell.name).trials
+        )
         if failed:
             raise GradflowError(
                 f"{failed} trials failed; python analysis/status.py {folder} names them"
@@ -126,13 +140,13 @@ class SearchSweeper(Sweeper):
             if not override.is_sweep_override():
                 own = override.key_or_group in variant
                 (named if own else fixed).append(str(override.input_line))
-            elif _is_list(override):
+            elif is_list(override):
                 key = override.get_key_element()
                 texts = [str(value) for value in override.sweep_string_iterator()]
                 shown = [t.lower() if t in ("True", "False") else t for t in texts]
                 listed.append([f"{key}={text}" for text in shown])
             else:
-                space[override.get_key_element()] = _distribution(override)
+                space[override.get_key_element()] = distribution(override)
         if not space:
             raise GradflowError(
                 "nothing to search: give a key an interval(), a range() or a choice(), such as "
@@ -151,27 +165,41 @@ class SearchSweeper(Sweeper):
         return space, cells
 
     def _batch(self, cell: Cell, space: "Space") -> list[tuple[Cell, int, list[str]]]:
-        """The next trials of a cell: those left over from a search that was killed, or new."""
+        """The next trials of a cell: those left over from a search that was killed, or new.
+
+        A proposal that is no valid config (a depth between two that exist, two values that do
+        not go together) is a failed trial, and a line says so; the next batch has another.
+        """
         import optuna
 
         study = open_search(cell.config, cell.name)
-        left = study.get_trials(states=[optuna.trial.TrialState.RUNNING])
-        told = len(study.trials) - len(left)
-        wanted = min(cell.config.search.batch, cell.config.search.trials - told) - len(left)
-        new = [study.ask(space) for _ in range(max(wanted, 0))]
-        return [
-            (
-                cell,
-                trial.number,
-                [
+        jobs: list[tuple[Cell, int, list[str]]] = []
+        while not jobs:
+            left = study.get_trials(states=[optuna.trial.TrialState.RUNNING])
+            told = len(study.trials) - len(left)
+            wanted = min(cell.config.search.batch, cell.config.search.trials - told) - len(left)
+            trials = [*left, *(study.ask(space) for _ in range(max(wanted, 0)))]
+            if not trials:
+                break
+            for trial in trials:
+                overrides = [
                     *cell.overrides,
                     *(f"{key}={value}" for key, value in trial.params.items()),
-                    f"search.study='{cell.name}'",
+                    f"search.study={quoted(cell.name)}",
                     f"search.trial={trial.number}",
-                ],
-            )
-            for trial in [*left, *new]
-        ]
+                ]
+                try:
+                    self.composer.typed(overrides)
+                except GradflowError as error:
+                    print(f"note: trial {trial.number} of {cell.title}: {error}")
+                    key = study._storage.get_trial_id_from_study_id_trial_number(
+                        study._study_id, trial.number
+                    )
+                    study._storage.set_trial_user_attr(key, INVALID, str(error))
+                    study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+                else:
+                    jobs.append((cell, trial.number, overrides))
+        return jobs
 
     def _run(self, jobs: list[tuple[Cell, int, list[str]]]) -> None:
         """Run trials and tell how they ended, which is read from their records."""
@@ -196,6 +224,28 @@ class SearchSweeper(Sweeper):
                 study.tell(number, state=state)
 
 
+def refuse_impossible(cells: Sequence[Cell], space: "Space", composer: JobComposer) -> None:
+    """Compose each cell with the ends of every interval and with each choice.
+
+    Raises:
+        GradflowError: a searched key does not exist, or can have no value of its range; or
+            what `gradflow.runs.planning.check` refuses.
+    """
+    ends = {key: ends_of(searched) for key, searched in space.items()}
+    for cell in cells:
+        check(cell.config)
+        fingerprint(cell.config.data, cache_of(cell.config))
+        first = {key: values[0] for key, values in ends.items()}
+        for key, values in ends.items():
+            for value in values:
+                given = {**first, key: value}
+                words = [f"{name}={proposed}" for name, proposed in given.items()]
+                try:
+                    composer.typed([*cell.overrides, *words])
+                except OmegaConfBaseException as error:
+                    raise GradflowError(text_of(error)) from error
+
+
 def best_table(searches: Sequence[tuple[Cell, "Study"]], keys: Sequence[str]) -> tables.Table:
     """The best of each cell, and how its trials ended."""
     objective = searches[0][0].config.search.objective
@@ -216,28 +266,3 @@ def _short(value: Any) -> str:
 
 def _count(study: "Study", state: str) -> int:
     return sum(trial.state.name == state for trial in study.trials)
-
-
-def _is_list(override: Override) -> bool:
-    value = override.value()
-    return isinstance(value, ChoiceSweep) and value.simple_form
-
-
-def _distribution(override: Override) -> "BaseDistribution":
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
-    value: Any = override.value()
-    key = override.get_key_element()
-    try:
-        if isinstance(value, ChoiceSweep | RangeSweep):
-            return CategoricalDistribution([str(v) for v in override.sweep_string_iterator()])
-        log = "log" in value.tags
-        if isinstance(value.start, int) and isinstance(value.end, int):
-            return IntDistribution(value.start, value.end, log=log)
-        return FloatDistribution(value.start, value.end, log=log)
-    except ValueError as error:
-        raise GradflowError(f"{key}: cannot be searched: {error}") from error

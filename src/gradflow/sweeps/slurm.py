@@ -10,7 +10,7 @@ from typing import Any
 
 from gradflow.core.errors import GradflowError
 from gradflow.sweeps.launcher import DaskLauncher
-from gradflow.sweeps.options import dashboard_address, size, whole
+from gradflow.sweeps.options import dashboard_address, size, text, texts, whole
 
 ENVIRONMENT = [
     "export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1",  # a run sets its own threads
@@ -53,18 +53,19 @@ class SlurmLauncher(DaskLauncher):
     ):
         self._jobs = jobs
         self._memory = memory
+        self._cores = cores
         self.dashboard = dashboard
-        self.logs = Path(logs)
+        self.logs = Path(text("logs", logs) or "")
         self.options: dict[str, Any] = {
-            "queue": queue,
-            "account": account,
-            "walltime": walltime,
+            "queue": text("queue", queue),
+            "account": text("account", account),
+            "walltime": text("walltime", walltime),
             "memory": memory,
             "job_cpu": cores,
-            "interface": interface,
-            "job_extra_directives": list(directives),
-            "job_directives_skip": list(skip_directives),
-            "job_script_prologue": [*ENVIRONMENT, *prologue],
+            "interface": text("interface", interface),
+            "job_extra_directives": texts("directives", directives),
+            "job_directives_skip": texts("skip_directives", skip_directives),
+            "job_script_prologue": [*ENVIRONMENT, *texts("prologue", prologue)],
         }
 
     @property
@@ -74,6 +75,11 @@ class SlurmLauncher(DaskLauncher):
     @property
     def memory(self) -> int:
         return size("memory", self._memory)
+
+    def check_values(self) -> None:
+        super().check_values()
+        _ = self.memory
+        whole("cores", self._cores, 1)
 
     def check(self) -> None:
         super().check()

@@ -47,7 +47,9 @@ def open_search(config: RunConfig, name: str) -> "optuna.Study":
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    path = Path(config.output_root) / config.study.name / JOURNAL
+    # Absolute: Optuna's lock is a link to it, and a relative one that a killed process left would
+    # point nowhere and be waited for without end.
+    path = (Path(config.output_root) / config.study.name / JOURNAL).absolute()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
@@ -56,7 +58,7 @@ def open_search(config: RunConfig, name: str) -> "optuna.Study":
             pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
             load_if_exists=True,
         )
-    except OSError as error:
+    except (OSError, ValueError, KeyError) as error:  # ValueError, KeyError: a damaged journal
         raise GradflowError(f"{path}: cannot be used ({error})") from error
     ended = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
     seed = derive_seed(config.search.seed, name, ended) % 2**32
@@ -72,10 +74,16 @@ def judge_of(config: RunConfig) -> Judge | None:
 
     study = open_search(config, config.search.study)
     storage = study._storage
-    trial = optuna.trial.Trial(
-        study,
-        storage.get_trial_id_from_study_id_trial_number(study._study_id, config.search.trial),
-    )
+    try:
+        number = storage.get_trial_id_from_study_id_trial_number(
+            study._study_id, config.search.trial
+        )
+    except KeyError:
+        raise GradflowError(
+            f"search.trial={config.search.trial}: search.study={config.search.study} has no such "
+            "trial; experiments/tune.py sets both"
+        ) from None
+    trial = optuna.trial.Trial(study, number)
     split, place = OBJECTIVES[config.search.objective]
 
     def judge(step: int, evaluated: Mapping[str, tuple[float, float]]) -> bool:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -25,6 +26,7 @@ from gradflow.analysis.report.pages import (
 )
 from gradflow.analysis.study import load_study
 from gradflow.config.run_id import TWINS
+from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
 from gradflow.records import ended_runs
@@ -161,7 +163,7 @@ def make_index(root: Path) -> Path:
     studies = []
     for folder in studies_in(root):
         states = study_states(folder)
-        link = f"{folder.name}/{PAGE}" if (folder / PAGE).exists() else ""
+        link = f"./{quote(folder.name)}/{PAGE}" if (folder / PAGE).exists() else ""
         studies.append(
             {
                 "name": folder.name,
@@ -178,12 +180,13 @@ def make_index(root: Path) -> Path:
     return path
 
 
+@one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="a study's folder, or one of many studies")
+    parser.add_argument("folder", type=folder_of, help="a study's folder, or one of many studies")
     folder: Path = parser.parse_args(arguments).folder
     try:
         if (folder / "config.yaml").exists():

@@ -43,7 +43,7 @@ class ImageNetResNetConfig(ConvolutionalConfig):
     shortcut: str = choice("B", table=SHORTCUTS)
 
     def __post_init__(self) -> None:
-        if self.depth not in self.STAGES:
+        if self.depth not in list(self.STAGES):
             self.refuse("depth", f"choose one of {', '.join(map(str, self.STAGES))}")
         super().__post_init__()
         if self.block not in (BY_DEPTH, self.block_name()):
