@@ -6,6 +6,11 @@
 A run's folder, or a study's: then all of its runs. What was measured before is not again.
 """
 
+if __name__ == "__main__":  # before the imports, which take a second
+    from gradflow.core.interrupts import leave_at_once
+
+    leave_at_once()
+
 from dataclasses import replace
 from pathlib import Path
 

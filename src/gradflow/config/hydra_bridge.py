@@ -21,6 +21,8 @@ from gradflow.config.conf_folder import CONF
 from gradflow.config.registry import GROUPS
 from gradflow.config.run import DescribeConfig, DiagnoseConfig, RunConfig
 from gradflow.core.errors import GradflowError
+from gradflow.core.files import atomic_write
+from gradflow.core.interrupts import LINE, Killed, leave_at_once, limited, say
 
 Root = TypeVar("Root")
 
@@ -103,7 +105,7 @@ def load_run_config(path: Path) -> RunConfig:
 
 def save_run_config(config: RunConfig, path: Path) -> None:
     """Write a config as YAML; `load_run_config` reads it back equal."""
-    OmegaConf.save(OmegaConf.structured(config), path)
+    atomic_write(path, OmegaConf.to_yaml(OmegaConf.structured(config)))
 
 
 def call(function: Callable[[Root], Any], cfg: DictConfig, root: type[Root]) -> Any:
@@ -124,11 +126,14 @@ def main(app: Callable[[], Any]) -> None:
     """Run a Hydra application; a user's mistake is one line on stderr and exit status 1."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
     try:
-        app()
+        with limited():
+            app()
     except (GradflowError, HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {one_line(error)}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command resumes with the runs that are not finished")
+    except KeyboardInterrupt as interrupt:
+        leave_at_once()
+        say(f"{LINE}; {interrupt}" if isinstance(interrupt, Killed) else LINE)
+        sys.exit(1)
 
 
 def one_line(error: BaseException) -> str:
