@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dask_jobqueue.slurm import SLURMCluster, SLURMJob
+from distributed.core import Status
 
 from gradflow.core.errors import GradflowError
 from gradflow.core.interrupts import undone_at_the_limit
@@ -99,10 +100,16 @@ def jobs_cluster(jobs: SlurmJobs, **options: Any) -> Iterator[Any]:
             try:
                 answer = await plain._submit_job(script)
             except RuntimeError as error:
+                self.status = Status.failed  # dask_jobqueue leaves it as it was
                 jobs.refuse(_words(str(error)))
                 raise
             jobs.submitted(plain._job_id_from_submit_output(answer))
             return answer
+
+        async def close(self) -> None:
+            plain: Any = super()
+            await plain.close()
+            self.status = Status.closed
 
     class Cluster(SLURMCluster):
         job_cls = Job
@@ -136,8 +143,8 @@ def _forget(cluster: Any, names: list[str]) -> None:
     """Jobs that are no more: the cluster then submits others in their place."""
 
     def forget() -> None:
-        for name in names:
-            cluster.workers.pop(name, None)
+        for name in cluster.workers.keys() & names:
+            cluster.workers.pop(name).status = Status.closed
             cluster.worker_spec.pop(name, None)
 
     if names:
