@@ -23,7 +23,7 @@ from gradflow.sweeps.deaths import (
 
 TOPIC = "gradflow-progress"
 LINES = "gradflow-lines"
-STOP_SECONDS = 7.0  # for the runs in progress to write their checkpoints
+STOP_SECONDS = 9.0  # for the runs in progress to write their checkpoints
 LOOK_SECONDS = 1.0  # between looks at what has ended and which workers are there
 INDEX_SECONDS = 60.0  # between updates of the studies' index
 FIRST, LAST = 1, -1  # priorities: of a run that lost its worker; of one that others work on

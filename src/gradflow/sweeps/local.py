@@ -5,10 +5,11 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
+from gradflow.core.interrupts import Killed
 from gradflow.sweeps.launcher import DaskLauncher
 from gradflow.sweeps.options import dashboard_address, size, whole
 
@@ -89,7 +90,12 @@ class LocalLauncher(DaskLauncher):
             ) as cluster:
                 if self.dashboard:
                     print(f"dashboard: {cluster.dashboard_link}")
-                yield cluster
+                try:
+                    yield cluster
+                except Killed:
+                    for keeper in list(cluster.workers.values()):
+                        _kill(keeper)
+                    raise
 
     def start(self, cluster: Any, workers: int) -> None:
         cluster.scale(workers)
@@ -107,6 +113,14 @@ class LocalLauncher(DaskLauncher):
         cluster.loop.add_callback(replace)
 
 
+def _kill(keeper: Any) -> None:
+    """End a worker that does not answer, which its keeper would ask for seconds."""
+    keeper.auto_restart = False
+    if keeper.pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(keeper.pid, signal.SIGKILL)
+
+
 def _start_mould() -> None:
     """Begin the process that workers are forked from: it imports torch and all else once.
 
@@ -119,9 +133,10 @@ def _start_mould() -> None:
     multiprocessing.set_forkserver_preload(PRELOADED)
     before = dict(os.environ)
     os.environ.update(WORKER_ENVIRONMENT)
-    resource_tracker.ensure_running()  # it would unblock them
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
     try:
+        resource_tracker.ensure_running()  # it ignores SIGINT, and unblocks it here
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
