@@ -1,5 +1,10 @@
 """`python analysis/make.py`: see gradflow.analysis.make."""
 
+if __name__ == "__main__":  # before the imports, which take a second
+    from gradflow.core.interrupts import leave_at_once
+
+    leave_at_once()
+
 from gradflow.analysis.make import main
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from gradflow.analysis.figures import style
 from gradflow.analysis.study import add_figure_options, formats_of, load_study
 from gradflow.config.conf_folder import STUDIES
 from gradflow.core.errors import GradflowError
+from gradflow.core.locks import drawing
 from gradflow.records import has_ended
 from gradflow.runs.status import CONFIG
 
@@ -140,7 +141,8 @@ def main() -> None:
     except GradflowError as error:
         sys.exit(f"error: {error}")
     for folder in studies:
-        paths, failures = make(folder, formats, arguments.style)
+        with drawing(folder):
+            paths, failures = make(folder, formats, arguments.style)
         failed += failures
         for path in paths:
             print(path)

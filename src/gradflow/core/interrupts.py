@@ -76,9 +76,15 @@ def terminating_as_interrupt() -> Iterator[None]:
 
 
 def leave_at_once() -> None:
-    """From here on Ctrl-C ends the process with one line; for a script, before its imports."""
+    """From here on Ctrl-C ends the process with one line; for a script, before its imports.
+
+    Processes that are forked later end without one.
+    """
+    own = os.getpid()
 
     def handle(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != own:
+            os._exit(1)
         _leave("interrupted")
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored

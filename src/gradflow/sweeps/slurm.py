@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,6 +103,11 @@ class SlurmLauncher(DaskLauncher):
 
         from gradflow.sweeps.closed import scheduler_class, scheduler_options
         from gradflow.sweeps.credentials import credentials
+
+        handler = signal.getsignal(signal.SIGINT)
+        import dask_jobqueue  # noqa: F401  which has Ctrl-C end the process with status 0
+
+        signal.signal(signal.SIGINT, handler)
         from gradflow.sweeps.slurm_jobs import SlurmJobs, jobs_cluster
 
         self.logs.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ from gradflow.analysis.report.pages import (
 from gradflow.analysis.study import load_study
 from gradflow.config.run_id import TWINS
 from gradflow.core.errors import GradflowError
+from gradflow.core.locks import drawing
 from gradflow.records import ended_runs
 from gradflow.runs.status import ENDED, study_states
 
@@ -184,7 +185,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (folder / "config.yaml").exists():
             raise GradflowError(f"{folder}: is one run; give its study, {folder.parent}")
         studies = studies_in(folder)
-        reports = [make_report(study) for study in studies]
+        reports = []
+        for study in studies:
+            with drawing(study):
+                reports.append(make_report(study))
         index = [make_index(folder)] if studies != [folder] else []
     except GradflowError as error:
         sys.exit(f"error: {error}")
