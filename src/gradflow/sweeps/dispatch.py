@@ -197,6 +197,6 @@ class Dispatch:
                 wait(left, LOOK_SECONDS / 5)
             left = [future for future in left if not future.done()]
         begun = [self._pending[f] for f in left if self._deaths.is_begun(self._pending[f].number)]
-        if begun:
+        if begun and self._workers():
             names = ", ".join(sorted(job.run.name for job in begun))
             raise Killed(f"not stopped within {STOP_SECONDS:.0f} s and killed: {names}")
