@@ -28,7 +28,7 @@ class AnalyseStudy(Callback):
             return
         print(f"records: {folder}", flush=True)
         if folder.is_dir():
-            _keep_command(folder)
+            keep_command(folder, _command())
         if not config.study.analysis:
             return
         command = [sys.executable, str(ROOT / "analysis" / "report.py"), str(folder)]
@@ -51,13 +51,17 @@ def _ended(command: list[str]) -> int:
                 process.wait()
 
 
-def _keep_command(folder: Path) -> None:
-    """Add this process's command to those that made the study."""
+def _command() -> str:
+    """This process's command, as it is typed in the checkout."""
     script = Path(sys.argv[0]).resolve()
     name = script.relative_to(ROOT) if script.is_relative_to(ROOT) else Path(script.name)
-    command = f"python {shlex.join([str(name), *sys.argv[1:]])}"
+    return f"python {shlex.join([str(name), *sys.argv[1:]])}"
+
+
+def keep_command(folder: Path, command: str) -> None:
+    """Add a command to those that made the study, of which several may end at once."""
     path = folder / COMMANDS
-    with drawing(folder):  # another command of the same study may end in the same moment
+    with drawing(folder):
         kept = path.read_text().splitlines() if path.exists() else []
         if command not in kept:
             atomic_write(path, "\n".join([*kept, command]) + "\n")
