@@ -4,6 +4,11 @@ python experiments/describe.py network=cifar_resnet network.depth=56
 python experiments/describe.py network=imagenet_resnet network.depth=50 image_shape=[3,224,224]
 """
 
+if __name__ == "__main__":  # before the imports, which take a second
+    from gradflow.core.interrupts import leave_at_once
+
+    leave_at_once()
+
 import hydra
 from omegaconf import DictConfig
 

@@ -8,6 +8,11 @@ run cannot be diagnosed, a line says why and its table failed_diagnoses keeps th
 runs are diagnosed, and the exit status is 1.
 """
 
+if __name__ == "__main__":  # before the imports, which take a second
+    from gradflow.core.interrupts import leave_at_once
+
+    leave_at_once()
+
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path

@@ -4,6 +4,11 @@ pip install -e '.[hub]'
 python experiments/download.py data=cifar10
 """
 
+if __name__ == "__main__":  # before the imports, which take a second
+    from gradflow.core.interrupts import leave_at_once
+
+    leave_at_once()
+
 import os
 from dataclasses import replace
 from pathlib import Path

@@ -8,6 +8,11 @@
 Every key is in conf/; `--cfg job` prints the config that a command would use.
 """
 
+if __name__ == "__main__":  # before the imports, which take a second
+    from gradflow.core.interrupts import leave_at_once
+
+    leave_at_once()
+
 from typing import Any
 
 import hydra

@@ -7,6 +7,11 @@ A list (8,56) is a grid: each of its combinations has a search of its own. What 
 interval(), a range() or a choice() is searched. The same command goes on where it stopped.
 """
 
+if __name__ == "__main__":  # before the imports, which take a second
+    from gradflow.core.interrupts import leave_at_once
+
+    leave_at_once()
+
 import sys
 
 import hydra

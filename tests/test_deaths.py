@@ -13,6 +13,7 @@ from distributed import TimeoutError as NotYet
 
 from gradflow.config import RunConfig
 from gradflow.core.errors import GradflowError
+from gradflow.core.interrupts import Killed
 from gradflow.records import read_records
 from gradflow.records.set_aside import CHECKPOINT
 from gradflow.runs.memory import peak_memory
@@ -261,18 +262,27 @@ def test_a_run_that_will_not_fit_is_named():
     assert "(and 1 more)" in shortage(runs, [10**9, 3 * 10**9], 10**8)
 
 
-def test_a_worker_that_does_not_answer_does_not_hold_up_an_interrupt(monkeypatch, capsys):
+def test_a_worker_that_does_not_answer_does_not_hold_up_an_interrupt(monkeypatch):
     def never(*_):
         threading.Event().wait()
 
-    def late(*_, timeout):
+    def late(*_):
         raise NotYet
 
     monkeypatch.setattr("distributed.wait", late)
-    stopping = Dispatch(Reports(), SimpleNamespace(), never)
-    stopping._client.run = never
-    future = threading.Event()
-    future.done = future.is_set
-    stopping._pending[future] = SimpleNamespace(run=SimpleNamespace(name="plain-8 seed 0"))
-    stopping._stop()
-    assert capsys.readouterr().err == "not stopped within 30 s: plain-8 seed 0\n"
+    monkeypatch.setattr("gradflow.sweeps.dispatch.STOP_SECONDS", 0.1)
+    client = Reports()
+    stopping = Dispatch(client, SimpleNamespace(), never)
+    client.run = never
+    client.scheduler_info = lambda n_workers: {"workers": {"a": {}}}
+    for number in (0, 1):  # the second waits for a worker
+        future = threading.Event()
+        future.done = future.is_set
+        run = SimpleNamespace(name=f"plain-8 seed {number}")
+        stopping._pending[future] = SimpleNamespace(run=run, number=number)
+    client.send(BEGUN, worker="a", job=0)
+    with pytest.raises(Killed, match="not stopped within 0 s and killed: plain-8 seed 0$"):
+        stopping._stop()
+    client.scheduler_info = lambda n_workers: {"workers": {}}
+    monkeypatch.setattr("gradflow.sweeps.dispatch.STOP_SECONDS", 1e9)
+    stopping._stop()  # no worker is left to wait for

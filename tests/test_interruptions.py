@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import torch
 
 from gradflow.config.probes import EveryConfig
 from gradflow.core.errors import GradflowError
-from gradflow.core.interrupts import Interrupted
+from gradflow.core.interrupts import LINE, Interrupted
 from gradflow.records import SCHEMAS, cut_back, read_records
 from gradflow.runs.execute import execute
 from gradflow.training.checkpoint import CHECKPOINT
@@ -112,12 +113,12 @@ def command(root, *overrides):
 # At its first checkpoint the command waits for the signal, however fast the machine is.
 PAUSING = """
 import runpy, sys, time
-from gradflow import stopping
+from gradflow.core import interrupts
 from gradflow.training.checkpoint import Checkpoints
 save = Checkpoints.save
 def save_and_wait(*arguments):
     save(*arguments)
-    while not stopping.asked_to_stop():
+    while not interrupts.asked_to_stop():
         time.sleep(0.01)
 Checkpoints.save = save_and_wait
 sys.argv = sys.argv[1:]
@@ -138,6 +139,7 @@ CASES = [
     pytest.param(signal.SIGTERM, False, id="SIGTERM, run", marks=pytest.mark.slow),
     pytest.param(signal.SIGTERM, True, id="SIGTERM, study", marks=pytest.mark.slow),
     pytest.param(signal.SIGINT, True, id="Ctrl-C, study", marks=pytest.mark.slow),
+    pytest.param(signal.SIGHUP, True, id="SIGHUP, study", marks=pytest.mark.slow),
 ]
 
 
@@ -159,11 +161,10 @@ def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(tmp_path, 
         start_new_session=True,
     )
     wait_for(lambda: list(tmp_path.glob(f"parts/s/*/{CHECKPOINT}")))
-    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    os.killpg(process.pid, number) if number != signal.SIGTERM else process.send_signal(number)
     _, errors = process.communicate(timeout=600)
     assert process.returncode != 0
-    assert "interrupted; the same command resumes" in errors
-    assert "Traceback" not in errors
+    assert errors.splitlines() == [LINE]
     assert not list(tmp_path.glob("parts/s/*/runs"))
     assert list(tmp_path.glob(f"parts/s/*/{CHECKPOINT}"))
     group = ["pgrep", "-g", str(process.pid)]  # no process of it is left
@@ -172,6 +173,125 @@ def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(tmp_path, 
     assert_equal_records(tmp_path / "whole" / "s", tmp_path / "parts" / "s")
     attempts = read_records(tmp_path / "parts" / "s", "attempts")
     assert attempts.error.str.startswith("Interrupted").sum() >= 1
+
+
+# The program is sent Ctrl-C at the moment when it first imports a module.
+AT_IMPORT = """
+import os, runpy, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == target and not self.sent:
+            self.sent = True
+            os.kill(os.getpid(), signal.SIGINT)
+
+interrupt = Interrupt()
+interrupt.sent = False
+sys.meta_path.insert(0, interrupt)
+target, *sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "script", "study"),
+    [
+        ("hydra", "train", []),
+        ("hydra", "diagnose", []),
+        ("torch", "train", []),
+        ("distributed", "train", ["-m", "seed=0,1"]),
+        ("cryptography", "train", ["-m", "seed=0,1"]),
+    ],
+)
+def test_ctrl_c_while_modules_are_imported_is_one_line(tmp_path, module, script, study):
+    python, path, *overrides = command(tmp_path, *study, "steps=4", "study.name=s")
+    path = str(Path(path).with_name(f"{script}.py"))
+    done = subprocess.run(
+        [python, "-c", AT_IMPORT, module, path, *overrides], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line in ("interrupted", LINE)
+    assert not list(tmp_path.glob("s/*/runs"))
+
+
+STUBBORN = """
+import os, signal, subprocess, sys, time
+import psutil
+from gradflow.core import interrupts
+
+interrupts.LIMIT_SECONDS = 0.5
+with interrupts.limited(), interrupts.undone_at_the_limit(lambda: print("undone", flush=True)):
+    child = subprocess.Popen(["sleep", "1000"], stdout=subprocess.DEVNULL)
+    print(child.pid, flush=True)
+    signals = [signal.SIGINT]
+    while True:
+        try:
+            if signals:
+                os.kill(os.getpid(), signals.pop())
+            time.sleep(1000)
+        except KeyboardInterrupt:
+            pass
+"""
+
+
+def test_what_ignores_an_interrupt_is_ended_with_all_that_it_started():
+    done = subprocess.run(
+        [sys.executable, "-c", STUBBORN], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 1
+    child, undone = done.stdout.split()
+    assert undone == "undone"
+    wait_for(lambda: not psutil.pid_exists(int(child)))
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"{LINE}; what did not stop")
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_leaves_a_checkpoint(tmp_path):
+    """A real one: it is closed while the bar is drawn on it."""
+    overrides = ["network.depth=20", "checkpoint_seconds=1000", "study.name=s", "steps=100000"]
+    terminal, other = os.openpty()
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *command(tmp_path, *overrides)],
+        stdin=other,
+        stdout=other,
+        stderr=other,
+    )
+    os.close(other)
+    wait_for(lambda: b"step/s" in os.read(terminal, 10_000))
+    os.close(terminal)
+    process.wait(timeout=600)
+    [folder] = (tmp_path / "s").iterdir()
+    assert (folder / CHECKPOINT).exists()
+    attempts = read_records(folder, "attempts")
+    assert attempts.error.str.startswith("Interrupted").tolist() == [True]
+
+
+@pytest.mark.slow
+def test_a_worker_that_does_not_answer_is_killed_and_its_run_resumes(tmp_path):
+    overrides = ["-m", "seed=0,1", "hydra.launcher.workers=2", "network.depth=20"]
+    overrides += ["checkpoint_seconds=0.02", "study.name=s", "steps=400"]
+    subprocess.run(command(tmp_path / "whole", *overrides), capture_output=True, check=True)
+    process = subprocess.Popen(
+        command(tmp_path / "parts", *overrides),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(lambda: len(list(tmp_path.glob(f"parts/s/*/{CHECKPOINT}"))) == 2)
+    children = psutil.Process(process.pid).children(recursive=True)
+    max(children, key=lambda child: sum(child.cpu_times()[:2])).suspend()  # a worker at its run
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=600)
+    [line] = errors.splitlines()
+    assert line.startswith(LINE)
+    assert "killed: residual-20 seed" in line
+    group = ["pgrep", "-g", str(process.pid)]
+    wait_for(lambda: not subprocess.run(group, capture_output=True).stdout)
+    subprocess.run(command(tmp_path / "parts", *overrides), capture_output=True, check=True)
+    assert_equal_records(tmp_path / "whole" / "s", tmp_path / "parts" / "s")
 
 
 @pytest.mark.slow

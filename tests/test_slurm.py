@@ -1,10 +1,12 @@
 """hydra/launcher=slurm: against a real SLURM where there is one, else against a shim of sbatch."""
 
 import os
+import signal
 import subprocess
 
 import pytest
 
+from gradflow.core.interrupts import LINE
 from gradflow.training.checkpoint import CHECKPOINT
 from tests.kill_study import assert_done_once
 from tests.slurm_machine import jobs, shim, slurm, why_not
@@ -48,6 +50,64 @@ def test_a_cancelled_job_and_one_at_its_time_limit_lose_nothing(tmp_path):
         wait_for(lambda: not jobs(environment, "RUNNING", "PENDING"))
     assert_equal_records(tmp_path / "local" / "s", tmp_path / "slurm" / "s")
     assert_done_once(tmp_path / "slurm" / "s")
+
+
+REFUSED = {
+    "no such partition": (
+        ["hydra.launcher.queue=nope", *LAUNCHER],
+        "sbatch: error: invalid partition specified: nope",
+    ),
+    "more memory than a node has": (
+        [*LAUNCHER[:-1], "hydra.launcher.memory=900GB"],
+        "sbatch: error: Memory specification can not be satisfied",
+    ),
+    "a script that fails at once": (
+        [*LAUNCHER, "hydra.launcher.prologue=['echo no module cuda >&2; exit 3']"],
+        "ended (FAILED) before its worker began: no module cuda",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
+def test_what_slurm_refuses_ends_the_command_with_its_words(tmp_path):
+    with slurm() as environment:
+        for number, (overrides, said) in enumerate(REFUSED.values()):
+            done = subprocess.run(
+                study(tmp_path / str(number), "seed=0,1", "steps=4", *overrides),
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            assert done.returncode == 1
+            [line] = done.stderr.splitlines()
+            assert line.startswith("error: hydra/launcher=slurm: ")
+            assert said in line
+            assert not jobs(environment, "PENDING", "RUNNING")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
+def test_ctrl_c_while_all_jobs_wait_cancels_them(tmp_path):
+    with slurm() as environment:
+        process = subprocess.Popen(
+            study(
+                tmp_path,
+                *("seed=0,1", "steps=4", *LAUNCHER),
+                "hydra.launcher.directives=['--begin=now+1hour']",
+            ),
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_for(lambda: jobs(environment, "PENDING"))
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 1
+        assert errors.splitlines() == [LINE]
+        wait_for(lambda: not jobs(environment, "PENDING", "RUNNING"))
+    assert not list(tmp_path.rglob("*.pem"))
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from gradflow.config.conf_folder import STUDIES
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
+from gradflow.core.locks import drawing
 from gradflow.records import has_ended
 from gradflow.runs.status import CONFIG
 
@@ -152,7 +153,8 @@ def main() -> None:
     except GradflowError as error:
         sys.exit(f"error: {error}")
     for folder in studies:
-        paths, failures = make(folder, formats, arguments.style)
+        with drawing(folder):
+            paths, failures = make(folder, formats, arguments.style)
         failed += failures
         for path in paths:
             print(path)

@@ -28,6 +28,8 @@ from gradflow.config.registry import GROUPS, present_name
 from gradflow.config.run import DescribeConfig, DiagnoseConfig, RunConfig
 from gradflow.core.door import one_line
 from gradflow.core.errors import GradflowError, shown
+from gradflow.core.files import atomic_write
+from gradflow.core.interrupts import LINE, Killed, leave_at_once, limited, say
 
 Root = TypeVar("Root")
 
@@ -117,7 +119,7 @@ def load_run_config(path: Path) -> RunConfig:
 
 def save_run_config(config: RunConfig, path: Path) -> None:
     """Write a config as YAML; `load_run_config` reads it back equal."""
-    OmegaConf.save(OmegaConf.structured(config), path)
+    atomic_write(path, OmegaConf.to_yaml(OmegaConf.structured(config)))
 
 
 def call(function: Callable[[Root], Any], cfg: DictConfig, root: type[Root]) -> Any:
@@ -143,11 +145,14 @@ def main(app: Callable[[], Any], *, sweeps: bool = True) -> None:
         try:
             if not sweeps:
                 _refuse_sweep(sys.argv)
-            app()
+            with limited():
+                app()
         except (HydraException, OmegaConfBaseException) as error:
             raise GradflowError(text_of(error)) from error
-        except KeyboardInterrupt:
-            sys.exit("interrupted; the same command resumes with the runs that are not finished")
+        except KeyboardInterrupt as interrupt:
+            leave_at_once()
+            say(f"{LINE}; {interrupt}" if isinstance(interrupt, Killed) else LINE)
+            sys.exit(1)
         except Exception as error:
             if not _raised_by_hydra(error):
                 raise

@@ -31,6 +31,27 @@ def _path_of(folder: Path) -> Path:
 
 
 @contextmanager
+def drawing(study: Path) -> Iterator[None]:
+    """Write a study's figures, tables and pages; a second process waits until they are done.
+
+    Two commands that end together would else read and replace each other's files. A folder that
+    is only read is not locked, as nothing can be written there.
+    """
+    real = study.resolve()
+    lock = FileLock(real.parent / ".locks" / f"{real.name}.figures.lock")
+    try:
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
 def held(lock: FileLock) -> Iterator[None]:
     """Hold a lock, as soon as no other process does.
 

@@ -1,6 +1,8 @@
 """After a study: its figures, its tables and its report."""
 
+import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from gradflow.config.conf_folder import COMMANDS, ROOT
+from gradflow.core.files import atomic_write
+from gradflow.core.interrupts import terminating_as_interrupt
+from gradflow.core.locks import drawing
 
 
 class AnalyseStudy(Callback):
@@ -21,20 +26,40 @@ class AnalyseStudy(Callback):
             return
         print(f"records: {folder}", flush=True)
         if folder.is_dir():
-            _keep_command(folder)
+            keep_command(folder, _command())
         if not config.study.analysis:
             return
         command = [sys.executable, str(ROOT / "analysis" / "report.py"), str(folder)]
-        if subprocess.run(command).returncode:  # Hydra makes a warning of any Exception here
+        if _ended(command):  # Hydra makes a warning of any Exception here
             sys.exit(f"error: the analysis failed; the records in {folder} are complete")
 
 
-def _keep_command(folder: Path) -> None:
-    """Add this process's command to those that made the study."""
+def _ended(command: list[str]) -> int:
+    """The exit status of a command, which an interrupt of this process ends with its own.
+
+    In a session of its own, so that Ctrl-C does not reach it: only this process reports it.
+    """
+    with terminating_as_interrupt():
+        process = subprocess.Popen(command, start_new_session=True)
+        try:
+            return process.wait()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # what it writes, it writes whole
+                process.wait()
+
+
+def _command() -> str:
+    """This process's command, as it is typed in the checkout."""
     script = Path(sys.argv[0]).resolve()
     name = script.relative_to(ROOT) if script.is_relative_to(ROOT) else Path(script.name)
-    command = f"python {shlex.join([str(name), *sys.argv[1:]])}"
+    return f"python {shlex.join([str(name), *sys.argv[1:]])}"
+
+
+def keep_command(folder: Path, command: str) -> None:
+    """Add a command to those that made the study, of which several may end at once."""
     path = folder / COMMANDS
-    kept = path.read_text().splitlines() if path.exists() else []
-    if command not in kept:
-        path.write_text("\n".join([*kept, command]) + "\n")
+    with drawing(folder):
+        kept = path.read_text().splitlines() if path.exists() else []
+        if command not in kept:
+            atomic_write(path, "\n".join([*kept, command]) + "\n")

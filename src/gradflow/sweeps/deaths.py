@@ -66,6 +66,10 @@ class Deaths:
         """Whether the worker was at this job; others only waited there."""
         return self._begun.get(address, {}).get("job") == job
 
+    def is_begun(self, job: int) -> bool:
+        """Whether a worker has begun this job."""
+        return any(attempt["job"] == job for attempt in self._begun.values())
+
     def take(self, address: str) -> Death | None:
         """The death of a worker during a run, as soon as its nanny has reported it."""
         died = self._died.pop(address, None)

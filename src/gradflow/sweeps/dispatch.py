@@ -1,6 +1,5 @@
 """The runs of a sweep on the workers of a cluster: submitted, awaited, submitted again."""
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +10,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
 from gradflow.core.errors import GradflowError
-from gradflow.core.interrupts import ask_to_stop
+from gradflow.core.interrupts import Killed, ask_to_stop
 from gradflow.core.progress import Progress, StudyBar, print_line
 from gradflow.records import ended_runs
 from gradflow.runs.planning import PlannedRun
@@ -24,7 +23,7 @@ from gradflow.sweeps.deaths import (
 
 TOPIC = "gradflow-progress"
 LINES = "gradflow-lines"
-STOP_SECONDS = 30.0  # for the runs in progress to write their checkpoints
+STOP_SECONDS = 9.0  # for the runs in progress to write their checkpoints
 LOOK_SECONDS = 1.0  # between looks at what has ended and which workers are there
 INDEX_SECONDS = 60.0  # between updates of the studies' index
 FIRST, LAST = 1, -1  # priorities: of a run that lost its worker; of one that others work on
@@ -96,13 +95,17 @@ class Dispatch:
                         ended_runs(study)
                     indexed = time.monotonic()
                 tend()
-                workers = self._client.scheduler_info(n_workers=-1)["workers"]
+                workers = self._workers()
                 self._deaths.look(workers)
                 self._bar.look(workers=len(workers))
         except KeyboardInterrupt:  # a second one ends it at once
             self._stop()
             raise
         return self._returns
+
+    def _workers(self) -> dict[str, Any]:
+        workers: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        return workers
 
     def _hand_in(self, job: Job, *, wait: bool = False, priority: int = 0) -> None:
         self._pending[self._submit(job.config, wait, priority)] = job
@@ -173,20 +176,27 @@ class Dispatch:
         self._bar.show(progress)
 
     def _stop(self) -> None:
-        """Have all runs write their checkpoints; a worker that does not answer is not awaited."""
+        """Have all runs write their checkpoints; a worker that does not answer is not awaited.
+
+        Raises:
+            Killed: some did not in time; what ends the cluster kills their workers.
+        """
         from distributed import TimeoutError as NotYet
         from distributed import wait
 
         def ask() -> None:
-            with suppress(OSError):  # the cluster is closed and a worker has not answered
+            with suppress(Exception):  # the cluster is closed and a worker has not answered
                 self._client.run(ask_to_stop)
 
         # Client.run waits for every worker's answer without a limit of time.
         threading.Thread(target=ask, daemon=True).start()
-        try:
-            wait(list(self._pending), timeout=STOP_SECONDS)
-        except NotYet:
-            names = ", ".join(
-                sorted(job.run.name for f, job in self._pending.items() if not f.done())
-            )
-            print(f"not stopped within {STOP_SECONDS:.0f} s: {names}", file=sys.stderr)
+        deadline = time.monotonic() + STOP_SECONDS
+        left = list(self._pending)
+        while left and self._workers() and time.monotonic() < deadline:
+            with suppress(NotYet):
+                wait(left, LOOK_SECONDS / 5)
+            left = [future for future in left if not future.done()]
+        begun = [self._pending[f] for f in left if self._deaths.is_begun(self._pending[f].number)]
+        if begun and self._workers():
+            names = ", ".join(sorted(job.run.name for job in begun))
+            raise Killed(f"not stopped within {STOP_SECONDS:.0f} s and killed: {names}")

@@ -172,10 +172,10 @@ class DaskLauncher(Launcher):
         state = Singleton.get_state()
         workers = min(self.workers, count)
         with (
+            terminating_as_interrupt(),
             self.cluster(workers) as cluster,
             Client(cluster) as client,
             StudyBar(count) as bar,
-            terminating_as_interrupt(),
         ):
             client.register_plugin(_preparation(self.gpus))
 
@@ -208,14 +208,15 @@ def _warn(bar: StudyBar, distinct: Sequence[PlannedRun], memory: int, found: Any
 def _preparation(gpus: int) -> Any:
     """What each worker does first.
 
-    Ctrl-C reaches every process of the group, but one of them decides: the launcher. A
-    worker sees one GPU, before anything of CUDA is loaded.
+    Ctrl-C and a closed terminal reach every process of the group, but one of them decides: the
+    launcher. A worker sees one GPU, before anything of CUDA is loaded.
     """
     from distributed import WorkerPlugin
 
     class Prepare(WorkerPlugin):
         def setup(self, worker: Any) -> None:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
             if gpus:
                 os.environ["CUDA_VISIBLE_DEVICES"] = str(int(worker.name) % gpus)
 

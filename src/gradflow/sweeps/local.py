@@ -3,10 +3,13 @@
 import logging
 import multiprocessing
 import os
-from contextlib import AbstractContextManager
-from multiprocessing import forkserver
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
+from gradflow.core.interrupts import Killed
 from gradflow.sweeps.launcher import DaskLauncher
 from gradflow.sweeps.options import dashboard_address, size, whole
 
@@ -60,22 +63,44 @@ class LocalLauncher(DaskLauncher):
         if self._memory_limit is not None:
             size("memory_limit", self._memory_limit)
 
-    def cluster(self, workers: int) -> AbstractContextManager[Any]:
+    @contextmanager
+    def cluster(self, workers: int) -> Iterator[Any]:
         _start_mould()
         import dask
-        from distributed import LocalCluster
+        from distributed import Nanny, SpecCluster
+
+        from gradflow.sweeps.closed import ClosedWorker, scheduler_class, scheduler_options
+        from gradflow.sweeps.credentials import credentials
 
         dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-        cluster = LocalCluster(
-            n_workers=0,  # so that one which dies while it starts is replaced, like any other
-            threads_per_worker=1,
-            memory_limit=self.memory,
-            dashboard_address=dashboard_address(self.dashboard),
-            silence_logs=logging.CRITICAL,
-        )
-        if self.dashboard:
-            print(f"dashboard: {cluster.dashboard_link}")
-        return cluster
+        dashboard = dashboard_address(self.dashboard)
+        with credentials() as security:
+            own = {"host": "127.0.0.1", "protocol": "tls://", "security": security}
+            worker = {
+                **own,
+                "worker_class": ClosedWorker,
+                "dashboard": False,
+                "nthreads": 1,
+                "memory_limit": self.memory,
+                "silence_logs": logging.CRITICAL,
+            }
+            with SpecCluster(
+                scheduler={
+                    "cls": scheduler_class(dashboard),
+                    "options": {**own, "port": 0, **scheduler_options(dashboard)},
+                },
+                worker={"cls": Nanny, "options": worker},  # none yet: `start` scales it
+                security=security,
+                silence_logs=logging.CRITICAL,
+            ) as cluster:
+                if self.dashboard:
+                    print(f"dashboard: {cluster.dashboard_link}")
+                try:
+                    yield cluster
+                except Killed:
+                    for keeper in list(cluster.workers.values()):
+                        _kill(keeper)
+                    raise
 
     def start(self, cluster: Any, workers: int) -> None:
         cluster.scale(workers)
@@ -84,13 +109,21 @@ class LocalLauncher(DaskLauncher):
         # A worker's keeper starts it again when it dies, and gives up when it dies starting.
         from distributed.core import Status
 
-        def bury() -> None:
+        def replace() -> None:
             for name, keeper in list(cluster.workers.items()):
                 if keeper.status in (Status.closed, Status.failed):
                     del cluster.workers[name]
             cluster.scale(workers)
 
-        cluster.loop.add_callback(bury)
+        cluster.loop.add_callback(replace)
+
+
+def _kill(keeper: Any) -> None:
+    """End a worker that does not answer, which its keeper would ask for seconds."""
+    keeper.auto_restart = False
+    if keeper.pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(keeper.pid, signal.SIGKILL)
 
 
 def _start_mould() -> None:
@@ -98,12 +131,19 @@ def _start_mould() -> None:
 
     It does so while this process makes the cluster; a worker, or one in the place of a dead
     one, is then there at once, and shares the memory of what was imported.
+
+    Ctrl-C and a closed terminal reach all processes of the group. They stay blocked in it and
+    in the workers, from their first moment: the launcher asks the runs to stop.
     """
     multiprocessing.set_forkserver_preload(PRELOADED)
     before = dict(os.environ)
     os.environ.update(WORKER_ENVIRONMENT)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
     try:
+        resource_tracker.ensure_running()  # it ignores SIGINT, and unblocks it here
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
         forkserver.ensure_running()
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         os.environ.clear()
         os.environ.update(before)

@@ -8,14 +8,14 @@ from gradflow.core.errors import GradflowError, shown
 LEAST_MEMORY = 100 * 10**6  # bytes of a worker; Python and torch alone take more
 
 
-def dashboard_address(wanted: bool) -> str:
-    """Where a scheduler serves its dashboard: at Dask's usual port, or at any free one.
+def dashboard_address(wanted: bool) -> str | None:
+    """Where a scheduler serves its dashboard: at Dask's usual port, to this machine alone.
 
     Raises:
         GradflowError: it is wanted and cannot be drawn.
     """
     if not wanted:
-        return "127.0.0.1:0"
+        return None
     try:
         import bokeh  # noqa: F401
     except ImportError as error:

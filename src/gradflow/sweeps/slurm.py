@@ -3,10 +3,13 @@
 import importlib.util
 import logging
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from psutil import net_if_addrs
 
 from gradflow.core.errors import GradflowError
 from gradflow.sweeps.launcher import DaskLauncher
@@ -16,6 +19,7 @@ ENVIRONMENT = [
     "export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1",  # a run sets its own threads
     "export DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE=False",  # as in launcher.py
 ]
+WORKER_ARGUMENTS = ["--no-dashboard", "--worker-class", "gradflow.sweeps.closed.ClosedWorker"]
 
 
 class SlurmLauncher(DaskLauncher):
@@ -92,23 +96,53 @@ class SlurmLauncher(DaskLauncher):
                 "hydra/launcher=slurm: there is no sbatch here; start the study where jobs "
                 "are submitted, or use hydra/launcher=local"
             )
+        interface, known = self.options["interface"], sorted(net_if_addrs())
+        if interface is not None and interface not in known:
+            raise GradflowError(
+                f"hydra.launcher.interface={interface}: no such network here; choose one of "
+                f"{', '.join(known)}"
+            )
 
     @contextmanager
     def cluster(self, workers: int) -> Iterator[Any]:
-        from dask_jobqueue.slurm import SLURMCluster
+        from distributed.utils import get_ip
+
+        from gradflow.sweeps.closed import scheduler_class, scheduler_options
+        from gradflow.sweeps.credentials import credentials
+
+        handler = signal.getsignal(signal.SIGINT)
+        import dask_jobqueue  # noqa: F401  which has Ctrl-C end the process with status 0
+
+        signal.signal(signal.SIGINT, handler)
+        from gradflow.sweeps.slurm_jobs import SlurmJobs, jobs_cluster
 
         self.logs.mkdir(parents=True, exist_ok=True)
-        with SLURMCluster(
-            cores=1,  # threads of the worker: one run at a time
-            processes=1,
-            scheduler_options={"dashboard_address": dashboard_address(self.dashboard)},
-            silence_logs=logging.CRITICAL,
-            log_directory=str(self.logs),
-            **self.options,
-        ) as cluster:
+        dashboard = dashboard_address(self.dashboard)
+        bound = {} if self.options["interface"] else {"host": get_ip()}  # else: of any network
+        self._jobs_seen = SlurmJobs(self.logs)
+        with (
+            credentials(self.logs) as security,
+            jobs_cluster(
+                self._jobs_seen,
+                cores=1,  # threads of the worker: one run at a time
+                processes=1,
+                protocol="tls://",
+                security=security,
+                scheduler_cls=scheduler_class(dashboard),
+                scheduler_options={**bound, **scheduler_options(dashboard)},
+                worker_command="gradflow.sweeps.job_worker",
+                worker_extra_args=WORKER_ARGUMENTS,
+                silence_logs=logging.CRITICAL,
+                log_directory=str(self.logs),
+                **self.options,
+            ) as cluster,
+        ):
             if self.dashboard:
                 print(f"dashboard: {cluster.dashboard_link}")
             yield cluster
+
+    def tend(self, cluster: Any, workers: int) -> None:
+        self._jobs_seen.look(cluster)
 
     def start(self, cluster: Any, workers: int) -> None:
         cluster.adapt(minimum=0, maximum=workers)

@@ -29,6 +29,7 @@ from gradflow.config.run_id import TWINS
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
+from gradflow.core.locks import drawing
 from gradflow.records import ended_runs
 from gradflow.runs.status import ENDED, study_states
 
@@ -192,7 +193,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (folder / "config.yaml").exists():
             raise GradflowError(f"{folder}: is one run; give its study, {folder.parent}")
         studies = studies_in(folder)
-        reports = [make_report(study) for study in studies]
+        reports = []
+        for study in studies:
+            with drawing(study):
+                reports.append(make_report(study))
         index = [make_index(folder)] if studies != [folder] else []
     except GradflowError as error:
         sys.exit(f"error: {error}")
