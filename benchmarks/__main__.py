@@ -44,6 +44,7 @@ SECTIONS: dict[str, Callable[[], Iterator[tuple[str, Table]]]] = {
 
 
 def main() -> None:
+    """Run the sections asked for; print their tables and save them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

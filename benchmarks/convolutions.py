@@ -25,6 +25,7 @@ REPEATS = 9
 
 
 def measure() -> Iterator[tuple[str, Table]]:
+    """One row per layer and way: GFLOP/s of the three convolutions of a step."""
     torch.set_num_threads(1)
     rows: list[dict[str, Cell]] = []
     for channels, side in LAYERS:

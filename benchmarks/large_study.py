@@ -135,6 +135,7 @@ def timed(command: list[str]) -> tuple[float, float]:
 
 
 def main() -> None:
+    """Simulate a study and time each command on it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--rows", type=int, default=10_000, help="of layers, a run")

@@ -59,6 +59,7 @@ def dataset_of(case: Case, root: Path) -> Dataset:
 
 
 def main() -> None:
+    """Train; before each turn wait for a line on stdin, after it print its seconds."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--case", choices=CASES, required=True)
     parser.add_argument("--dtype", default="float32")
@@ -69,7 +70,8 @@ def main() -> None:
     prepare_torch(config)
     network = make_network(config.network, case.image, 10, config.seed)
     last = arguments.layout == "channels_last"
-    network.to(memory_format=torch.channels_last if last else torch.contiguous_format)
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    network.to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's stub lacks it
     start = 0.0
 
     def wait(progress: Progress) -> None:

@@ -29,6 +29,7 @@ def seconds(folder: Path, *overrides: str) -> float:
 
 
 def main() -> None:
+    """Print the throughput of two workers over one, and the cost of a restart."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -39,10 +39,13 @@ class Phases:
         self.recorder: Recorder | None = None
 
     def inside(self) -> float:
+        """Seconds counted so far, those of the probes' hooks included."""
         probes = 0.0 if self.recorder is None else self.recorder.probes.seconds
         return sum(self.seconds.values()) + probes
 
     def timed(self, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, its seconds counted as those of `phase`."""
+
         def wrapper(*args: Any, **options: Any) -> Any:
             start, before = time.perf_counter(), self.inside()
             try:
@@ -98,6 +101,7 @@ class _Enough(Exception):  # noqa: N818  # not an error
 
 
 def measure(turns: int) -> Iterator[tuple[str, Table]]:
+    """One row per case: the share of each phase in a step, and the arithmetic's speed."""
     rows = [_row(name, turns) for name in ("cifar-20", "cifar-56", "digits-56")]
     formats = {"GFLOP/s": ".0f", "peak": ".0f", "of peak, %": ".0f", "step, ms": ".0f"}
     note = "float32, one thread, probes at every fifth step; evaluation is of two images a turn."
@@ -109,7 +113,7 @@ def _row(name: str, turns: int) -> dict[str, Cell]:
     prepare_torch(config)
     network = make_network(config.network, case.image, 10, config.seed)
     operations = 6 * count_macs(network, case.image) * case.batch
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     phases = Phases()
     taken, began, peak, before = 0, 0.0, 0.0, 0.0
 

@@ -23,6 +23,7 @@ LIMIT = 10.0  # seconds at the last size, but for the making of the index
 
 
 def measure(sizes: tuple[int, ...] = SIZES) -> Iterator[tuple[str, Table]]:
+    """Seconds of `status` and of a start, for studies of these numbers of runs."""
     rows: dict[str, list[float]] = {}
     for size in sizes:
         with tempfile.TemporaryDirectory() as name:

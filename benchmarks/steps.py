@@ -18,6 +18,7 @@ WORKERS = 2
 
 
 def usual(case: Case, *, every: int = 5) -> Side:
+    """One process of the usual loop, with a log every `every` steps (0: without)."""
     data = "digits" if case.image[0] == 1 else "random"
     command = ["benchmarks/usual_loop.py", "--turns", "--data", data, "--every", str(every)]
     for name in ("depth", "width", "batch"):
@@ -26,11 +27,13 @@ def usual(case: Case, *, every: int = 5) -> Side:
 
 
 def ours(name: str, *options: str) -> Side:
+    """Two processes of our loop, with other options of `benchmarks.our_loop`."""
     command = ["-m", "benchmarks.our_loop", "--case", name, *options]
     return Side(command, CASES[name].turn, WORKERS)
 
 
 def measure(rounds: int) -> Iterator[tuple[str, Table]]:
+    """One row per case and loop: steps per second, and their ratio to the usual loop's."""
     rows: list[dict[str, Cell]] = []
     for name, limit in LIMITS.items():
         case = CASES[name]

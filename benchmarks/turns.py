@@ -49,6 +49,7 @@ class Side:
         return self.steps / max(float(self._answer(process)) for process in self._processes)
 
     def close(self) -> None:
+        """End the processes."""
         for process in self._processes:
             process.terminate()
             process.communicate()

@@ -153,7 +153,8 @@ def tuning_rate(null: str, word: str, seeds: int, studies: int) -> float:
     scale = 0.05 * POINT
     plain, residual = (scale * np.abs(rng.standard_normal(shape)) for _ in range(2))
     rises = np.arange(DEPTHS)[:, None] * 10 * POINT
-    plain += {"no rate": rises, "one rate": rises, "all but": POINT}[null[:8].strip()]
+    added: dict[str, npt.NDArray[np.floating] | float] = {"no rate": rises, "one rate": rises, "all but": POINT}
+    plain += added[null[:8].strip()]
     if null.startswith("one rate"):
         plain[:, 2] -= rises
     if null.startswith("all but"):
@@ -202,6 +203,7 @@ def tables(studies: int) -> str:
 
 
 def main() -> None:
+    """Print the tables of simulated studies."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -17,6 +17,7 @@ register_schema()
 
 
 def table(config: AcceptanceConfig) -> None:
+    """Test the claims and write their table; exit with status 1 if one fails."""
     from gradflow.acceptance.report import accept  # torch is imported where the work is done
 
     if not accept(config):
@@ -25,6 +26,7 @@ def table(config: AcceptanceConfig) -> None:
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="acceptance")
 def run(cfg: DictConfig) -> None:
+    """Hydra's entry: compose the config and test the claims."""
     call(table, cfg, AcceptanceConfig)
 
 

@@ -23,6 +23,11 @@ register_schema()
 
 
 def diagnose(config: DiagnoseConfig) -> None:
+    """Run the diagnostic on every ended run in the folder that does not have it yet.
+
+    Raises:
+        GradflowError: no diagnostic is named, or no run has ended in the folder.
+    """
     folder = Path(config.run)
     if config.diagnostic.name == "off":
         config.diagnostic.refuse("name", "names what to measure, such as diagnostic=lesion")
@@ -42,6 +47,7 @@ def diagnose(config: DiagnoseConfig) -> None:
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="diagnose")
 def run(cfg: DictConfig) -> None:
+    """Hydra's entry: compose the config and diagnose its runs."""
     call(diagnose, cfg, DiagnoseConfig)
 
 

@@ -21,6 +21,7 @@ register_schema()
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="run")
 def run(cfg: DictConfig) -> object:
+    """Hydra's entry: train one trial of the search."""
     return call(train, cfg, RunConfig)
 
 

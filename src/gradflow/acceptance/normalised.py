@@ -27,6 +27,7 @@ START = 2 * depth.BN_VARIANCE  # of block 1's input: a projection and a branch, 
 
 
 def plain_factor(config: AcceptanceConfig, batch: int, width: int, networks: int) -> Interval:
+    """The squared gradient's factor per layer, in plain batch-norm MLPs."""
     frames = []
     for seed in seeds_of(config, networks):
         network = random_mlp(30, seed, width=width, skip=False, placement="original", norm="batch")
@@ -35,6 +36,7 @@ def plain_factor(config: AcceptanceConfig, batch: int, width: int, networks: int
 
 
 def convolutional_factor(config: AcceptanceConfig, side: int) -> Interval:
+    """The squared gradient's factor per layer, in plain batch-norm convolutions."""
     frames = []
     for seed in seeds_of(config, 8):
         shape = (3, side, side)
@@ -61,10 +63,12 @@ def plain_deep(config: AcceptanceConfig) -> list[pd.DataFrame]:
 
 
 def exploding(config: AcceptanceConfig) -> Interval:
+    """The end-to-end ratio of plain networks of depth 56, geometric mean."""
     return geometric_interval(end_ratios(plain_deep(config)))
 
 
 def forward_variance(config: AcceptanceConfig) -> Interval:
+    """The mean square of the blocks' inputs in plain networks of depth 56."""
     return t_interval([float((f.input_rms[:-1] ** 2).mean()) for f in plain_deep(config)])
 
 
@@ -79,6 +83,7 @@ def preactivation(config: AcceptanceConfig, layers: int) -> list[pd.DataFrame]:
 
 
 def branch_share(config: AcceptanceConfig) -> Interval:
+    """The branch's mean square over its input's, times the block's number."""
     part = slice(1, BLOCKS + 2)
     shares = []
     for frame in preactivation(config, 1):
@@ -88,6 +93,7 @@ def branch_share(config: AcceptanceConfig) -> Interval:
 
 
 def scale_invariance(config: AcceptanceConfig) -> Interval:
+    """The largest |cosine| of a convolution's weight and gradient, before batch norm."""
     [seed] = seeds_of(config, 1)
     network = build_network("cifar_resnet", image_shape=(1, 8, 8), depth=20, width=8, seed=seed)
     network.double()

@@ -38,6 +38,7 @@ def he_ratios(config: AcceptanceConfig) -> tuple[Floats, Floats]:
 
 
 def he_log_variance(config: AcceptanceConfig) -> Interval:
+    """The variance over networks of the log of the forward growth of He networks."""
     logs = np.log(he_ratios(config)[0])
     return t_interval((logs - logs.mean()) ** 2 * len(logs) / (len(logs) - 1))
 
@@ -68,16 +69,19 @@ def plain_networks(
 def gradient_factor(
     config: AcceptanceConfig, activation: str, weights: float, biases: float
 ) -> Interval:
+    """The squared gradient's factor per block, toward the input."""
     frames = plain_networks(config, activation, weights, biases)
     return t_interval(backward_growth(frames, FIRST, FIRST + LAYERS) ** (1 / LAYERS))
 
 
 def depth_scale(config: AcceptanceConfig) -> Interval:
+    """The number of blocks in which the squared gradient of an ordered network falls by e."""
     frames = plain_networks(config, "tanh", *ORDERED)
     return t_interval(-LAYERS / np.log(backward_growth(frames, FIRST, FIRST + LAYERS)))
 
 
 def variance(config: AcceptanceConfig) -> Interval:
+    """The mean square of a block's input in an ordered network, at its fixed point."""
     frames = plain_networks(config, "tanh", *ORDERED)
     part = slice(FIRST, FIRST + LAYERS)
     return t_interval([float((f.input_rms[part] ** 2).mean()) for f in frames])
@@ -100,11 +104,17 @@ def vanishing(config: AcceptanceConfig) -> tuple[Floats, Floats]:
 
 
 def spread_of_products(config: AcceptanceConfig) -> Interval:
+    """The range over layers of <weight, gradient>, over their mean size."""
     [seed] = seeds_of(config, 1)
     network = random_mlp(50, seed, width=64, skip=False, bias=False).double()
     tables(network, noise(seed, 4).double(), seed)
-    weights = [p for p in network.parameters() if p.ndim == 2 and p.grad is not None]
-    products = torch.stack([(w.detach() * w.grad).sum() for w in weights])  # type: ignore[operator]
+    products = torch.stack(
+        [
+            (weight.detach() * weight.grad).sum()
+            for weight in network.parameters()
+            if weight.ndim == 2 and weight.grad is not None
+        ]
+    )
     return t_interval([float((products.max() - products.min()) / products.abs().mean())])
 
 

@@ -55,10 +55,12 @@ def two_layers(config: AcceptanceConfig) -> list[pd.DataFrame]:
 
 
 def a_block(ratios: Floats) -> Interval:
+    """The factor per block, of ratios over all but two of the blocks."""
     return t_interval(ratios ** (1 / (BLOCKS - 2)))
 
 
 def skip_share(config: AcceptanceConfig) -> Interval:
+    """The mean of `skip_share` over the blocks between the first and the last."""
     return t_interval([float(f.skip_share[1:-1].mean()) for f in residual(config)])
 
 

@@ -26,7 +26,8 @@ def cosines(network: Network, images: Tensor, seed: int) -> Floats:
 
 def linear_head(network: Network) -> Network:
     """Without the head's activation, so that the blocks' gates are all that there are."""
-    network.head[0] = nn.Identity()  # type: ignore[operator]
+    name, _ = next(network.head.named_children())
+    network.head.set_submodule(name, nn.Identity())
     return network
 
 

@@ -94,6 +94,7 @@ class Prices(NamedTuple):
     start: float
 
     def seconds(self, work: Work) -> float:
+        """What some work takes."""
         return self.mac * work.macs + self.layer * work.layers + self.start * work.starts
 
 

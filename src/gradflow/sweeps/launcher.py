@@ -77,6 +77,7 @@ class DaskLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
+        """Keep what the jobs are composed from and run with."""
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config

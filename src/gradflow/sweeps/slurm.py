@@ -69,13 +69,16 @@ class SlurmLauncher(DaskLauncher):
 
     @property
     def workers(self) -> int:
+        """Slurm jobs at once, at most."""
         return whole("jobs", self._jobs, 1)
 
     @property
     def memory(self) -> int:
+        """Bytes that a job may use."""
         return size("memory", self._memory)
 
     def check(self) -> None:
+        """Also raise it if dask-jobqueue or sbatch is missing."""
         super().check()
         if importlib.util.find_spec("dask_jobqueue") is None:
             raise GradflowError(
@@ -89,6 +92,7 @@ class SlurmLauncher(DaskLauncher):
 
     @contextmanager
     def cluster(self, workers: int) -> Iterator[Any]:
+        """A cluster whose workers are Slurm jobs, without workers yet."""
         from dask_jobqueue.slurm import SLURMCluster
 
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -105,4 +109,5 @@ class SlurmLauncher(DaskLauncher):
             yield cluster
 
     def start(self, cluster: Any, workers: int) -> None:
+        """Submit jobs while runs wait for a worker."""
         cluster.adapt(minimum=0, maximum=workers)
