@@ -43,7 +43,7 @@ def measure() -> Iterator[tuple[str, Table]]:
 
 
 def compare(folder: Path) -> Table:
-    """A row a depth and twin."""
+    """A row per depth and twin."""
     words, losses = {}, {}
     for dtype in DTYPES:
         study = load_study(folder, {"dtype": dtype})

@@ -3,7 +3,7 @@
     python -m benchmarks.our_loop --case cifar-20
 
 It is `gradflow.training.loop.train` as a run calls it, with all its records on disk. The loop
-evaluates and reports once a turn, and that is where it waits for its next.
+evaluates and reports once per turn, and waits there for the next.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from gradflow.training.torch_settings import prepare_torch
 
 
 def config_of(case: Case, *, dtype: str = "float32") -> RunConfig:
-    """A run without end that reports, and evaluates two images, once a turn."""
+    """A run without end that reports, and evaluates two images, once per turn."""
     data: DataConfig = Cifar10Config() if case.image[0] == 3 else DigitsConfig()
     return RunConfig(
         network=CifarResNetConfig(depth=case.depth, width=case.width),

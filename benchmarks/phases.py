@@ -1,7 +1,7 @@
 """Where a step's time goes, and how near its arithmetic is to the machine's limit.
 
 One thread, one process. What a hook of the probes takes inside of the forward or the backward
-pass is counted as the probes'. Floating-point operations of a step: two a multiply-accumulate
+pass is counted as the probes'. Floating-point operations of a step: two per multiply-accumulate
 of its weighted layers, forward, and twice that backward. The peak is what a 2048 x 2048 matrix
 product reaches in the same dtype between steps.
 """
@@ -104,7 +104,7 @@ def measure(turns: int) -> Iterator[tuple[str, Table]]:
     """One row per case: the share of each phase in a step, and the arithmetic's speed."""
     rows = [_row(name, turns) for name in ("cifar-20", "cifar-56", "digits-56")]
     formats = {"GFLOP/s": ".0f", "peak": ".0f", "of peak, %": ".0f", "step, ms": ".0f"}
-    note = "float32, one thread, probes at every fifth step; evaluation is of two images a turn."
+    note = "float32, one thread, probes at every fifth step; evaluation is of two images per turn."
     yield "phases", Table(rows, formats, note=note)
 
 
@@ -151,7 +151,7 @@ def _row(name: str, turns: int) -> dict[str, Cell]:
 
 
 def _matrix_product() -> float:
-    """Floating-point operations a second."""
+    """Floating-point operations per second."""
     a = torch.ones(SIDE, SIDE)
     start = time.perf_counter()
     a @ a

@@ -6,7 +6,7 @@ machine slows all alike; ratios are taken round by round. A step with probes rec
     layers    gradient, weight and update norms of every layer
     all       these, the RMS of every block's input and branch, and the ledger
     naive     the same as all but the ledger's split, as it is often written: .norm().item()
-              a layer, full backward hooks on blocks
+              per layer, full backward hooks on blocks
 
 and every 25 steps what was recorded goes to the host.
 """
@@ -128,7 +128,7 @@ class Naive:
 
 
 def timed(case: Case, kinds: list[str], seconds: float) -> np.ndarray:
-    """Seconds a step, [rounds, kinds]; as many rounds as fit, in changing order."""
+    """Seconds per step, [rounds, kinds]; as many rounds as fit, in changing order."""
     steps = Steps(case)
     for kind in kinds * 2:  # warm-up
         steps.timed(kind)

@@ -1,4 +1,4 @@
-"""Training steps a second: two one-thread processes of ours against one of the usual loop.
+"""Training steps per second: two one-thread processes of ours against one of the usual loop.
 
 All sides record the gradient norm of every layer at every fifth step, ours with all its other
 records, data augmentation (32x32) and files; the usual loop uses PyTorch's default threads.
@@ -50,7 +50,7 @@ def measure(rounds: int) -> Iterator[tuple[str, Table]]:
                 {
                     "network": name,
                     "loop": side,
-                    "steps a second, median": float(sorted(speed)[len(speed) // 2]),
+                    "steps per second, median": float(sorted(speed)[len(speed) // 2]),
                     "ratio to the usual loop, median (95 % interval)": ratio(speed, speeds["usual"])
                     if side != "usual"
                     else None,
@@ -58,7 +58,7 @@ def measure(rounds: int) -> Iterator[tuple[str, Table]]:
                 }
             )
     formats = {
-        "steps a second, median": ".2f",
+        "steps per second, median": ".2f",
         "ratio to the usual loop, median (95 % interval)": ".2f",
     }
     yield "steps", Table(rows, formats, note=f"{rounds} rounds in changing order.")

@@ -44,7 +44,7 @@ def convolutional_factor(config: AcceptanceConfig, side: int) -> Interval:
             "cifar_resnet", image_shape=shape, depth=34, stages=1, width=32, skip=False, seed=seed
         )
         frames.append(blocks_of(network, noise(seed, 64, shape), seed))
-    return t_interval(backward_growth(frames, 2, 14) ** (1 / 24))  # two layers a block
+    return t_interval(backward_growth(frames, 2, 14) ** (1 / 24))  # two layers per block
 
 
 @cache
@@ -109,7 +109,7 @@ def scale_invariance(config: AcceptanceConfig) -> Interval:
     return t_interval([max(map(abs, cosines))])
 
 
-PLAIN = "ReLU(BN(W x)), 30 blocks; input_grad_norm^2 over blocks 8 ... 24, a layer"
+PLAIN = "ReLU(BN(W x)), 30 blocks; input_grad_norm^2 over blocks 8 ... 24, per layer"
 CONVOLUTIONS = (
     "plain cifar_resnet of one stage, depth 34, width 32, batch 64, 8 networks; input_grad_norm^2 "
     "over blocks 2 ... 14, a layer"
@@ -136,7 +136,7 @@ def _residual(layers: int) -> Claim:
 
 CLAIMS = (
     Claim(
-        "plain batch-norm network, batch 128: the squared gradient's factor a layer",
+        "plain batch-norm network, batch 128: the squared gradient's factor per layer",
         "Yang et al. 2019, theorem 8",
         f"{PLAIN}; width 512, 8 networks",
         within_share(1.480, 0.02),
@@ -154,7 +154,7 @@ CLAIMS = (
     *(
         Claim(
             f"plain batch-norm convolutions with zero padding, {side}x{side}: the squared "
-            "gradient's factor a layer",
+            "gradient's factor per layer",
             "Monte Carlo only, two digits",
             f"{CONVOLUTIONS}; {side}x{side} noise",
             within(expected, 0.03),

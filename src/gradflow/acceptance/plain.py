@@ -125,7 +125,7 @@ HE_HOW = (
 )
 PLAIN_HOW = (
     f"W phi(x), width {WIDTH}, {NETWORKS} networks, batch 16; input_grad_norm^2 over blocks "
-    f"{FIRST} ... {FIRST + LAYERS}, a block"
+    f"{FIRST} ... {FIRST + LAYERS}, per block"
 )
 FINITE = "finite width lowers a factor by 5/2n = 1 % (log-norm fluctuation); as much for sampling"
 HE_VARIANCE = depth.log_norm_variance(HE_LAYERS, HE_WIDTH)
@@ -135,7 +135,7 @@ def _chi(activation: str, weights: float, biases: float) -> Claim:
     q = 1.0 if activation == "relu" else mean_field.fixed_point(activation, weights, biases)
     told = f"weight variance {weights:g}" + (f", bias variance {biases:g}" if biases else "")
     return Claim(
-        f"chi_1 of {activation}, {told}: the squared gradient's factor a layer",
+        f"chi_1 of {activation}, {told}: the squared gradient's factor per layer",
         "Schoenholz et al. 2017; Poole et al. 2016",
         PLAIN_HOW,
         within_share(mean_field.gradient_factor(q, activation, weights), 0.03),

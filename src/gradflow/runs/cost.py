@@ -83,7 +83,7 @@ def disk_bytes(depth: int, parameters: int, steps: int, probed: int, detailed: i
         probed, detailed: steps at which gradients are recorded, and the sparse tables.
     """
     rows = 15 * steps + depth * (20 * probed + 60 * detailed)
-    return 4 * parameters + rows + 40_000  # the files themselves, one or more a table
+    return 4 * parameters + rows + 40_000  # the files themselves, one or more per table
 
 
 class Prices(NamedTuple):

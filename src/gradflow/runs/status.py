@@ -44,7 +44,7 @@ def state_of(folder: Path) -> str:
 
 
 def study_states(folder: Path) -> pd.DataFrame:
-    """A row a run of a study, planned or begun, deepest first.
+    """A row per run of a study, planned or begun, deepest first.
 
     Columns: run_id, name (such as plain-56 seed 0), depth, state, stale (ended under code
     that may compute other numbers than the present), steps_done, steps, seconds (in all

@@ -119,7 +119,7 @@ def geometric_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) ->
 def intervals_by(
     frame: pd.DataFrame, keys: Sequence[str], value: str, *, log: bool = False
 ) -> pd.DataFrame:
-    """One row a group of `keys`: mean, low, high, n of the column `value`.
+    """One row per group of `keys`: mean, low, high, n of the column `value`.
 
     Student's at any number of seeds, as figures have thousands of groups; tables and verdicts
     take `interval`. With `log` it is of log10(value) and returned in the value's own unit: a

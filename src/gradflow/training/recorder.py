@@ -1,4 +1,4 @@
-"""From tensors of the training loop to rows: one copy to the host a flush, no `.item()` a step."""
+"""From tensors of the loop to rows: one copy to the host per flush, no `.item()` per step."""
 
 import time
 from collections.abc import Iterator

@@ -29,7 +29,7 @@ BLOCKS = ["run_id", *KEYS, "step", "block_index", "input_grad_norm"]
 def judge_study(
     runs: pd.DataFrame, blocks: pd.DataFrame | None = None, rate: float | None = None
 ) -> pd.DataFrame:
-    """A row a depth: the words, and the numbers that decided.
+    """A row per depth: the words, and the numbers that decided.
 
     Args:
         runs: run_id, depth, twin ("plain" or "residual"), seed, final_train_error,

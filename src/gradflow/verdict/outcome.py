@@ -1,4 +1,4 @@
-"""Does training error rise with depth, and only without skips? One word a depth.
+"""Does training error rise with depth, and only without skips? One word per depth.
 
 The rules are functions of arrays of errors, so that thousands of simulated studies go through
 the very code that judges a real one (benchmarks/verdict.py).
