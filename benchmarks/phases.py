@@ -27,7 +27,7 @@ from gradflow.training import between_steps, loop
 from gradflow.training.recorder import Recorder
 from gradflow.training.torch_settings import prepare_torch
 
-NAMES = ("data", "forward", "backward", "optimiser", "probes", "evaluation", "writing")
+NAMES = ("data", "forward", "backward", "optimizer", "probes", "evaluation", "writing")
 SIDE = 2048
 
 
@@ -72,11 +72,11 @@ def instrument(stack: ExitStack, phases: Phases) -> None:
 
         return timed
 
-    def optimiser(original: Any) -> Any:
+    def optimizer(original: Any) -> Any:
         def build(*args: Any) -> Any:
             made = original(*args)
-            made.step = phases.timed("optimiser", made.step)
-            made.zero_grad = phases.timed("optimiser", made.zero_grad)
+            made.step = phases.timed("optimizer", made.step)
+            made.zero_grad = phases.timed("optimizer", made.zero_grad)
             return made
 
         return build
@@ -88,7 +88,7 @@ def instrument(stack: ExitStack, phases: Phases) -> None:
 
     replace(loop, "training_batches", batches)
     replace(loop, "in_precision", lambda make: lambda *a: phases.timed("forward", make(*a)))
-    replace(loop, "build_optimizer", optimiser)
+    replace(loop, "build_optimizer", optimizer)
     replace(between_steps, "evaluate_splits", lambda f: phases.timed("evaluation", f))
     replace(torch.Tensor, "backward", lambda f: phases.timed("backward", f))
     replace(Recorder, "flush", lambda f: phases.timed("writing", f))

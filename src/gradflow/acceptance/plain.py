@@ -118,7 +118,7 @@ def spread_of_products(config: AcceptanceConfig) -> Interval:
     return t_interval([float((products.max() - products.min()) / products.abs().mean())])
 
 
-ORDERED, CHAOTIC, CENTRED = (1.0, 0.1), (3.0, 0.0), (1.5, 0.1)
+ORDERED, CHAOTIC, CENTERED = (1.0, 0.1), (3.0, 0.0), (1.5, 0.1)
 HE_HOW = (
     f"W ReLU(x), width {HE_WIDTH}, weight variance 2, {HE_NETWORKS} networks, one image each; "
     f"blocks table, {HE_LAYERS} blocks apart"
@@ -180,7 +180,7 @@ CLAIMS = (
     _chi("relu", 1.0, 0.0),
     _chi("relu", 3.0, 0.0),
     _chi("tanh", *ORDERED),
-    _chi("tanh", *CENTRED),
+    _chi("tanh", *CENTERED),
     _chi("tanh", *CHAOTIC),
     Claim(
         "tanh, weight variance 1, bias variance 0.1: variance q* of the pre-activations",

@@ -31,7 +31,7 @@ from gradflow.records import ended_runs
 from gradflow.training.torch_settings import keep_freed_memory
 
 # The topics that take longest begin first, so that the workers finish together.
-LONGEST_FIRST = ("cifar", "training", "plain", "normalised", "residual", "shattering")
+LONGEST_FIRST = ("cifar", "training", "plain", "normalized", "residual", "shattering")
 
 
 def accept(config: AcceptanceConfig) -> bool:
