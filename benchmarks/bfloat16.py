@@ -1,7 +1,7 @@
 """Does bfloat16 change what a study says? The same runs in float32 and under autocast.
 
 Plain and residual networks on the digits, paired by seed: the mean loss of the last ten
-mini-batches, and the words of the verdict. (Where the processor has no bfloat16 arithmetic it
+mini-batches, and the words of the verdict. (If the processor has no bfloat16 arithmetic it
 is emulated, slowly: the numbers are the same.)
 """
 

@@ -3,7 +3,7 @@
 python -m benchmarks.parallel
 
 Whole processes, from the command to its end, in fresh folders; the order changes from round to
-round. Also: how long a complete study of 40 runs takes when its command is given again.
+round. Also: how long a complete study of 40 runs takes when its command is run again.
 """
 
 import argparse

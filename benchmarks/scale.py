@@ -2,7 +2,7 @@
 
 Each command is timed in a process of its own, with its imports: `status.py` when it reads a
 study without an index (which it then makes; a study that runs keeps its own up to date) and
-with one, and the command that started the study, given again, which has nothing left to do.
+with one, and the command that started the study, run again, which has nothing left to do.
 """
 
 import sys

@@ -146,7 +146,7 @@ PLANTED = {
 
 
 def tuning_rate(null: str, word: str, seeds: int, studies: int) -> float:
-    """The share of sweeps of three rates in which tuning says `word` of any depth, or, where
+    """The share of sweeps of three rates in which tuning says `word` of any depth, or, if
     the word is true, of every depth but the shallowest."""
     rng = np.random.default_rng([seeds, *null.encode()])
     shape = (studies, 3, DEPTHS, seeds)

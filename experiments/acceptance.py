@@ -4,7 +4,7 @@
     python experiments/acceptance.py data.folder=data/cifar10
     python experiments/acceptance.py match=residual seed=1
 
-The exit status is 1 where a claim fails.
+The exit status is 1 if a claim fails.
 """
 
 import hydra

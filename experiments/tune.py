@@ -3,8 +3,8 @@
     python experiments/tune.py network.depth=8,56 network.skip=false,true \\
         'optimizer.learning_rate=tag(log,interval(0.001,1))' search.trials=20
 
-A list (8,56) is a grid: each of its combinations has a search of its own. What is given an
-interval(), a range() or a choice() is searched. The same command goes on where it stopped.
+A list (8,56) is a grid: each of its combinations has a search of its own. A key with an
+interval(), a range() or a choice() is searched. The same command resumes where it stopped.
 """
 
 import sys

@@ -28,7 +28,7 @@ TOPICS: dict[str, tuple[Claim, ...]] = {
 
 
 def claims_matching(text: str) -> dict[str, list[Claim]]:
-    """By topic, the claims whose topic or name contains `text`; all of them where it is empty.
+    """By topic, the claims whose topic or name contains `text`; all of them if it is empty.
 
     Raises:
         GradflowError: there is none.

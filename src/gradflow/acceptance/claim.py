@@ -60,7 +60,7 @@ class Claim:
 
     Attributes:
         name: the claim, in words, with the quantity that is expected to have a value.
-        source: the paper, or `derived` where nothing is published.
+        source: the paper, or `derived` if nothing is published.
         how: which networks, from how many seeds, and what of their records is taken.
         band: the value expected, and the tolerance.
         reason: why the tolerance is what it is, whatever was measured.

@@ -133,9 +133,9 @@ HE_VARIANCE = depth.log_norm_variance(HE_LAYERS, HE_WIDTH)
 
 def _chi(activation: str, weights: float, biases: float) -> Claim:
     q = 1.0 if activation == "relu" else mean_field.fixed_point(activation, weights, biases)
-    told = f"weight variance {weights:g}" + (f", bias variance {biases:g}" if biases else "")
+    variances = f"weight variance {weights:g}" + (f", bias variance {biases:g}" if biases else "")
     return Claim(
-        f"chi_1 of {activation}, {told}: the squared gradient's factor per layer",
+        f"chi_1 of {activation}, {variances}: the squared gradient's factor per layer",
         "Schoenholz et al. 2017; Poole et al. 2016",
         PLAIN_HOW,
         within_share(mean_field.gradient_factor(q, activation, weights), 0.03),

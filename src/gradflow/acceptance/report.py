@@ -97,9 +97,9 @@ def save(results: list[Result], config: AcceptanceConfig) -> list[Path]:
         "match": config.match,
         "runs_code_versions": _code_of_runs(Path(config.output_root) / STUDY),
     }
-    told = f"{summary(results)}; code {origin['code_version']}, torch {origin['torch_version']}\n"
+    line = f"{summary(results)}; code {origin['code_version']}, torch {origin['torch_version']}\n"
     texts = {
-        "md": f"{to_markdown(results)}\n{told}",
+        "md": f"{to_markdown(results)}\n{line}",
         "csv": to_csv(results),
         "json": to_json(results, origin),
     }

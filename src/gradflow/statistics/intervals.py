@@ -95,7 +95,7 @@ def _resamples(n: int) -> Floats:
 def t_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
     """Student's interval of the mean: mean +- t(n-1) * s / sqrt(n), s with n-1.
 
-    Exact for Gaussian values, and with three seeds still honest where a bootstrap is far
+    Exact for Gaussian values, and with three seeds still honest when a bootstrap is far
     too narrow. Values that are not finite make the interval NaN.
     """
     sample = np.asarray(values, dtype=float)
