@@ -42,7 +42,7 @@ def diagnose(config: DiagnoseConfig) -> None:
 
     for run in tqdm(todo, unit="run", disable=None):
         diagnose_ended(replace(load_run_config(run / CONFIG), diagnostic=config.diagnostic), run)
-    print(f"{len(todo)} of {len(runs)} runs diagnosed, the others earlier\nrecords: {folder}")
+    print(f"{len(todo)} of {len(runs)} runs diagnosed, the others were before\nrecords: {folder}")
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="diagnose")
