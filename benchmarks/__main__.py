@@ -4,7 +4,7 @@
     python -m benchmarks --sections steps phases      # a part of it
 
 Prints tables and leaves them, with all digits, in outputs/benchmark: tables/ and benchmark.json,
-in which what was measured before and not again stays. The machine should be idle.
+which keeps what earlier runs measured. The machine should be idle.
 """
 
 import argparse
@@ -44,17 +44,18 @@ SECTIONS: dict[str, Callable[[], Iterator[tuple[str, Table]]]] = {
 
 
 def main() -> None:
+    """Run the sections asked for; print their tables and save them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "benchmark")
     arguments = parser.parse_args()
-    told = (
+    measured_on = (
         f"{provenance.machine()}; torch {torch.__version__}, Python {platform.python_version()}; "
         f"code {provenance.code_version()}"
     )
-    print(told)
+    print(measured_on)
     file = arguments.out / "benchmark.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     kept = json.loads(file.read_text()) if file.exists() else {}
@@ -62,8 +63,8 @@ def main() -> None:
         for name, table in SECTIONS[section]():
             print(f"\n{name}\n\n{table}", flush=True)
             when = time.strftime("%Y-%m-%d")
-            table.save(arguments.out / "tables", name, f"{told}; {when}")
-            kept[name] = {"measured": when, "machine": told, **asdict(table)}
+            table.save(arguments.out / "tables", name, f"{measured_on}; {when}")
+            kept[name] = {"measured": when, "machine": measured_on, **asdict(table)}
             kept[name] = {k: v for k, v in kept[name].items() if k in KEPT}
             file.write_text(json.dumps(kept, indent=1) + "\n")
 

@@ -1,7 +1,7 @@
 """Does bfloat16 change what a study says? The same runs in float32 and under autocast.
 
 Plain and residual networks on the digits, paired by seed: the mean loss of the last ten
-mini-batches, and the words of the verdict. (Where the processor has no bfloat16 arithmetic it
+mini-batches, and the words of the verdict. (If the processor has no bfloat16 arithmetic it
 is emulated, slowly: the numbers are the same.)
 """
 
@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 from benchmarks.turns import ROOT
 from gradflow.analysis.studies.degradation import late_losses
@@ -24,6 +25,7 @@ DTYPES = ("float32", "bfloat16")
 
 
 def measure() -> Iterator[tuple[str, Table]]:
+    """Train the study in both dtypes and compare what it says."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
             sys.executable,
@@ -41,7 +43,7 @@ def measure() -> Iterator[tuple[str, Table]]:
 
 
 def compare(folder: Path) -> Table:
-    """A row a depth and twin."""
+    """A row per depth and twin."""
     words, losses = {}, {}
     for dtype in DTYPES:
         study = load_study(folder, {"dtype": dtype})
@@ -50,7 +52,8 @@ def compare(folder: Path) -> Table:
         losses[dtype] = study.runs.merge(late, on="run_id").set_index(["depth", "twin", "seed"])
     pairs = losses[DTYPES[0]].join(losses[DTYPES[1]].late_loss, rsuffix="_bfloat16")
     rows: list[dict[str, Cell]] = []
-    for (depth, twin), group in pairs.groupby(["depth", "twin"]):
+    for key, group in pairs.groupby(["depth", "twin"]):
+        depth, twin = cast(tuple[int, str], key)
         rows.append(
             {
                 "depth": int(depth),

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Case:
+    """A cifar_resnet, its images [channels, height, width] and its batch size."""
+
     depth: int
     width: int
     image: tuple[int, int, int]

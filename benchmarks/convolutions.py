@@ -1,7 +1,7 @@
 """How fast a step could be: the 3x3 convolutions of a CIFAR ResNet, each alone, in every way
 that this machine has.
 
-A training step is three convolutions a layer: forward, the gradient by the input, the gradient
+A training step is three convolutions per layer: forward, the gradient by the input, the gradient
 by the weight. One thread, float32, batch 128, best of several. The floor of a step is what its
 convolutions take when each is done the fastest way found.
 
@@ -19,12 +19,13 @@ from torch import Tensor
 
 from gradflow.analysis.tables import Cell, Table
 
-LAYERS = ((16, 32), (32, 16), (64, 8))  # channels and pixels a side of the three stages
+LAYERS = ((16, 32), (32, 16), (64, 8))  # channels and pixels per side of the three stages
 BATCH = 128
 REPEATS = 9
 
 
 def measure() -> Iterator[tuple[str, Table]]:
+    """One row per layer and way: GFLOP/s of the three convolutions of a step."""
     torch.set_num_threads(1)
     rows: list[dict[str, Cell]] = []
     for channels, side in LAYERS:

@@ -135,9 +135,10 @@ def timed(command: list[str]) -> tuple[float, float]:
 
 
 def main() -> None:
+    """Simulate a study and time each command on it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--rows", type=int, default=10_000, help="of layers, a run")
+    parser.add_argument("--rows", type=int, default=10_000, help="of layers, per run")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
         folder = simulate(Path(root), arguments.runs, arguments.rows)

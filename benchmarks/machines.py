@@ -39,6 +39,7 @@ NUMBERS = ["plain_error", "residual_error", "from_twin", "from_twin_low", "from_
 
 
 def main() -> None:
+    """Run the study under each setting; write the table and print the sentence."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

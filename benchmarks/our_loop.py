@@ -3,7 +3,7 @@
     python -m benchmarks.our_loop --case cifar-20
 
 It is `gradflow.training.loop.train` as a run calls it, with all its records on disk. The loop
-evaluates and reports once a turn, and that is where it waits for its next.
+evaluates and reports once per turn, and waits there for the next.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from gradflow.training.torch_settings import prepare_torch
 
 
 def config_of(case: Case, *, dtype: str = "float32") -> RunConfig:
-    """A run without end that reports, and evaluates two images, once a turn."""
+    """A run without end that reports, and evaluates two images, once per turn."""
     data: DataConfig = Cifar10Config() if case.image[0] == 3 else DigitsConfig()
     return RunConfig(
         network=CifarResNetConfig(depth=case.depth, width=case.width),
@@ -59,6 +59,7 @@ def dataset_of(case: Case, root: Path) -> Dataset:
 
 
 def main() -> None:
+    """Train; before each turn wait for a line on stdin, after it print its seconds."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--case", choices=CASES, required=True)
     parser.add_argument("--dtype", default="float32")
@@ -69,7 +70,8 @@ def main() -> None:
     prepare_torch(config)
     network = make_network(config.network, case.image, 10, config.seed)
     last = arguments.layout == "channels_last"
-    network.to(memory_format=torch.channels_last if last else torch.contiguous_format)
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    network.to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's stub lacks it
     start = 0.0
 
     def wait(progress: Progress) -> None:

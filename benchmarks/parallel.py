@@ -3,7 +3,7 @@
 python -m benchmarks.parallel
 
 Whole processes, from the command to its end, in fresh folders; the order changes from round to
-round. Also: how long a complete study of 40 runs takes when its command is given again.
+round. Also: how long a complete study of 40 runs takes when its command is run again.
 """
 
 import argparse
@@ -29,6 +29,7 @@ def seconds(folder: Path, *overrides: str) -> float:
 
 
 def main() -> None:
+    """Print the throughput of two workers over one, and the cost of a restart."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,7 +1,7 @@
 """Where a step's time goes, and how near its arithmetic is to the machine's limit.
 
 One thread, one process. What a hook of the probes takes inside of the forward or the backward
-pass is counted as the probes'. Floating-point operations of a step: two a multiply-accumulate
+pass is counted as the probes'. Floating-point operations of a step: two per multiply-accumulate
 of its weighted layers, forward, and twice that backward. The peak is what a 2048 x 2048 matrix
 product reaches in the same dtype between steps.
 """
@@ -27,7 +27,7 @@ from gradflow.training import between_steps, loop
 from gradflow.training.recorder import Recorder
 from gradflow.training.torch_settings import prepare_torch
 
-NAMES = ("data", "forward", "backward", "optimiser", "probes", "evaluation", "writing")
+NAMES = ("data", "forward", "backward", "optimizer", "probes", "evaluation", "writing")
 SIDE = 2048
 
 
@@ -39,10 +39,13 @@ class Phases:
         self.recorder: Recorder | None = None
 
     def inside(self) -> float:
+        """Seconds counted so far, those of the probes' hooks included."""
         probes = 0.0 if self.recorder is None else self.recorder.probes.seconds
         return sum(self.seconds.values()) + probes
 
     def timed(self, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, its seconds counted as those of `phase`."""
+
         def wrapper(*args: Any, **options: Any) -> Any:
             start, before = time.perf_counter(), self.inside()
             try:
@@ -69,11 +72,11 @@ def instrument(stack: ExitStack, phases: Phases) -> None:
 
         return timed
 
-    def optimiser(original: Any) -> Any:
+    def optimizer(original: Any) -> Any:
         def build(*args: Any) -> Any:
             made = original(*args)
-            made.step = phases.timed("optimiser", made.step)
-            made.zero_grad = phases.timed("optimiser", made.zero_grad)
+            made.step = phases.timed("optimizer", made.step)
+            made.zero_grad = phases.timed("optimizer", made.zero_grad)
             return made
 
         return build
@@ -85,7 +88,7 @@ def instrument(stack: ExitStack, phases: Phases) -> None:
 
     replace(loop, "training_batches", batches)
     replace(loop, "in_precision", lambda make: lambda *a: phases.timed("forward", make(*a)))
-    replace(loop, "build_optimizer", optimiser)
+    replace(loop, "build_optimizer", optimizer)
     replace(between_steps, "evaluate_splits", lambda f: phases.timed("evaluation", f))
     replace(torch.Tensor, "backward", lambda f: phases.timed("backward", f))
     replace(Recorder, "flush", lambda f: phases.timed("writing", f))
@@ -98,9 +101,10 @@ class _Enough(Exception):  # noqa: N818  # not an error
 
 
 def measure(turns: int) -> Iterator[tuple[str, Table]]:
+    """One row per case: the share of each phase in a step, and the arithmetic's speed."""
     rows = [_row(name, turns) for name in ("cifar-20", "cifar-56", "digits-56")]
     formats = {"GFLOP/s": ".0f", "peak": ".0f", "of peak, %": ".0f", "step, ms": ".0f"}
-    note = "float32, one thread, probes at every fifth step; evaluation is of two images a turn."
+    note = "float32, one thread, probes at every fifth step; evaluation is of two images per turn."
     yield "phases", Table(rows, formats, note=note)
 
 
@@ -109,7 +113,7 @@ def _row(name: str, turns: int) -> dict[str, Cell]:
     prepare_torch(config)
     network = make_network(config.network, case.image, 10, config.seed)
     operations = 6 * count_macs(network, case.image) * case.batch
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     phases = Phases()
     taken, began, peak, before = 0, 0.0, 0.0, 0.0
 
@@ -147,7 +151,7 @@ def _row(name: str, turns: int) -> dict[str, Cell]:
 
 
 def _matrix_product() -> float:
-    """Floating-point operations a second."""
+    """Floating-point operations per second."""
     a = torch.ones(SIDE, SIDE)
     start = time.perf_counter()
     a @ a

@@ -6,14 +6,14 @@ machine slows all alike; ratios are taken round by round. A step with probes rec
     layers    gradient, weight and update norms of every layer
     all       these, the RMS of every block's input and branch, and the ledger
     naive     the same as all but the ledger's split, as it is often written: .norm().item()
-              a layer, full backward hooks on blocks
+              per layer, full backward hooks on blocks
 
 and every 25 steps what was recorded goes to the host.
 """
 
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,11 @@ class Steps:
     def timed(self, kind: str) -> float:
         """Seconds of one step; hooks are put in place before it and removed after."""
         self.count += 1
-        contexts = {"without": nullcontext(), "naive": self.naive, **self.probes}
+        contexts: dict[str, AbstractContextManager[object]] = {
+            "without": nullcontext(),
+            "naive": self.naive,
+            **self.probes,
+        }
         with contexts[kind]:
             start = time.perf_counter()
             self._step(kind)
@@ -103,11 +107,14 @@ class Naive:
         self.handles.clear()
 
     def gradients(self) -> None:
+        """After the backward pass: every weight's norm and its gradient's."""
         self.before = [weight.detach().clone() for weight in self.weights]
         for weight in self.weights:
-            self.rows += [weight.grad.norm().item(), weight.norm().item()]  # type: ignore[union-attr]
+            assert weight.grad is not None
+            self.rows += [weight.grad.norm().item(), weight.norm().item()]
 
     def updates(self) -> None:
+        """After the optimizer's step: the norm of every weight's change."""
         for before, weight in zip(self.before, self.weights, strict=True):
             self.rows.append((weight - before).norm().item())
 
@@ -121,7 +128,7 @@ class Naive:
 
 
 def timed(case: Case, kinds: list[str], seconds: float) -> np.ndarray:
-    """Seconds a step, [rounds, kinds]; as many rounds as fit, in changing order."""
+    """Seconds per step, [rounds, kinds]; as many rounds as fit, in changing order."""
     steps = Steps(case)
     for kind in kinds * 2:  # warm-up
         steps.timed(kind)
@@ -137,6 +144,7 @@ def timed(case: Case, kinds: list[str], seconds: float) -> np.ndarray:
 
 
 def measure(seconds: float) -> Iterator[tuple[str, Table]]:
+    """One row per case and kind of step: its time over that of a step without probes."""
     torch.set_num_threads(1)
     keep_freed_memory()
     rows: list[dict[str, Cell]] = []

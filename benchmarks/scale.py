@@ -2,7 +2,7 @@
 
 Each command is timed in a process of its own, with its imports: `status.py` when it reads a
 study without an index (which it then makes; a study that runs keeps its own up to date) and
-with one, and the command that started the study, given again, which has nothing left to do.
+with one, and the command that started the study, run again, which has nothing left to do.
 """
 
 import sys
@@ -23,6 +23,7 @@ LIMIT = 10.0  # seconds at the last size, but for the making of the index
 
 
 def measure(sizes: tuple[int, ...] = SIZES) -> Iterator[tuple[str, Table]]:
+    """Seconds of `status` and of a start, for studies of these numbers of runs."""
     rows: dict[str, list[float]] = {}
     for size in sizes:
         with tempfile.TemporaryDirectory() as name:

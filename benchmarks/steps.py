@@ -1,4 +1,4 @@
-"""Training steps a second: two one-thread processes of ours against one of the usual loop.
+"""Training steps per second: two one-thread processes of ours against one of the usual loop.
 
 All sides record the gradient norm of every layer at every fifth step, ours with all its other
 records, data augmentation (32x32) and files; the usual loop uses PyTorch's default threads.
@@ -18,6 +18,7 @@ WORKERS = 2
 
 
 def usual(case: Case, *, every: int = 5) -> Side:
+    """One process of the usual loop, with a log every `every` steps (0: without)."""
     data = "digits" if case.image[0] == 1 else "random"
     command = ["benchmarks/usual_loop.py", "--turns", "--data", data, "--every", str(every)]
     for name in ("depth", "width", "batch"):
@@ -26,11 +27,13 @@ def usual(case: Case, *, every: int = 5) -> Side:
 
 
 def ours(name: str, *options: str) -> Side:
+    """Two processes of our loop, with other options of `benchmarks.our_loop`."""
     command = ["-m", "benchmarks.our_loop", "--case", name, *options]
     return Side(command, CASES[name].turn, WORKERS)
 
 
 def measure(rounds: int) -> Iterator[tuple[str, Table]]:
+    """One row per case and loop: steps per second, and their ratio to the usual loop's."""
     rows: list[dict[str, Cell]] = []
     for name, limit in LIMITS.items():
         case = CASES[name]
@@ -47,7 +50,7 @@ def measure(rounds: int) -> Iterator[tuple[str, Table]]:
                 {
                     "network": name,
                     "loop": side,
-                    "steps a second, median": float(sorted(speed)[len(speed) // 2]),
+                    "steps per second, median": float(sorted(speed)[len(speed) // 2]),
                     "ratio to the usual loop, median (95 % interval)": ratio(speed, speeds["usual"])
                     if side != "usual"
                     else None,
@@ -55,7 +58,7 @@ def measure(rounds: int) -> Iterator[tuple[str, Table]]:
                 }
             )
     formats = {
-        "steps a second, median": ".2f",
+        "steps per second, median": ".2f",
         "ratio to the usual loop, median (95 % interval)": ".2f",
     }
     yield "steps", Table(rows, formats, note=f"{rounds} rounds in changing order.")

@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Side:
-    """So many equal processes, each of which does `steps` steps a turn."""
+    """So many equal processes, each of which does `steps` steps per turn."""
 
     def __init__(self, command: Sequence[str], steps: int, processes: int = 1):
         self.steps = steps * processes
@@ -42,13 +42,14 @@ class Side:
                 sys.exit(f"error: {' '.join(command)} did not start")
 
     def turn(self) -> float:
-        """Steps a second of all processes together, until the last is done."""
+        """Steps per second of all processes together, until the last is done."""
         for process in self._processes:
             assert process.stdin is not None
             process.stdin.write(self._line)
         return self.steps / max(float(self._answer(process)) for process in self._processes)
 
     def close(self) -> None:
+        """End the processes."""
         for process in self._processes:
             process.terminate()
             process.communicate()
@@ -60,7 +61,7 @@ class Side:
 
 
 def take_turns(sides: Mapping[str, Side], rounds: int) -> dict[str, Floats]:
-    """Steps a second of each side in each round; the order changes from round to round."""
+    """Steps per second of each side in each round; the order changes from round to round."""
     order = np.random.default_rng(0)
     names = list(sides)
     found: dict[str, list[float]] = {name: [] for name in names}

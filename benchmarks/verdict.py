@@ -64,7 +64,7 @@ NULLS = {
     "only the twins differ": (0.3, 0.0),
     "both rise with depth": (0.0, 0.1),
 }
-"""Added to the plain networks' errors at every depth; added to both twins', a step of depth."""
+"""Added to the plain networks' errors at every depth; added to both twins', per step of depth."""
 
 
 def null_studies(
@@ -85,7 +85,7 @@ def planted_studies(
 ) -> tuple[Errors, Errors]:
     """Training and test errors of studies with an effect at each depth but the shallowest.
 
-    size: for degradation and overfitting, by how much the plain networks' error rises a step
+    size: for degradation and overfitting, by how much the plain networks' error rises per step
     of depth (or only at the last), in standard deviations of a paired difference (1 point);
     for no difference, those standard deviations, in points.
     """
@@ -146,14 +146,19 @@ PLANTED = {
 
 
 def tuning_rate(null: str, word: str, seeds: int, studies: int) -> float:
-    """The share of sweeps of three rates in which tuning says `word` of any depth, or, where
+    """The share of sweeps of three rates in which tuning says `word` of any depth, or, if
     the word is true, of every depth but the shallowest."""
     rng = np.random.default_rng([seeds, *null.encode()])
     shape = (studies, 3, DEPTHS, seeds)
     scale = 0.05 * POINT
     plain, residual = (scale * np.abs(rng.standard_normal(shape)) for _ in range(2))
     rises = np.arange(DEPTHS)[:, None] * 10 * POINT
-    plain += {"no rate": rises, "one rate": rises, "all but": POINT}[null[:8].strip()]
+    added: dict[str, npt.NDArray[np.floating] | float] = {
+        "no rate": rises,
+        "one rate": rises,
+        "all but": POINT,
+    }
+    plain += added[null[:8].strip()]
     if null.startswith("one rate"):
         plain[:, 2] -= rises
     if null.startswith("all but"):
@@ -202,6 +207,7 @@ def tables(studies: int) -> str:
 
 
 def main() -> None:
+    """Print the tables of simulated studies."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

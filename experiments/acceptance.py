@@ -4,7 +4,7 @@
     python experiments/acceptance.py data.folder=data/cifar10
     python experiments/acceptance.py match=residual seed=1
 
-The exit status is 1 where a claim fails.
+The exit status is 1 if a claim fails.
 """
 
 if __name__ == "__main__":  # before the imports, which take a second
@@ -22,6 +22,7 @@ register_schema()
 
 
 def table(config: AcceptanceConfig) -> None:
+    """Test the claims and write their table; exit with status 1 if one fails."""
     from gradflow.acceptance.report import accept  # torch is imported where the work is done
 
     if not accept(config):
@@ -30,6 +31,7 @@ def table(config: AcceptanceConfig) -> None:
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="acceptance")
 def run(cfg: DictConfig) -> None:
+    """Hydra's entry: compose the config and test the claims."""
     call(table, cfg, AcceptanceConfig)
 
 

@@ -19,6 +19,7 @@ register_schema()
 
 
 def show(config: DescribeConfig) -> None:
+    """Print one row per layer, then the network's parameters and multiply-accumulates."""
     from gradflow.networks import count_macs, count_parameters, make_network
     from gradflow.networks.describe import describe
 
@@ -31,6 +32,7 @@ def show(config: DescribeConfig) -> None:
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="describe")
 def run(cfg: DictConfig) -> None:
+    """Hydra's entry: compose the config and describe its network."""
     call(show, cfg, DescribeConfig)
 
 

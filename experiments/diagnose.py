@@ -36,6 +36,11 @@ DIVERGED = "diverged and have no trained weights to look at: diagnostic.at=initi
 
 
 def diagnose(config: DiagnoseConfig) -> None:
+    """Run the diagnostic on every ended run in the folder that does not have it yet.
+
+    Raises:
+        GradflowError: no diagnostic is named, or no run has ended in the folder.
+    """
     folder = folder_of(config.run).absolute()  # of a run, whose study and outputs are above it
     if config.diagnostic.name == "off":
         config.diagnostic.refuse("name", "names what to measure, such as diagnostic=lesion")
@@ -74,6 +79,7 @@ def _outcome(run: Path, diagnostic: DiagnosticConfig) -> str:
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="diagnose")
 def run(cfg: DictConfig) -> None:
+    """Hydra's entry: compose the config and diagnose its runs."""
     call(diagnose, cfg, DiagnoseConfig)
 
 

@@ -82,6 +82,7 @@ def _fetch(folder: Path) -> None:
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="run")
 def run(cfg: DictConfig) -> None:
+    """Hydra's entry: compose the config and download its data set."""
     call(download, cfg, RunConfig)
 
 

@@ -28,6 +28,7 @@ register_schema()
 
 
 def train(config: RunConfig) -> Any:
+    """Train one run, or print its forecast with dry_run=true; None or its result."""
     from gradflow.runs.execute import execute  # torch is imported where the work is done
 
     alone = HydraConfig.get().mode == RunMode.RUN
@@ -53,6 +54,7 @@ def train(config: RunConfig) -> Any:
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="run")
 def run(cfg: DictConfig) -> Any:
+    """Hydra's entry: compose the config and train its run."""
     return call(train, cfg, RunConfig)
 
 

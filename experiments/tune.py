@@ -3,8 +3,8 @@
     python experiments/tune.py network.depth=8,56 network.skip=false,true \\
         'optimizer.learning_rate=tag(log,interval(0.001,1))' search.trials=20
 
-A list (8,56) is a grid: each of its combinations has a search of its own. What is given an
-interval(), a range() or a choice() is searched. The same command goes on where it stopped.
+A list (8,56) is a grid: each of its combinations has a search of its own. A key with an
+interval(), a range() or a choice() is searched. The same command resumes where it stopped.
 """
 
 if __name__ == "__main__":  # before the imports, which take a second
@@ -26,6 +26,7 @@ register_schema()
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="run")
 def run(cfg: DictConfig) -> object:
+    """Hydra's entry: train one trial of the search."""
     return call(train, cfg, RunConfig)
 
 

@@ -154,7 +154,7 @@ def test_the_readmes_table_is_of_these_claims():
 def test_claims_are_chosen_by_topic_and_name():
     assert [claim for claims in claims_matching("").values() for claim in claims] == EVERY
     assert claims_matching("cifar")["cifar"] == list(TOPICS["cifar"])
-    assert list(claims_matching("<W, dL/dW>")) == ["plain", "normalised"]
+    assert list(claims_matching("<W, dL/dW>")) == ["plain", "normalized"]
     with pytest.raises(GradflowError, match="match=nothing: in no claim; topics: sizes, "):
         claims_matching("nothing")
 

@@ -42,16 +42,24 @@ class _DeferredSweeper(_Deferred, Sweeper):
 
 
 class LocalLauncher(_DeferredLauncher):
+    """hydra/launcher=local: runs side by side on this machine."""
+
     TARGET = "gradflow.sweeps.local:LocalLauncher"
 
 
 class SlurmLauncher(_DeferredLauncher):
+    """hydra/launcher=slurm: runs as Slurm jobs."""
+
     TARGET = "gradflow.sweeps.slurm:SlurmLauncher"
 
 
 class GridSweeper(_DeferredSweeper):
+    """hydra/sweeper=grid: every combination of the values given."""
+
     TARGET = "gradflow.sweeps.grid:GridSweeper"
 
 
 class SearchSweeper(_DeferredSweeper):
+    """hydra/sweeper=search: the best values of the keys that are searched."""
+
     TARGET = "gradflow.sweeps.search:SearchSweeper"

@@ -2,7 +2,7 @@
 
 from gradflow.acceptance import (
     cifar,
-    normalised,
+    normalized,
     plain,
     residual,
     shattering,
@@ -19,7 +19,7 @@ TOPICS: dict[str, tuple[Claim, ...]] = {
     "plain": plain.CLAIMS,
     "residual": residual.CLAIMS,
     "theorem": theorem.CLAIMS,
-    "normalised": normalised.CLAIMS,
+    "normalized": normalized.CLAIMS,
     "shattering": shattering.CLAIMS,
     "spectrum": spectrum.CLAIMS,
     "cifar": cifar.CLAIMS,
@@ -28,7 +28,7 @@ TOPICS: dict[str, tuple[Claim, ...]] = {
 
 
 def claims_matching(text: str) -> dict[str, list[Claim]]:
-    """By topic, the claims whose topic or name contains `text`; all of them where it is empty.
+    """By topic, the claims whose topic or name contains `text`; all of them if it is empty.
 
     Raises:
         GradflowError: there is none.

@@ -28,12 +28,18 @@ PREDICTED = (  # depth, norm, skip, |dL/dh_0| / |dL/dh_last|
 
 
 def folder_of(config: AcceptanceConfig) -> Path:
+    """The folder of CIFAR-10's files."""
     assert isinstance(config.data, Cifar10Config)
     return Path(config.data.folder)
 
 
 @cache
 def images(config: AcceptanceConfig) -> Dataset:
+    """CIFAR-10.
+
+    Raises:
+        NotRun: its folder does not exist.
+    """
     folder = folder_of(config)
     if not folder.is_dir():
         raise NotRun(f"no CIFAR-10 in {folder}; data.folder=... says where it is")
@@ -57,7 +63,7 @@ def end_ratio(config: AcceptanceConfig, depth: int, norm: str, skip: bool) -> In
         )
         network = build_network(
             "cifar_resnet", depth=depth, width=16, norm=norm, skip=skip, seed=seed
-        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         with Probes(network) as probes:
             probes.arm(0)
             classify(network, batch.images, batch.labels, torch.Generator())[0].backward()

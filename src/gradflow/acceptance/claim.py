@@ -29,23 +29,28 @@ class Band(NamedTuple):
 
 
 def within_share(expected: float, share: float) -> Band:
+    """The values within a share of the expected one: 0.1 is 10 %."""
     reach = abs(expected) * share
     return Band(expected, expected - reach, expected + reach, f"± {100 * share:g} %")
 
 
 def within(expected: float, distance: float) -> Band:
+    """The values within a distance of the expected one."""
     return Band(expected, expected - distance, expected + distance, f"± {distance:g}")
 
 
 def within_factor(expected: float, factor: float) -> Band:
+    """The values from the expected one divided by a factor to it times that factor."""
     return Band(expected, expected / factor, expected * factor, f"factor {factor:g}")
 
 
 def at_most(bound: float) -> Band:
+    """The values up to a bound."""
     return Band(bound, -math.inf, bound, "or less")
 
 
 def at_least(bound: float) -> Band:
+    """The values from a bound on."""
     return Band(bound, bound, math.inf, "or more")
 
 
@@ -55,7 +60,7 @@ class Claim:
 
     Attributes:
         name: the claim, in words, with the quantity that is expected to have a value.
-        source: the paper, or `derived` where nothing is published.
+        source: the paper, or `derived` if nothing is published.
         how: which networks, from how many seeds, and what of their records is taken.
         band: the value expected, and the tolerance.
         reason: why the tolerance is what it is, whatever was measured.

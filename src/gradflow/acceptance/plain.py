@@ -38,6 +38,7 @@ def he_ratios(config: AcceptanceConfig) -> tuple[Floats, Floats]:
 
 
 def he_log_variance(config: AcceptanceConfig) -> Interval:
+    """The variance over networks of the log of the forward growth of He networks."""
     logs = np.log(he_ratios(config)[0])
     return t_interval((logs - logs.mean()) ** 2 * len(logs) / (len(logs) - 1))
 
@@ -68,16 +69,19 @@ def plain_networks(
 def gradient_factor(
     config: AcceptanceConfig, activation: str, weights: float, biases: float
 ) -> Interval:
+    """The squared gradient's factor per block, toward the input."""
     frames = plain_networks(config, activation, weights, biases)
     return t_interval(backward_growth(frames, FIRST, FIRST + LAYERS) ** (1 / LAYERS))
 
 
 def depth_scale(config: AcceptanceConfig) -> Interval:
+    """The number of blocks in which the squared gradient of an ordered network falls by e."""
     frames = plain_networks(config, "tanh", *ORDERED)
     return t_interval(-LAYERS / np.log(backward_growth(frames, FIRST, FIRST + LAYERS)))
 
 
 def variance(config: AcceptanceConfig) -> Interval:
+    """The mean square of a block's input in an ordered network, at its fixed point."""
     frames = plain_networks(config, "tanh", *ORDERED)
     part = slice(FIRST, FIRST + LAYERS)
     return t_interval([float((f.input_rms[part] ** 2).mean()) for f in frames])
@@ -100,22 +104,28 @@ def vanishing(config: AcceptanceConfig) -> tuple[Floats, Floats]:
 
 
 def spread_of_products(config: AcceptanceConfig) -> Interval:
+    """The range over layers of <weight, gradient>, over their mean size."""
     [seed] = seeds_of(config, 1)
     network = random_mlp(50, seed, width=64, skip=False, bias=False).double()
     tables(network, noise(seed, 4).double(), seed)
-    weights = [p for p in network.parameters() if p.ndim == 2 and p.grad is not None]
-    products = torch.stack([(w.detach() * w.grad).sum() for w in weights])  # type: ignore[operator]
+    products = torch.stack(
+        [
+            (weight.detach() * weight.grad).sum()
+            for weight in network.parameters()
+            if weight.ndim == 2 and weight.grad is not None
+        ]
+    )
     return t_interval([float((products.max() - products.min()) / products.abs().mean())])
 
 
-ORDERED, CHAOTIC, CENTRED = (1.0, 0.1), (3.0, 0.0), (1.5, 0.1)
+ORDERED, CHAOTIC, CENTERED = (1.0, 0.1), (3.0, 0.0), (1.5, 0.1)
 HE_HOW = (
     f"W ReLU(x), width {HE_WIDTH}, weight variance 2, {HE_NETWORKS} networks, one image each; "
     f"blocks table, {HE_LAYERS} blocks apart"
 )
 PLAIN_HOW = (
     f"W phi(x), width {WIDTH}, {NETWORKS} networks, batch 16; input_grad_norm^2 over blocks "
-    f"{FIRST} ... {FIRST + LAYERS}, a block"
+    f"{FIRST} ... {FIRST + LAYERS}, per block"
 )
 FINITE = "finite width lowers a factor by 5/2n = 1 % (log-norm fluctuation); as much for sampling"
 HE_VARIANCE = depth.log_norm_variance(HE_LAYERS, HE_WIDTH)
@@ -123,9 +133,9 @@ HE_VARIANCE = depth.log_norm_variance(HE_LAYERS, HE_WIDTH)
 
 def _chi(activation: str, weights: float, biases: float) -> Claim:
     q = 1.0 if activation == "relu" else mean_field.fixed_point(activation, weights, biases)
-    told = f"weight variance {weights:g}" + (f", bias variance {biases:g}" if biases else "")
+    variances = f"weight variance {weights:g}" + (f", bias variance {biases:g}" if biases else "")
     return Claim(
-        f"chi_1 of {activation}, {told}: the squared gradient's factor a layer",
+        f"chi_1 of {activation}, {variances}: the squared gradient's factor per layer",
         "Schoenholz et al. 2017; Poole et al. 2016",
         PLAIN_HOW,
         within_share(mean_field.gradient_factor(q, activation, weights), 0.03),
@@ -170,7 +180,7 @@ CLAIMS = (
     _chi("relu", 1.0, 0.0),
     _chi("relu", 3.0, 0.0),
     _chi("tanh", *ORDERED),
-    _chi("tanh", *CENTRED),
+    _chi("tanh", *CENTERED),
     _chi("tanh", *CHAOTIC),
     Claim(
         "tanh, weight variance 1, bias variance 0.1: variance q* of the pre-activations",

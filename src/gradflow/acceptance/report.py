@@ -31,7 +31,7 @@ from gradflow.records import ended_runs
 from gradflow.training.torch_settings import keep_freed_memory
 
 # The topics that take longest begin first, so that the workers finish together.
-LONGEST_FIRST = ("cifar", "training", "plain", "normalised", "residual", "shattering")
+LONGEST_FIRST = ("cifar", "training", "plain", "normalized", "residual", "shattering")
 
 
 def accept(config: AcceptanceConfig) -> bool:
@@ -97,9 +97,9 @@ def save(results: list[Result], config: AcceptanceConfig) -> list[Path]:
         "match": config.match,
         "runs_code_versions": _code_of_runs(Path(config.output_root) / STUDY),
     }
-    told = f"{summary(results)}; code {origin['code_version']}, torch {origin['torch_version']}\n"
+    line = f"{summary(results)}; code {origin['code_version']}, torch {origin['torch_version']}\n"
     texts = {
-        "md": f"{to_markdown(results)}\n{told}",
+        "md": f"{to_markdown(results)}\n{line}",
         "csv": to_csv(results),
         "json": to_json(results, origin),
     }

@@ -55,19 +55,21 @@ def two_layers(config: AcceptanceConfig) -> list[pd.DataFrame]:
 
 
 def a_block(ratios: Floats) -> Interval:
+    """The factor per block, of ratios over all but two of the blocks."""
     return t_interval(ratios ** (1 / (BLOCKS - 2)))
 
 
 def skip_share(config: AcceptanceConfig) -> Interval:
+    """The mean of `skip_share` over the blocks between the first and the last."""
     return t_interval([float(f.skip_share[1:-1].mean()) for f in residual(config)])
 
 
 HOW = f"width {WIDTH}, {NETWORKS} networks, batch 16; blocks table, from block 1 on"
-WIDE = "3 %: fluctuation at width 256 is near 2 % a block in one network, 0.4 % in the mean"
+WIDE = "3 %: fluctuation at width 256 is near 2 % per block in one network, 0.4 % in the mean"
 
 CLAIMS = (
     Claim(
-        "x + W ReLU(x), He: the mean square's factor a block, forward",
+        "x + W ReLU(x), He: the mean square's factor per block, forward",
         "Hanin and Rolnick 2018",
         f"{HOW}, input_rms^2, {BLOCKS - 2} blocks",
         within_share(depth.residual_factor(1), 0.03),
@@ -75,7 +77,7 @@ CLAIMS = (
         lambda config: a_block(forward_growth(residual(config), 1, BLOCKS - 1)),
     ),
     Claim(
-        "x + W ReLU(x), He: the squared gradient's factor a block, backward",
+        "x + W ReLU(x), He: the squared gradient's factor per block, backward",
         "Hanin and Rolnick 2018",
         f"{HOW}, input_grad_norm^2, {BLOCKS - 2} blocks",
         within_share(depth.residual_factor(1), 0.03),
@@ -99,7 +101,7 @@ CLAIMS = (
         lambda config: t_interval(backward_growth(scaled(config), 1, SCALED_BLOCKS - 1)),
     ),
     Claim(
-        "x + W2 ReLU(W1 x), both He: the mean square's factor a block, forward",
+        "x + W2 ReLU(W1 x), both He: the mean square's factor per block, forward",
         "Hanin and Rolnick 2018",
         f"{HOW}, input_rms^2; original placement, its last ReLU replaced by the identity",
         within_share(depth.residual_factor(2), 0.03),
@@ -107,7 +109,7 @@ CLAIMS = (
         lambda config: a_block(forward_growth(two_layers(config), 1, BLOCKS - 1)),
     ),
     Claim(
-        "x + W2 ReLU(W1 x), both He: the squared gradient's factor a block, backward",
+        "x + W2 ReLU(W1 x), both He: the squared gradient's factor per block, backward",
         "Hanin and Rolnick 2018",
         f"{HOW}, input_grad_norm^2; original placement, its last ReLU replaced by the identity",
         within_share(depth.residual_factor(2), 0.03),

@@ -26,7 +26,8 @@ def cosines(network: Network, images: Tensor, seed: int) -> Floats:
 
 def linear_head(network: Network) -> Network:
     """Without the head's activation, so that the blocks' gates are all that there are."""
-    network.head[0] = nn.Identity()  # type: ignore[operator]
+    name, _ = next(network.head.named_children())
+    network.head.set_submodule(name, nn.Identity())
     return network
 
 
@@ -64,7 +65,7 @@ def independent_gates(config: AcceptanceConfig, layers: int, skip: bool) -> Inte
 
 
 def batch_norm_halving(config: AcceptanceConfig) -> Interval:
-    """The cosine's factor a layer, from block 14 of 16 back to block 10."""
+    """The cosine's factor per layer, from block 14 of 16 back to block 10."""
     rates = []
     for seed in seeds_of(config, 24):
         network = random_mlp(16, seed, width=WIDTH, skip=False, norm="batch", placement="original")
@@ -111,7 +112,7 @@ CLAIMS = (
         ASSUMED,
         GATES,
         within(depth.independent_gates(6, skip=False), 0.004),
-        "28 pairs a network, 100 networks: 0.001 in the mean; the band excludes real gates",
+        "28 pairs per network, 100 networks: 0.001 in the mean; the band excludes real gates",
         lambda config: independent_gates(config, 6, False),
     ),
     Claim(
@@ -123,7 +124,7 @@ CLAIMS = (
         lambda config: independent_gates(config, 6, True),
     ),
     Claim(
-        "plain batch-norm network: correlation of gradients between examples, its factor a layer",
+        "plain batch-norm network: correlation of gradients between examples, its factor per layer",
         "Balduzzi et al. 2017; Monte Carlo",
         f"ReLU(BN(W x)), 16 blocks, width {WIDTH}, 24 networks, 64 images whose statistics are "
         "held fixed; diagnostic shattering's cosine over blocks 10 ... 14",

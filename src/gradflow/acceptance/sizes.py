@@ -42,6 +42,7 @@ def wrong_counts(config: AcceptanceConfig) -> Interval:
 
 
 def weights_of_1001(config: AcceptanceConfig) -> Interval:
+    """Parameters of the bottleneck network of depth 1001, without batch norm's."""
     network = build_network(
         "cifar_resnet",
         depth=1001,
@@ -55,11 +56,13 @@ def weights_of_1001(config: AcceptanceConfig) -> Interval:
 
 
 def macs(config: AcceptanceConfig, size: int) -> Interval:
+    """Multiply-accumulates of an ImageNet ResNet for one image of 224 x 224."""
     network = build_network("imagenet_resnet", depth=size, outputs=1000)
     return t_interval([count_macs(network, IMAGENET)])
 
 
 def path_probability(config: AcceptanceConfig, low: int, high: int) -> Interval:
+    """The share of the paths through 54 blocks whose length is in [low, high]."""
     return t_interval([depth.path_probability(54, low, high)])
 
 

@@ -55,10 +55,12 @@ def shares_by_length(config: AcceptanceConfig, branch_scale: float) -> Floats:
 
 
 def share_within(config: AcceptanceConfig, low: int, high: int) -> Interval:
+    """The share of the squared gradient on paths of `low` to `high` branches."""
     return t_interval(shares_by_length(config, 1.0)[:, low : high + 1].sum(axis=1))
 
 
 def mean_length(config: AcceptanceConfig) -> Interval:
+    """The mean number of branches on a path, weighted by its squared gradient."""
     return t_interval(shares_by_length(config, FAINT**0.5) @ np.arange(BLOCKS + 1))
 
 

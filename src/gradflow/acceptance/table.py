@@ -36,7 +36,7 @@ def check(
     config: AcceptanceConfig,
     report: Callable[[Result, float], None] = lambda result, seconds: None,
 ) -> list[Result]:
-    """Test every claim; `report` is told each result and the seconds that it took.
+    """Test every claim; `report` receives each result and the seconds that it took.
 
     A claim that raises has failed, and the next one is tested.
     """
@@ -93,7 +93,7 @@ def to_csv(results: Sequence[Result]) -> str:
 
 
 def to_json(results: Sequence[Result], provenance: Mapping[str, Any]) -> str:
-    """The same rows with their numbers unrounded (null: there is none), and where they are from."""
+    """The same rows with their numbers unrounded (null: there is none), and their provenance."""
     claims = []
     for result in results:
         band = result.claim.band
@@ -117,10 +117,10 @@ def _number(value: float) -> str:
 
 
 def _interval(measured: Interval) -> str:
-    told = _number(measured.mean)
+    text = _number(measured.mean)
     if measured.n > 1:
-        told += f" ({_number(measured.low)} ... {_number(measured.high)})"
-    return told
+        text += f" ({_number(measured.low)} ... {_number(measured.high)})"
+    return text
 
 
 def _one_line(error: BaseException) -> str:

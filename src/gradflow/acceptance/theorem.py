@@ -96,6 +96,7 @@ def unevenness(config: AcceptanceConfig) -> Interval:
 
 
 def between_stages(config: AcceptanceConfig) -> Interval:
+    """The gradient's norm at the last block of a stage over that at the next stage's first."""
     values = []
     for seed in seeds_of(config, 16):
         network = convolutional(

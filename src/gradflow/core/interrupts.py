@@ -39,6 +39,7 @@ def ask_to_stop() -> None:
 
 
 def asked_to_stop() -> bool:
+    """Whether a stop was asked for since signals were last handled."""
     return _ASKED.is_set()
 
 

@@ -83,7 +83,7 @@ def disk_bytes(depth: int, parameters: int, steps: int, probed: int, detailed: i
         probed, detailed: steps at which gradients are recorded, and the sparse tables.
     """
     rows = 15 * steps + depth * (20 * probed + 60 * detailed)
-    return 4 * parameters + rows + 40_000  # the files themselves, one or more a table
+    return 4 * parameters + rows + 40_000  # the files themselves, one or more per table
 
 
 class Prices(NamedTuple):
@@ -94,6 +94,7 @@ class Prices(NamedTuple):
     start: float
 
     def seconds(self, work: Work) -> float:
+        """What some work takes."""
         return self.mac * work.macs + self.layer * work.layers + self.start * work.starts
 
 

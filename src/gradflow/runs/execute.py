@@ -40,13 +40,13 @@ def execute(config: RunConfig) -> RunResult:
     """Train the network that `config` describes and leave one run folder.
 
     The folder is <output_root>/<study>/<run id>. A run that has ended already is not
-    done again; one that was interrupted goes on from its checkpoint, at the very step; one
-    that another process works on is waited for.
+    done again; one that was interrupted resumes from its checkpoint, at exactly the step where it
+    stopped; one that another process works on is waited for.
 
-    Then its diagnosis is made, where the config names one and it is not there yet.
+    Then its diagnosis is made, if the config names one and it is missing.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM came; the same call goes on from there.
+        Interrupted: Ctrl-C or SIGTERM came; the same call resumes from there.
         GradflowError: the data, the device or the folder cannot be used; nothing is left
             behind that reads as a run.
     """

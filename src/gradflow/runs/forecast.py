@@ -120,7 +120,7 @@ def differing(configs: Sequence[RunConfig]) -> Callable[[RunConfig], dict[str, A
         if any(len(different) > 1 for different in found.values()):
             kept.append(key)
 
-    def told(config: RunConfig) -> dict[str, Any]:
+    def differing(config: RunConfig) -> dict[str, Any]:
         own = by_key(config)
         return {
             key.removesuffix(".name") if key != "study.name" else key: own[key]
@@ -128,7 +128,7 @@ def differing(configs: Sequence[RunConfig]) -> Callable[[RunConfig], dict[str, A
             if key in own
         }
 
-    return told
+    return differing
 
 
 def _short(value: Any) -> str:

@@ -32,7 +32,7 @@ def peak_memory(config: RunConfig) -> int:
     shape, images = data.image, data.train + data.test
     dtype = weights_dtype(config)
     network = network_of(config, shape, data.classes).to(dtype)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     state, update = (2, 4) if isinstance(config.optimizer, AdamWConfig) else (1, 2)
     kept = _kept_for_backward(config, network, torch.zeros(MEASURED, *shape, dtype=dtype))

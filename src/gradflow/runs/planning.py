@@ -28,6 +28,7 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
+        """The run's name for people, such as plain-56 seed 0."""
         return run_name(self.config.network.depth, self.config.network.skip, self.config.seed)
 
     @property

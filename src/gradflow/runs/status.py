@@ -1,9 +1,9 @@
-"""What has become of each run of a study, told from its folder alone.
+"""What has become of each run of a study, read from its folder alone.
 
 missing      planned, and nothing done yet
 running      a process works on it now
-interrupted  stopped or killed; goes on from its checkpoint
-pruned       stopped by a search, as others did better; would go on likewise
+interrupted  stopped or killed; resumes from its checkpoint
+pruned       stopped by a search, as others did better; would resume likewise
 failed       ended by an error; would be tried again
 finished, diverged   ended; a diverged run is a result too
 """
@@ -44,11 +44,11 @@ def state_of(folder: Path) -> str:
 
 
 def study_states(folder: Path) -> pd.DataFrame:
-    """A row a run of a study, planned or begun, deepest first.
+    """A row per run of a study, planned or begun, deepest first.
 
     Columns: run_id, name (such as plain-56 seed 0), depth, state, stale (ended under code
     that may compute other numbers than the present), steps_done, steps, seconds (in all
-    attempts; null where none is recorded), bytes on disk, error (of the last attempt).
+    attempts; null if none is recorded), bytes on disk, error (of the last attempt).
 
     Raises:
         GradflowError: no such folder, or no run in it.
@@ -112,7 +112,7 @@ def _unfinished_state(folder: Path) -> tuple[str, str | None]:
         begun = any(entry.name != CONFIG for entry in folder.iterdir())
         return "interrupted" if begun else "missing", None
     last = attempts.sort_values("started").error.iloc[-1]
-    error = "" if pd.isna(last) else str(last)  # without one it was killed before it was told
+    error = "" if pd.isna(last) else str(last)  # without one it was killed before it recorded it
     if not error:
         return "interrupted", None
     if error.startswith(("Interrupted", "KeyboardInterrupt")):
@@ -134,6 +134,6 @@ def _rows(folder: Path, table: str, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def _seconds(folder: Path) -> float | None:
-    """In all attempts at a run; None where none is recorded."""
+    """In all attempts at a run; None if none is recorded."""
     attempts = _rows(folder, "attempts", ["wall_seconds"])
     return None if attempts.empty else float(attempts.wall_seconds.sum())

@@ -70,13 +70,13 @@ def _bca(samples: Floats, confidence: float) -> Floats:
     Efron, JASA 82 (1987), equations 2.3 and 6.6. The resamples are the same ones every time.
     """
     mean = samples.mean(axis=1, keepdims=True)
-    centred = samples - mean  # of the centred sample, so that its mean is exactly compared with 0
-    means = np.sort(centred @ _resamples(samples.shape[1]).T, axis=1)
-    tied = np.isclose(means, 0, rtol=0, atol=1e-12 * np.abs(centred).max(axis=1, keepdims=True))
+    centered = samples - mean  # of the centered sample, so that its mean is exactly compared with 0
+    means = np.sort(centered @ _resamples(samples.shape[1]).T, axis=1)
+    tied = np.isclose(means, 0, rtol=0, atol=1e-12 * np.abs(centered).max(axis=1, keepdims=True))
     below = ((means < 0) & ~tied).mean(axis=1) + tied.mean(axis=1) / 2
     bias = ndtri(np.clip(below, 0.5 / RESAMPLES, 1 - 0.5 / RESAMPLES))[:, None]
-    square = (centred**2).sum(axis=1)
-    acceleration = (centred**3).sum(axis=1) / (6 * np.where(square > 0, square, 1) ** 1.5)
+    square = (centered**2).sum(axis=1)
+    acceleration = (centered**3).sum(axis=1) / (6 * np.where(square > 0, square, 1) ** 1.5)
     shifted = bias + ndtri([(1 - confidence) / 2, (1 + confidence) / 2])
     place = ndtr(bias + shifted / (1 - acceleration[:, None] * shifted)) * (RESAMPLES - 1)
     under = np.floor(place).astype(int)
@@ -95,7 +95,7 @@ def _resamples(n: int) -> Floats:
 def t_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
     """Student's interval of the mean: mean +- t(n-1) * s / sqrt(n), s with n-1.
 
-    Exact for Gaussian values, and with three seeds still honest where a bootstrap is far
+    Exact for Gaussian values, and with three seeds still honest when a bootstrap is far
     too narrow. Values that are not finite make the interval NaN.
     """
     sample = np.asarray(values, dtype=float)
@@ -119,7 +119,7 @@ def geometric_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) ->
 def intervals_by(
     frame: pd.DataFrame, keys: Sequence[str], value: str, *, log: bool = False
 ) -> pd.DataFrame:
-    """One row a group of `keys`: mean, low, high, n of the column `value`.
+    """One row per group of `keys`: mean, low, high, n of the column `value`.
 
     Student's at any number of seeds, as figures have thousands of groups; tables and verdicts
     take `interval`. With `log` it is of log10(value) and returned in the value's own unit: a

@@ -22,7 +22,7 @@ AT_ONCE = 1024  # samples that are flipped together: bounds the memory
 
 
 class PairedTest(NamedTuple):
-    """p: that the mean is above 0, one-sided; NaN where no claim can be made.
+    """p: that the mean is above 0, one-sided; NaN if no claim can be made.
     method: "paired t", "sign flips" or "none"."""
 
     p: float
@@ -43,7 +43,7 @@ def paired_test(differences: npt.ArrayLike, among: int = 1) -> PairedTest:
 def method(n: int, among: int = 1) -> str:
     """The test for n pairs: a t test from 3, sign flips from 8, else none.
 
-    The smallest p of n sign flips is 2^-n: where that is not significant after the correction
+    The smallest p of n sign flips is 2^-n: if that is not significant after the correction
     for `among` tests, it stays the t test.
     """
     if n < CLAIM_FROM:
@@ -77,7 +77,7 @@ def _student(values: Floats) -> Floats:
 def _sign_flips(values: Floats) -> Floats:
     """The share of sign flips with a mean as large as the sample's.
 
-    Exact where each difference is as likely as its negative (Fisher 1935, section 21).
+    Exact if each difference is as likely as its negative (Fisher 1935, section 21).
     """
     flips, exact = _flips(values.shape[-1])
     rows = values.reshape(-1, values.shape[-1])

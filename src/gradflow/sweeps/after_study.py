@@ -21,6 +21,7 @@ class AnalyseStudy(Callback):
     """Runs `analysis/report.py <study folder>` where `study.analysis` names something to show."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Keep the study's command, and run its analysis."""
         folder = Path(config.output_root) / config.study.name
         if config.dry_run:
             return

@@ -9,13 +9,17 @@ from distributed import Scheduler, Worker
 
 
 class ClosedScheduler(Scheduler):
+    """A scheduler without an HTTP server, which Dask starts even without a dashboard."""
+
     def start_http_server(self, *_: Any, **__: Any) -> None:
-        """None."""
+        """Start none."""
 
 
 class ClosedWorker(Worker):
+    """A worker without an HTTP server."""
+
     def start_http_server(self, *_: Any, **__: Any) -> None:
-        """None."""
+        """Start none."""
 
 
 def scheduler_options(dashboard: str | None) -> dict[str, Any]:
@@ -24,4 +28,5 @@ def scheduler_options(dashboard: str | None) -> dict[str, Any]:
 
 
 def scheduler_class(dashboard: str | None) -> type[Scheduler]:
+    """Dask's own scheduler with a dashboard, else one without an HTTP server."""
     return Scheduler if dashboard else ClosedScheduler

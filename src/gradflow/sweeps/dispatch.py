@@ -37,6 +37,7 @@ class Job(NamedTuple):
 
     @property
     def number(self) -> int:
+        """The job's number in the sweep."""
         number: int = self.config.hydra.job.num
         return number
 

@@ -38,6 +38,7 @@ class GridSweeper(BasicSweeper):
     def split_arguments(  # type: ignore[override]  # there it is static and knows no variants
         self, overrides: list[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
+        """The jobs' overrides, in batches that are launched together."""
         assert self.hydra_context is not None
         parser = OverridesParser.create(self.hydra_context.config_loader)
         count = len(self.params)
@@ -51,6 +52,7 @@ class GridSweeper(BasicSweeper):
         return written(self.params)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Nothing: the launcher checks all configs before any run."""
         return
 
 

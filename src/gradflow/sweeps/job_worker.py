@@ -7,6 +7,7 @@ import sys
 
 
 def main() -> None:
+    """Start the worker of a job, bound to the network by which it reaches the scheduler."""
     from distributed.cli.dask_worker import main as dask_worker
     from distributed.comm.addressing import get_address_host
     from distributed.utils import get_ip

@@ -82,6 +82,7 @@ class DaskLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
+        """Keep what the jobs are composed from and run with."""
         self.check_values()
         self.hydra_context = hydra_context
         self.task_function = task_function

@@ -45,6 +45,7 @@ class LocalLauncher(DaskLauncher):
 
     @property
     def workers(self) -> int:
+        """Processes that run side by side."""
         gpus = whole("gpus", self.gpus, 0)
         if self._workers is None:
             return gpus or os.cpu_count() or 1
@@ -52,6 +53,7 @@ class LocalLauncher(DaskLauncher):
 
     @property
     def memory(self) -> int:
+        """Bytes that a worker may use."""
         from distributed.system import MEMORY_LIMIT  # of the machine or this process's cgroup
 
         if self._memory_limit is None:
@@ -59,12 +61,14 @@ class LocalLauncher(DaskLauncher):
         return min(size("memory_limit", self._memory_limit), int(MEMORY_LIMIT))
 
     def check_values(self) -> None:
+        """As the base class; and the memory limit."""
         super().check_values()
         if self._memory_limit is not None:
             size("memory_limit", self._memory_limit)
 
     @contextmanager
     def cluster(self, workers: int) -> Iterator[Any]:
+        """A cluster on this machine, without workers yet."""
         _start_mould()
         import dask
         from distributed import Nanny, SpecCluster
@@ -103,9 +107,11 @@ class LocalLauncher(DaskLauncher):
                     raise
 
     def start(self, cluster: Any, workers: int) -> None:
+        """Start the workers."""
         cluster.scale(workers)
 
     def tend(self, cluster: Any, workers: int) -> None:
+        """Replace workers that died while they started."""
         # A worker's keeper starts it again when it dies, and gives up when it dies starting.
         from distributed.core import Status
 

@@ -69,6 +69,7 @@ class SearchSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
+        """Keep what the trials are composed from, and the launcher that runs them."""
         self.config = config
         self.loader = hydra_context.config_loader
         self.composer = JobComposer(hydra_context, config)

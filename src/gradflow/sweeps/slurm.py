@@ -74,18 +74,22 @@ class SlurmLauncher(DaskLauncher):
 
     @property
     def workers(self) -> int:
+        """Slurm jobs at once, at most."""
         return whole("jobs", self._jobs, 1)
 
     @property
     def memory(self) -> int:
+        """Bytes that a job may use."""
         return size("memory", self._memory)
 
     def check_values(self) -> None:
+        """As the base class; and the memory of a job."""
         super().check_values()
         _ = self.memory
         whole("cores", self._cores, 1)
 
     def check(self) -> None:
+        """Also raise it if dask-jobqueue or sbatch is missing."""
         super().check()
         if importlib.util.find_spec("dask_jobqueue") is None:
             raise GradflowError(
@@ -105,6 +109,7 @@ class SlurmLauncher(DaskLauncher):
 
     @contextmanager
     def cluster(self, workers: int) -> Iterator[Any]:
+        """A cluster whose workers are Slurm jobs, without workers yet."""
         from distributed.utils import get_ip
 
         from gradflow.sweeps.closed import scheduler_class, scheduler_options
@@ -142,7 +147,9 @@ class SlurmLauncher(DaskLauncher):
             yield cluster
 
     def tend(self, cluster: Any, workers: int) -> None:
+        """Raise what sbatch refused, and what ended a job at once."""
         self._jobs_seen.look(cluster)
 
     def start(self, cluster: Any, workers: int) -> None:
+        """Submit jobs while runs wait for a worker."""
         cluster.adapt(minimum=0, maximum=workers)

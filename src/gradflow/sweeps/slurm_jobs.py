@@ -35,6 +35,7 @@ class SlurmJobs:
         self.numbers: list[str] = []
 
     def submitted(self, number: str) -> None:
+        """Note the number of a job that sbatch has accepted."""
         self.numbers.append(number)
 
     def refuse(self, words: str) -> None:

@@ -64,6 +64,7 @@ class Checkpoints:
         self._saved = time.monotonic()
 
     def due(self) -> bool:
+        """Whether `seconds` have passed since the last save."""
         return time.monotonic() - self._saved >= self.seconds
 
     def save(self, network: nn.Module, optimizer: torch.optim.Optimizer, steps_done: int) -> None:

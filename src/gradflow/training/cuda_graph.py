@@ -26,7 +26,9 @@ Outputs = tuple[Tensor, Measurement | None]
 class Graph(Protocol):
     """What `torch.cuda.CUDAGraph` offers and is used here."""
 
-    def replay(self) -> None: ...
+    def replay(self) -> None:
+        """Do the captured work again, on the current stream."""
+        ...
 
 
 Capture = Callable[[Callable[[], Outputs]], tuple[Graph, Outputs]]
@@ -67,6 +69,7 @@ class GraphedStep:
         self._graphs: dict[bool, tuple[Graph, Outputs]] = {}
 
     def __call__(self, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
+        """`Step`: an eager one, a capture and its first replay, or a replay."""
         self._taken += 1
         armed = self._probes.armed
         if self._taken <= EAGER_STEPS or (armed is not None and armed.details):
@@ -95,7 +98,7 @@ class GraphedStep:
 
 @contextmanager
 def _capturable(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Adam asks to be told that it is captured, and warns where it is told so and is not."""
+    """Adam requires `capturable` during a capture, and warns about it outside of one."""
     groups = [group for group in optimizer.param_groups if "capturable" in group]
     for group in groups:
         group["capturable"] = True

@@ -1,7 +1,7 @@
-"""A search for the best values of any config keys: its memory, and its word to a run.
+"""A search for the best values of any config keys: its memory, and what it says of a run.
 
 Optuna proposes, remembers and judges. Its journal is a file beside the runs, so a search
-that was killed goes on, and a run on another machine can ask whether it is worth its while.
+that was killed resumes, and a run on another machine can ask whether it is worth its while.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,10 +34,10 @@ class Pruned(Exception):  # noqa: N818, no error
 
 
 def open_search(config: RunConfig, name: str) -> "optuna.Study":
-    """The search of that name in the study's journal; a new one where there is none.
+    """The search of that name in the study's journal; a new one if there is none.
 
     What the sampler draws next is a function of (search.seed, name, trials ended), so a
-    search that was interrupted goes on as it would have done.
+    search that was interrupted resumes as if it had not been.
 
     Raises:
         GradflowError: the journal cannot be read or written.

@@ -1,4 +1,4 @@
-"""From tensors of the training loop to rows: one copy to the host a flush, no `.item()` a step."""
+"""From tensors of the loop to rows: one copy to the host per flush, no `.item()` per step."""
 
 import time
 from collections.abc import Iterator
@@ -38,6 +38,7 @@ class Recorder:
 
     @property
     def seconds(self) -> float:
+        """Spent on recording so far, the probes' hooks and reductions included."""
         return self._seconds + self.probes.seconds
 
     def step(self, step: int, epoch: int, rate: float, values: Tensor) -> None:
@@ -57,6 +58,7 @@ class Recorder:
         self._examples[step] = agreement
 
     def evaluation(self, step: int, split: str, loss: float, error: float) -> None:
+        """One evaluation: the mean loss and the error of a split's images."""
         self.writer.add("evaluations", step=[step], split=[split], loss=[loss], error=[error])
 
     def flush(self) -> None:

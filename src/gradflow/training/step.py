@@ -33,6 +33,7 @@ class EagerStep:
         self.parameters = [p for p in network.parameters() if p.requires_grad]
 
     def __call__(self, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
+        """`Step`: the loss and its gradient, what is measured, and the update of the weights."""
         loss, error = self.task(self.network, images, labels, generator)
         loss.backward()
         with self.recorder.account():

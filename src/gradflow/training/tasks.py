@@ -108,7 +108,8 @@ def network_of(config: RunConfig, image_shape: tuple[int, int, int], classes: in
     network = make_network(config.network, image_shape, features, config.seed)
     generator = seeded(config.seed, "identity")
     frame = nn.init.orthogonal_(torch.empty(features, features), generator=generator)
-    first, last = network.stem.get_submodule("linear1"), network.head[-1]  # type: ignore[index]
+    first = network.stem.get_submodule("linear1")
+    *_, last = network.head.children()
     with torch.no_grad():
         for weight, mirrored in (
             (first.get_parameter("weight"), torch.cat([frame, -frame])),
@@ -127,7 +128,7 @@ def placed(network: Network, config: RunConfig, dtype: torch.dtype) -> Network:
     On a CPU the 6n+2 networks step 1.1 to 1.3 times faster so; sums round in another order.
     """
     network = network.to(config.device, dtype)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     return network
 
 

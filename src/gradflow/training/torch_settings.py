@@ -29,7 +29,7 @@ def prepare_torch(config: RunConfig) -> None:
     # What use_deterministic_algorithms(True) does, without its import of the compiler (2 s),
     # and without filling new memory, for nothing here reads what was not written.
     torch.set_deterministic_debug_mode("error")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it is set on the module's class
     # Deterministic matrix products on CUDA; read when its first handle is made.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.allow_tf32 = config.dtype == "tf32"

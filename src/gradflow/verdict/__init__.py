@@ -29,12 +29,12 @@ BLOCKS = ["run_id", *KEYS, "step", "block_index", "input_grad_norm"]
 def judge_study(
     runs: pd.DataFrame, blocks: pd.DataFrame | None = None, rate: float | None = None
 ) -> pd.DataFrame:
-    """A row a depth: the words, and the numbers that decided.
+    """A row per depth: the words, and the numbers that decided.
 
     Args:
         runs: run_id, depth, twin ("plain" or "residual"), seed, final_train_error,
-            final_test_error (shares; no number where a run diverged), optimizer_learning_rate.
-        blocks: run_id, depth, twin, seed, step, block_index, input_grad_norm; None where
+            final_test_error (shares; no number if a run diverged), optimizer_learning_rate.
+        blocks: run_id, depth, twin, seed, step, block_index, input_grad_norm; None if
             nothing was recorded.
         rate: of a sweep's learning rates the one that is judged; None: see
             `tuning.judged_rate`.
@@ -126,7 +126,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _reason(outcome: Outcome, train: Errors, index: int) -> str:
-    """Why nothing is claimed of a depth; empty where something is."""
+    """Why nothing is claimed of a depth; empty if something is."""
     plain, residual = (errors[index] for errors in train)
     shallower, twin = (
         Comparison(*(values[index] for values in comparison))

@@ -1,4 +1,4 @@
-"""Does training error rise with depth, and only without skips? One word a depth.
+"""Does training error rise with depth, and only without skips? One word per depth.
 
 The rules are functions of arrays of errors, so that thousands of simulated studies go through
 the very code that judges a real one (benchmarks/verdict.py).
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.05
 MARGIN = 0.01  # one point of error: an interval inside of it is "no difference"
-DIVERGED = 1.0  # the error of a network that a claim is measured against, where it diverged
+DIVERGED = 1.0  # the error of a network that a claim is measured against, if it diverged
 
 DEGRADATION, OVERFITTING = "degradation", "overfitting"
 NO_DIFFERENCE, INCONCLUSIVE, TOO_FEW = "no difference", "inconclusive", "too few seeds"
@@ -32,7 +32,7 @@ NO_DIFFERENCE, INCONCLUSIVE, TOO_FEW = "no difference", "inconclusive", "too few
 class Errors(NamedTuple):
     """Final errors, shares 0 ... 1, of plain networks and their twins: (..., depth, seed).
 
-    Depths ascend. NaN where no run is; Inf where it diverged.
+    Depths ascend. NaN if there is no run; Inf if it diverged.
     """
 
     plain: Floats
@@ -40,7 +40,7 @@ class Errors(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """How far errors lie above others: arrays (..., depth), NaN where nothing is compared.
+    """How far errors lie above others: arrays (..., depth), NaN if nothing is compared.
 
     The mean difference and the interval around it, the one-sided p value, Hedges' g, pairs.
     """
@@ -81,7 +81,7 @@ def judge(train: Errors, test: Errors) -> Outcome:
     """The outcome of each depth of a study, or of many at once.
 
     A diverged run never makes a claim: the deep plain one is left out, its twin's and a
-    shallower one's error counts as 100 %; and where one diverged only degradation is named.
+    shallower one's error counts as 100 %; and if one diverged only degradation is named.
     """
     from_shallower, shallower = against_shallower(train.plain)
     from_twin = against_twin(train)
@@ -123,7 +123,7 @@ def against_shallower(
 
     Args:
         plain: (..., depth, seed).
-        shallower: what they are compared with, where not with `plain` itself.
+        shallower: what they are compared with, if not with `plain` itself.
     """
     others = reference(plain if shallower is None else shallower)
     shape, depths = plain.shape[:-1], plain.shape[-2]
@@ -142,7 +142,7 @@ def against_shallower(
 
 
 def compare(differences: Floats, among: int, confidence: float = CONFIDENCE) -> Comparison:
-    """Samples of differences over seeds (..., seed), NaN where there is no pair.
+    """Samples of differences over seeds (..., seed), NaN if there is no pair.
 
     Args:
         among: how many depths there are, which the p values will be corrected for.

@@ -1,11 +1,12 @@
 """The points of a figure as rows: of its lines, bars, bands and cells."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PolyCollection, QuadMesh
+from matplotlib.collections import Collection, LineCollection, PolyCollection, QuadMesh
 from matplotlib.figure import Figure
 
 COLUMNS = ["panel", "title", "kind", "artist", "label", "x", "y", "value"]
@@ -26,30 +27,38 @@ def drawn(made: Figure) -> pd.DataFrame:
 
 
 def _of_panel(ax: Axes) -> Iterator[tuple[object, ...]]:
-    for number, line in enumerate(ax.get_lines()):
-        if line.get_linestyle() == line.get_marker() == "None":
-            continue  # an error bar without its line
-        label = _shown(line.get_label())
-        for x, y in np.asarray(line.get_xydata(), dtype=float):
-            yield "line", number, label, x, y, None
-    for number, artist in enumerate(ax.collections, start=len(ax.get_lines())):
-        label = _shown(artist.get_label())
-        if isinstance(artist, QuadMesh):
-            corners = np.asarray(artist.get_coordinates(), dtype=float)
-            middles = (corners[:-1, :-1] + corners[1:, 1:]).reshape(-1, 2) / 2
-            array = np.ma.asarray(artist.get_array(), dtype=float)  # type: ignore[var-annotated]
-            values = np.ma.filled(array, np.nan)
-            for (x, y), value in zip(middles, values.ravel(), strict=True):
-                yield "cell", number, label, x, y, value
-        elif isinstance(artist, LineCollection):
-            for segment in artist.get_segments():
-                for x, y in np.asarray(segment, dtype=float):
-                    if np.isfinite(x + y):  # one run has no interval
-                        yield "bar", number, label, x, y, None
-        elif isinstance(artist, PolyCollection):
-            for path in artist.get_paths():
-                for x, y in np.asarray(path.vertices, dtype=float):
-                    yield "band", number, label, x, y, None
+    lines = ax.get_lines()
+    for number, line in enumerate(lines):
+        if not line.get_linestyle() == line.get_marker() == "None":  # an error bar has no line
+            for x, y in np.asarray(line.get_xydata(), dtype=float):
+                yield "line", number, _shown(line.get_label()), x, y, None
+    for number, artist in enumerate(ax.collections, start=len(lines)):
+        for kind, x, y, value in _of_collection(artist):
+            yield kind, number, _shown(artist.get_label()), x, y, value
+
+
+def _of_collection(artist: Collection) -> Iterator[tuple[str, float, float, float | None]]:
+    """kind, x, y and value of its points; none of a collection of another class."""
+    if isinstance(artist, QuadMesh):
+        corners = np.asarray(artist.get_coordinates(), dtype=float)
+        middles = (corners[:-1, :-1] + corners[1:, 1:]).reshape(-1, 2) / 2
+        array: np.ma.MaskedArray[tuple[int, ...], np.dtype[np.float64]]
+        array = np.ma.asarray(artist.get_array(), dtype=float)
+        values = np.ma.filled(array, np.nan)
+        for (x, y), value in zip(middles, values.ravel(), strict=True):
+            yield "cell", x, y, value
+    elif isinstance(artist, LineCollection):
+        for x, y in _points(artist.get_segments()):
+            if np.isfinite(x + y):  # one run has no interval
+                yield "bar", x, y, None
+    elif isinstance(artist, PolyCollection):
+        for x, y in _points([path.vertices for path in artist.get_paths()]):
+            yield "band", x, y, None
+
+
+def _points(curves: Iterable[npt.ArrayLike]) -> Iterator[tuple[float, float]]:
+    for curve in curves:
+        yield from np.asarray(curve, dtype=float)
 
 
 def _shown(label: object) -> str:

@@ -27,6 +27,7 @@ START = 2 * depth.BN_VARIANCE  # of block 1's input: a projection and a branch, 
 
 
 def plain_factor(config: AcceptanceConfig, batch: int, width: int, networks: int) -> Interval:
+    """The squared gradient's factor per layer, in plain batch-norm MLPs."""
     frames = []
     for seed in seeds_of(config, networks):
         network = random_mlp(30, seed, width=width, skip=False, placement="original", norm="batch")
@@ -35,6 +36,7 @@ def plain_factor(config: AcceptanceConfig, batch: int, width: int, networks: int
 
 
 def convolutional_factor(config: AcceptanceConfig, side: int) -> Interval:
+    """The squared gradient's factor per layer, in plain batch-norm convolutions."""
     frames = []
     for seed in seeds_of(config, 8):
         shape = (3, side, side)
@@ -42,7 +44,7 @@ def convolutional_factor(config: AcceptanceConfig, side: int) -> Interval:
             "cifar_resnet", image_shape=shape, depth=34, stages=1, width=32, skip=False, seed=seed
         )
         frames.append(blocks_of(network, noise(seed, 64, shape), seed))
-    return t_interval(backward_growth(frames, 2, 14) ** (1 / 24))  # two layers a block
+    return t_interval(backward_growth(frames, 2, 14) ** (1 / 24))  # two layers per block
 
 
 @cache
@@ -61,10 +63,12 @@ def plain_deep(config: AcceptanceConfig) -> list[pd.DataFrame]:
 
 
 def exploding(config: AcceptanceConfig) -> Interval:
+    """The end-to-end ratio of plain networks of depth 56, geometric mean."""
     return geometric_interval(end_ratios(plain_deep(config)))
 
 
 def forward_variance(config: AcceptanceConfig) -> Interval:
+    """The mean square of the blocks' inputs in plain networks of depth 56."""
     return t_interval([float((f.input_rms[:-1] ** 2).mean()) for f in plain_deep(config)])
 
 
@@ -79,6 +83,7 @@ def preactivation(config: AcceptanceConfig, layers: int) -> list[pd.DataFrame]:
 
 
 def branch_share(config: AcceptanceConfig) -> Interval:
+    """The branch's mean square over its input's, times the block's number."""
     part = slice(1, BLOCKS + 2)
     shares = []
     for frame in preactivation(config, 1):
@@ -88,6 +93,7 @@ def branch_share(config: AcceptanceConfig) -> Interval:
 
 
 def scale_invariance(config: AcceptanceConfig) -> Interval:
+    """The largest |cosine| of a convolution's weight and gradient, before batch norm."""
     [seed] = seeds_of(config, 1)
     network = build_network("cifar_resnet", image_shape=(1, 8, 8), depth=20, width=8, seed=seed)
     network.double()
@@ -103,7 +109,7 @@ def scale_invariance(config: AcceptanceConfig) -> Interval:
     return t_interval([max(map(abs, cosines))])
 
 
-PLAIN = "ReLU(BN(W x)), 30 blocks; input_grad_norm^2 over blocks 8 ... 24, a layer"
+PLAIN = "ReLU(BN(W x)), 30 blocks; input_grad_norm^2 over blocks 8 ... 24, per layer"
 CONVOLUTIONS = (
     "plain cifar_resnet of one stage, depth 34, width 32, batch 64, 8 networks; input_grad_norm^2 "
     "over blocks 2 ... 14, a layer"
@@ -130,7 +136,7 @@ def _residual(layers: int) -> Claim:
 
 CLAIMS = (
     Claim(
-        "plain batch-norm network, batch 128: the squared gradient's factor a layer",
+        "plain batch-norm network, batch 128: the squared gradient's factor per layer",
         "Yang et al. 2019, theorem 8",
         f"{PLAIN}; width 512, 8 networks",
         within_share(1.480, 0.02),
@@ -148,7 +154,7 @@ CLAIMS = (
     *(
         Claim(
             f"plain batch-norm convolutions with zero padding, {side}x{side}: the squared "
-            "gradient's factor a layer",
+            "gradient's factor per layer",
             "Monte Carlo only, two digits",
             f"{CONVOLUTIONS}; {side}x{side} noise",
             within(expected, 0.03),

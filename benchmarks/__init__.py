@@ -1,0 +1,1 @@
+"""What gradflow costs, beside stated baselines in the same run."""

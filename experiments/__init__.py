@@ -1,0 +1,1 @@
+"""The commands: thin scripts that compose a config and call the package."""
