@@ -90,6 +90,14 @@ def test_a_wrong_command_is_one_line_and_writes_nothing(tmp_path, words, told):
     assert files_below(tmp_path) == []
 
 
+@pytest.mark.parametrize("root", ["", "''", "'a\tb'", "a\u202eb", "'a\x1b[1m'"])
+def test_an_output_folder_without_a_plain_name_is_not_made(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for sweep in ([], ["-m"]):
+        refused(command("train", *sweep, f"output_root={root}"), "must name a folder")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("script", ["describe", "diagnose", "acceptance", "download"])
 def test_a_command_that_does_one_thing_takes_no_sweep(script, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -83,6 +83,7 @@ def keys() -> dict[str, Any]:
             f"{group}.{key}": hint for key, hint in get_type_hints(cls).items() if key.islower()
         }
     found |= {k: h for k, h in get_type_hints(RunConfig).items() if kind_of(h)[0] in TYPED}
+    del found["output_root"]  # each command gets its own
     return {key: hint for key, hint in found.items() if kind_of(hint)[0] in TYPED}
 
 

@@ -145,6 +145,7 @@ def main(app: Callable[[], Any], *, sweeps: bool = True) -> None:
         try:
             if not sweeps:
                 _refuse_sweep(sys.argv)
+            _check_root(sys.argv)
             with limited():
                 app()
         except (HydraException, OmegaConfBaseException) as error:
@@ -166,6 +167,14 @@ def _refuse_sweep(arguments: Sequence[str]) -> None:
     for word in arguments[1:]:
         if word in ("-m", "--multirun") or word.startswith("hydra.mode"):
             raise GradflowError(f"{word}: {script} does one thing at a time; call it for each")
+
+
+def _check_root(arguments: Sequence[str]) -> None:
+    """Hydra makes this folder before any config is checked."""
+    for word in arguments[1:]:
+        key, _, value = word.partition("=")
+        if key == "output_root" and (not value.strip("'\" ") or not value.isprintable()):
+            raise GradflowError(f"{word}: must name a folder, with printable characters only")
 
 
 def _raised_by_hydra(error: BaseException) -> bool:

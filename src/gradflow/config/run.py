@@ -119,6 +119,8 @@ class RunConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.output_root:
+            self.refuse("output_root", "must name a folder")
         if self.device == "cpu" and self.dtype == "tf32":
             self.refuse("dtype", "needs device=cuda; a CPU has float32, float64, bfloat16 and auto")
         if self.device == "cpu" and self.graph:
