@@ -13,10 +13,11 @@ import hydra
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from gradflow.config.hydra_bridge import call, load_run_config, main, register_schema
+from gradflow.config.hydra_bridge import call, main, register_schema
 from gradflow.config.run import DiagnoseConfig
-from gradflow.core.errors import GradflowError
+from gradflow.core.errors import DamageError, GradflowError
 from gradflow.records import has_ended, pending
+from gradflow.runs.planning import ended_config
 from gradflow.runs.status import CONFIG
 
 register_schema()
@@ -32,12 +33,21 @@ def diagnose(config: DiagnoseConfig) -> None:
     runs = [run for run in found if has_ended(run)]
     if not runs:
         raise GradflowError(f"run={folder}: no run has ended there")
-    todo = [run for run in runs if pending(run, config.diagnostic)]
-    from gradflow.runs.execute import diagnose_ended  # torch is imported where the work is done
+    done, failures = 0, []
+    for run in tqdm(runs, unit="run", disable=None):
+        try:
+            if not pending(run, config.diagnostic):
+                continue
+            from gradflow.runs.execute import diagnose_ended  # imports torch, for work to be done
 
-    for run in tqdm(todo, unit="run", disable=None):
-        diagnose_ended(replace(load_run_config(run / CONFIG), diagnostic=config.diagnostic), run)
-    print(f"{len(todo)} of {len(runs)} runs diagnosed, the others were before\nrecords: {folder}")
+            diagnose_ended(replace(ended_config(run), diagnostic=config.diagnostic), run)
+            done += 1
+        except DamageError as error:  # of this run alone
+            failures.append(str(error))
+    before = len(runs) - done - len(failures)
+    print(f"{done} of {len(runs)} runs diagnosed, {before} were before\nrecords: {folder}")
+    if failures:
+        raise GradflowError("; ".join(failures))
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="diagnose")

@@ -35,6 +35,7 @@ def report(runs: pd.DataFrame, *, every: bool = False) -> str:
     for run in shown.itertuples():
         line = f"  {run.name:24} {run.run_id}  {run.state:12} {run.steps_done}/{run.steps} steps"
         lines.append(line + (f"  {run.error}" if run.error else ""))
+    lines += [f"  damage: {line}" for text in runs.damage.dropna() for line in text.split("\n")]
     lines.append(_progress(runs))
     return "\n".join(lines)
 

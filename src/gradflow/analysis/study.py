@@ -10,8 +10,11 @@ import pandas as pd
 
 from gradflow.analysis.tables import Table
 from gradflow.config.run_id import NOT_IDENTITY, TWINS
+from gradflow.config.saved import check_config
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records, read_runs
+from gradflow.records.damage import damage_of, moved_aside
+from gradflow.runs.status import CONFIG
 
 # He et al. 2015 warm up depth 110 alone: a warm-up goes with a depth.
 SWEPT = ("network_depth", "network_skip", "seed", "schedule_warmup_steps")
@@ -104,9 +107,13 @@ def load_study(
         GradflowError: no such folder, no finished run, or none that `where` matches.
     """
     runs = read_runs(folder)
-    notes = []
-    begun = {path.parent.name for path in folder.glob("*/config.yaml")}
-    if unfinished := len(begun - set(runs.run_id)):
+    notes = damage_notes(folder)
+    damaged = {run for run in runs.run_id if damage_of(folder / run)}
+    runs = runs[~runs.run_id.isin(damaged)]
+    if runs.empty:
+        raise GradflowError("; ".join(notes))
+    begun = {path.parent.name for path in folder.glob(f"*/{CONFIG}")}
+    if unfinished := len(begun - set(runs.run_id) - damaged):
         notes.append(f"{unfinished} runs have not finished and are left out")
     for column, value in (where or {}).items():
         if column not in runs.columns:
@@ -128,6 +135,20 @@ def load_study(
     runs = runs.assign(depth=runs.network_depth, twin=runs.network_skip.map(TWINS))
     notes += _wanting(runs)
     return Study(folder, runs.sort_values(["depth", "twin", "seed"]), tuple(notes))
+
+
+def damage_notes(folder: Path) -> list[str]:
+    """A line per damaged file of a study's runs: what is shown is without such a run's records."""
+    lines = []
+    for run in sorted(path.parent for path in folder.glob(f"*/{CONFIG}")):
+        try:
+            check_config(run / CONFIG)
+        except GradflowError as error:
+            lines.append(str(error))
+        lines += [f"{line} (the run is left out)" for line in damage_of(run)]
+        if aside := moved_aside(run):
+            lines.append(f"{run}: damaged and moved aside: {', '.join(aside)}")
+    return lines
 
 
 def _wanting(runs: pd.DataFrame) -> list[str]:

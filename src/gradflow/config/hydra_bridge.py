@@ -20,7 +20,8 @@ from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.conf_folder import CONF
 from gradflow.config.registry import GROUPS
 from gradflow.config.run import DescribeConfig, DiagnoseConfig, RunConfig
-from gradflow.core.errors import GradflowError
+from gradflow.config.saved import read_config, write_config
+from gradflow.core.errors import DamageError, GradflowError
 
 Root = TypeVar("Root")
 
@@ -95,15 +96,25 @@ def checked(cfg: DictConfig, root: type) -> DictConfig:
 
 
 def load_run_config(path: Path) -> RunConfig:
-    """The config that a run folder keeps in its config.yaml."""
-    loaded = OmegaConf.load(path)
-    assert isinstance(loaded, DictConfig)
-    return to_config(loaded, RunConfig)
+    """The config that a run folder keeps in its config.yaml.
+
+    Raises:
+        GradflowError: as `gradflow.config.saved.read_config` and `to_config`; names the file.
+    """
+    values = read_config(path)
+    try:
+        return to_config(OmegaConf.create(values), RunConfig)
+    except (GradflowError, OmegaConfBaseException, TypeError, AttributeError) as error:
+        raise DamageError(f"{path}: is no config of a run ({one_line(error)})") from error
 
 
 def save_run_config(config: RunConfig, path: Path) -> None:
-    """Write a config as YAML; `load_run_config` reads it back equal."""
-    OmegaConf.save(OmegaConf.structured(config), path)
+    """Write a config as YAML; `load_run_config` reads it back equal.
+
+    Raises:
+        GradflowError: the disk is full or the folder cannot be written to.
+    """
+    write_config(OmegaConf.to_yaml(OmegaConf.structured(config)), path)
 
 
 def call(function: Callable[[Root], Any], cfg: DictConfig, root: type[Root]) -> Any:

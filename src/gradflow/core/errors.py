@@ -1,4 +1,4 @@
-"""The one exception for everything that the user can mend."""
+"""The exceptions for everything that the user can mend."""
 
 
 class GradflowError(Exception):
@@ -7,3 +7,7 @@ class GradflowError(Exception):
     The experiments and analysis scripts print it without a traceback and exit
     with status 1; any other exception is a bug and keeps its traceback.
     """
+
+
+class DamageError(GradflowError):
+    """A file is not what was written: truncated, altered, or of another run; the line names it."""

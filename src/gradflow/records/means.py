@@ -55,7 +55,7 @@ def read_means(folder: str | Path, table: str, value: str, by: Sequence[str]) ->
             ]
         ).to_table()
 
-    groups = read_files(lambda: part_files(Path(folder), table), aggregate, schema).to_pandas()
+    groups = read_files(lambda: part_files(Path(folder), table), aggregate, table).to_pandas()
     if of_run:
         runs = read_runs(folder)[["run_id", *of_run]]
         groups = groups.merge(runs, on="run_id")
