@@ -94,7 +94,8 @@ def versions(folder: Path, runs: pd.DataFrame) -> list[tuple[str, str]]:
         "host": "host",
     }
     try:
-        attempts = read_records(folder, "attempts", columns=["run_id", *columns])
+        where = {"run_id": list(runs.run_id)}
+        attempts = read_records(folder, "attempts", columns=["run_id", *columns], where=where)
     except GradflowError:  # records that were copied without them
         attempts = pd.DataFrame(columns=["run_id", *columns])
     attempts = attempts[attempts.run_id.isin(runs.run_id)]

@@ -10,11 +10,11 @@ import yaml
 from gradflow.core.errors import DamageError, GradflowError
 from gradflow.core.files import atomic_write
 
-LINE = re.compile(rb"# digest of run (\S+): ([0-9a-f]{64})\n\Z")
+LINE = re.compile(rb"\A# digest of run (\S+): ([0-9a-f]{64})\n")
 
 
 def write_config(text: str, path: Path) -> None:
-    """Write a config with a last line that says which run it is of, and its digest.
+    """Write a config with a first line that says which run it is of, and its digest.
 
     Raises:
         GradflowError: the disk is full or the folder cannot be written to.
@@ -22,7 +22,7 @@ def write_config(text: str, path: Path) -> None:
     data, run_id = text.encode(), path.parent.name
     try:
         with atomic_write(path) as file:
-            file.write(data + f"# digest of run {run_id}: {_digest(data, run_id)}\n".encode())
+            file.write(f"# digest of run {run_id}: {_digest(data, run_id)}\n".encode() + data)
     except OSError as error:
         raise GradflowError(f"{path}: cannot be written ({error})") from error
 
@@ -61,7 +61,7 @@ def _checked(path: Path) -> tuple[bytes, bool]:
     if line is None:
         return data, False
     run_id = line[1].decode(errors="replace")
-    if _digest(data[: line.start()], run_id) != line[2].decode():
+    if _digest(data[line.end() :], run_id) != line[2].decode():
         raise DamageError(f"{path}: is not what was written (its digest differs)")
     if run_id != path.parent.name:
         raise DamageError(f"{path}: is of another run, {run_id}")

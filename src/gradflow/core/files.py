@@ -36,13 +36,16 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def move_aside(path: Path) -> Path:
-    """Rename a damaged file, or what stands in its place, to <name>.damaged; of two, the later.
+def move_aside(path: Path, folder: Path) -> Path:
+    """Move a damaged file, or what stands in its place, out of the way within its run.
+
+    Its new path is <folder>/<its path below the folder>.damaged, with - for each slash; of two,
+    the later.
 
     Raises:
         OSError: the folder cannot be written to.
     """
-    aside = path.with_name(path.name + DAMAGED)
+    aside = folder / ("-".join(path.relative_to(folder).parts) + DAMAGED)
     if aside.is_dir():
         shutil.rmtree(aside)
     if path.is_dir() and aside.exists():

@@ -52,7 +52,7 @@ def held(lock: FileLock) -> Iterator[None]:
     try:
         yield
     finally:
-        del _HELD[path]
+        _HELD.pop(path, None)
         lock.release()
 
 

@@ -49,8 +49,7 @@ def damage_of(run: Path) -> list[str]:
 
 def moved_aside(run: Path) -> list[str]:
     """The files that were found damaged and moved aside; their rows were made again if possible."""
-    found = [*run.glob(f"*{DAMAGED}"), *run.glob(f"*/*{DAMAGED}")]
-    return sorted(str(path.relative_to(run)) for path in found)
+    return sorted(path.name for path in run.glob(f"*{DAMAGED}"))
 
 
 def mend(run: Path) -> Lost:
@@ -63,7 +62,7 @@ def mend(run: Path) -> Lost:
         recover(run)
         lines, steps = [], []
         for table, part, fault in list(faults(run)):
-            aside = move_aside(Path(part))
+            aside = move_aside(Path(part), run)
             lines.append(f"{part}: damaged ({fault}); moved to {aside.name}")
             if "step" in SCHEMAS[table].names:
                 steps.append(_whole_steps(run, table, before=part))

@@ -174,7 +174,7 @@ def _keep(folder: Path, table: str, wanted: pc.Expression) -> None:
 
 def _next_name(folder: Path) -> str:
     """A name that no part had before: a reader with an old listing never opens a new file."""
-    numbers = [int(part.name[5:].partition(".")[0]) for part in folder.glob("part-*.parquet*")]
+    numbers = [int(part.stem.removeprefix("part-")) for part in folder.glob("part-*.parquet")]
     return f"part-{max(numbers, default=-1) + 1:05d}.parquet"
 
 

@@ -105,7 +105,8 @@ def announce(run: PlannedRun) -> None:
             try:
                 check_config(path)
             except DamageError as error:
-                tell(f"{run.name}: {error}; moved to {move_aside(path).name} and written again")
+                aside = move_aside(path, run.folder)
+                tell(f"{run.name}: {error}; moved to {aside.name} and written again")
     except OSError as error:
         raise GradflowError(f"{run.folder}: cannot be written to ({error})") from error
     if not path.exists():

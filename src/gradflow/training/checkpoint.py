@@ -164,11 +164,13 @@ def _newest(folder: Path, run: str) -> Saved | None:
             saved = read_checkpoint(path, folder.name)
         except DamageError as error:
             with told(folder):
-                aside = move_aside(path)
+                aside = move_aside(path, folder)
             tell(f"{run}: {error}; it is not used, and moved to {aside.name}")
             continue
         with told(folder):
             path.replace(folder / CHECKPOINT)
+            if (folder / BEFORE).is_dir():  # which no file can take the place of
+                move_aside(folder / BEFORE, folder)
         return saved
     return None
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import torch
 
 from gradflow.core.errors import DamageError, GradflowError
-from gradflow.core.files import atomic_write
+from gradflow.core.files import atomic_write, move_aside
 
 LINE = re.compile(rb"\ngradflow (.+) ([0-9a-f]{64})\n\Z")
 LONGEST = 512  # bytes of the line
@@ -26,6 +26,8 @@ def save_signed(path: Path, state: Any) -> None:
         OSError: the disk is full or the folder cannot be written to; `path` is as before.
     """
     run_id = path.parent.name.encode()
+    if path.is_dir():
+        move_aside(path, path.parent)
     with atomic_write(path) as file:
         archive = _Hashed(file)
         torch.save(state, archive)  # type: ignore[arg-type]  # it calls write and flush alone
