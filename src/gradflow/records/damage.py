@@ -19,7 +19,7 @@ from gradflow.records.writer import recover, told
 
 
 class Lost(NamedTuple):
-    """DamageError parts that were moved aside.
+    """Damaged parts that were moved aside.
 
     Attributes:
         lines: one per part, which names it.

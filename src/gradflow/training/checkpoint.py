@@ -86,10 +86,7 @@ class Checkpoints:
             "origins": [tuple(origin) for origin in self.origins],
         }
         with told(self.folder):
-            if (self.folder / CHECKPOINT).exists():
-                # Killed in between, the run resumes from the one before.
-                (self.folder / CHECKPOINT).replace(self.folder / BEFORE)
-            save_signed(self.folder / CHECKPOINT, state)
+            save_signed(self.folder / CHECKPOINT, state, keep=self.folder / BEFORE)
         unused = unused_steps(self.folder)
         if unused is not None and unused <= steps_done:
             forget(self.folder)
@@ -113,7 +110,7 @@ def read_checkpoint(path: Path, run_id: str) -> Saved:
 def resume(folder: Path, run: str, present: Origin, *, force: bool) -> Saved | None:
     """The checkpoint that a run resumes from; None if it starts at step 0.
 
-    Records of later steps are cut off. DamageError checkpoints and parts are moved aside, with a
+    Records of later steps are cut off. Damaged checkpoints and parts are moved aside, with a
     line each; without the rows of a part the run resumes from a checkpoint before them. A
     checkpoint of another origin is not used unless `force`: it is set aside, and a line says
     so. With `force` the one that is farthest is used, one that was set aside before included.
@@ -134,7 +131,8 @@ def resume(folder: Path, run: str, present: Origin, *, force: bool) -> Saved | N
             (folder / CHECKPOINT).unlink()  # some of the records that it goes with are lost
         saved = _newest(folder, run)
         if saved is not None and saved.steps_done > lost.steps:
-            discard_checkpoints(folder)
+            with told(folder):
+                (folder / CHECKPOINT).unlink()
             saved = None
     if lost.lines:
         tell(f"{run}: resumes at step {0 if saved is None else saved.steps_done}, as rows are lost")

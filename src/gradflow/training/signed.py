@@ -19,8 +19,11 @@ LINE = re.compile(rb"\ngradflow (.+) ([0-9a-f]{64})\n\Z")
 LONGEST = 512  # bytes of the line
 
 
-def save_signed(path: Path, state: Any) -> None:
+def save_signed(path: Path, state: Any, keep: Path | None = None) -> None:
     """Write what torch.load reads, signed as of the run whose folder it lies in.
+
+    Args:
+        keep: what the file before is called from then on; None: it is replaced.
 
     Raises:
         OSError: the disk is full or the folder cannot be written to; `path` is as before.
@@ -33,6 +36,8 @@ def save_signed(path: Path, state: Any) -> None:
         torch.save(state, archive)  # type: ignore[arg-type]  # it calls write and flush alone
         archive.digest.update(run_id)
         file.write(b"\ngradflow %s %s\n" % (run_id, archive.digest.hexdigest().encode()))
+        if keep is not None and path.exists():
+            path.replace(keep)  # killed here, a run resumes from that one
 
 
 class _Hashed:
