@@ -188,6 +188,7 @@ def read_files(
 
 def check_files(files: Sequence[str], table: str, *, whole: bool) -> None:
     """Raise DamageError for the first part file of a table that is not what was written."""
+    schema = schema_of(table)
     for file in files:
-        if fault := fault_of(file, table, SCHEMAS[table], whole=whole):
+        if fault := fault_of(file, table, schema, whole=whole):
             raise DamageError(line_of(file, fault))
