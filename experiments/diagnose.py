@@ -22,11 +22,12 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from gradflow.config.diagnostics import DiagnosticConfig
-from gradflow.config.hydra_bridge import call, load_run_config, main, register_schema
+from gradflow.config.hydra_bridge import call, main, register_schema
 from gradflow.config.run import DiagnoseConfig
 from gradflow.core.door import folder_of
 from gradflow.core.errors import GradflowError
 from gradflow.records import has_ended, measurable, pending
+from gradflow.runs.planning import ended_config
 from gradflow.runs.status import CONFIG
 
 register_schema()
@@ -73,7 +74,7 @@ def _outcome(run: Path, diagnostic: DiagnosticConfig) -> str:
         return BEFORE
     from gradflow.runs.execute import diagnose_ended  # torch is imported where the work is done
 
-    diagnose_ended(replace(load_run_config(run / CONFIG), diagnostic=diagnostic), run)
+    diagnose_ended(replace(ended_config(run), diagnostic=diagnostic), run)
     return DONE
 
 

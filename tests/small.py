@@ -3,10 +3,13 @@
 import os
 from pathlib import Path
 
+import yaml
+
 from gradflow.config.networks import NetworkConfig
 from gradflow.config.optimizers import OptimizerConfig
 from gradflow.config.probes import EveryConfig, InitializationConfig, ProbeConfig
 from gradflow.config.run import EvaluationConfig, RunConfig, StudyConfig
+from gradflow.config.saved import read_config, write_config
 from gradflow.data.sets.digits import DigitsConfig
 from gradflow.networks.families.cifar_resnet import CifarResNetConfig
 from gradflow.training.optimizers.sgd import SGDConfig
@@ -49,3 +52,11 @@ def small_config(
         output_root=str(root),
         **options,  # type: ignore[arg-type]
     )
+
+
+def name_analysis(study: Path, *names: str) -> None:
+    """Rewrite the configs of a study's runs, as if it named these analysis scripts."""
+    for path in study.glob("*/config.yaml"):
+        config = read_config(path)
+        config["study"]["analysis"] = list(names)
+        write_config(yaml.safe_dump(config), path)

@@ -42,6 +42,7 @@ def test_a_run_that_comes_goes_or_changes_is_seen(study_folder, tmp_path):
     changed = pq.read_table(second / "runs", partitioning=None)
     index = changed.column_names.index("final_train_error")
     changed = changed.set_column(index, "final_train_error", pa.array([0.125]))
+    changed = changed.replace_schema_metadata(None)  # whose digest is of the table as it was
     shutil.rmtree(second / "runs")
     (second / "runs").mkdir()
     pq.write_table(changed, second / "runs" / "part-00000.parquet")
@@ -62,9 +63,28 @@ def test_a_torn_or_older_index_and_a_folder_that_is_only_read(study_folder, tmp_
     def refuse(*_, **__):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr("gradflow.records.index.pq.write_table", refuse)
+    monkeypatch.setattr("gradflow.records.index.atomic_file", refuse)
     pd.testing.assert_frame_equal(read_runs(folder), expected)
     assert not (folder / INDEX).exists()
+
+
+def test_an_index_that_disagrees_with_its_tables_is_not_believed(study_folder, tmp_path):
+    folder = copy_of(study_folder, tmp_path)
+    expected = read_runs(folder)
+    index = pq.read_table(folder / INDEX)
+    place = index.column_names.index("final_test_error")
+    forged = index.set_column(place, "final_test_error", pa.array([0.5] * len(index)))
+    for metadata in (forged.schema.metadata, None):  # its digest is of other rows, or it has none
+        pq.write_table(forged.replace_schema_metadata(metadata), folder / INDEX)
+        pd.testing.assert_frame_equal(read_runs(folder), expected)
+    other, [part, *_] = tmp_path / "other", sorted(folder.glob("*/runs/*.parquet"))
+    changed = pq.read_table(part, partitioning=None).replace_schema_metadata(None)
+    place = changed.column_names.index("final_test_error")
+    changed = changed.set_column(place, "final_test_error", pa.array([0.25]))
+    pq.write_table(changed, other)
+    part.write_bytes(other.read_bytes())  # the time of its folder stays as it was
+    again = read_runs(folder).set_index("run_id").final_test_error
+    assert again[part.parents[1].name] == 0.25
 
 
 def test_a_study_without_an_ended_run_is_empty(tmp_path):

@@ -15,7 +15,7 @@ from gradflow.analysis.figures import style
 from gradflow.analysis.figures.plotted_data import drawn
 from gradflow.core.errors import GradflowError
 from gradflow.runs.execute import execute
-from tests.small import small_config
+from tests.small import name_analysis, small_config
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,8 +25,7 @@ def study(study_folder, tmp_path):
     """A copy of the small study whose configs name the analysis that ends it."""
     copy = tmp_path / "outputs" / "small"
     shutil.copytree(study_folder, copy, ignore=shutil.ignore_patterns("figures", "tables"))
-    for config in copy.glob("*/config.yaml"):
-        config.write_text(config.read_text().replace("analysis: []", "analysis: [degradation]"))
+    name_analysis(copy, "degradation")
     return copy
 
 

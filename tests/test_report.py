@@ -13,7 +13,7 @@ from gradflow.config.probes import OffConfig
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records
 from gradflow.runs.execute import execute
-from tests.small import small_config
+from tests.small import name_analysis, small_config
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +21,7 @@ def made(study_folder, tmp_path_factory):
     """A copy of the small study, with its report."""
     copy = tmp_path_factory.mktemp("outputs") / "small"
     shutil.copytree(study_folder, copy, ignore=shutil.ignore_patterns("figures", "tables"))
-    for config in copy.glob("*/config.yaml"):
-        text = config.read_text()
-        config.write_text(text.replace("analysis: []", "analysis: [degradation, verdict]"))
+    name_analysis(copy, "degradation", "verdict")
     report.make_report(copy)
     return copy
 

@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from gradflow.analysis.report import page as report
+from tests.small import name_analysis
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -24,9 +25,7 @@ pytestmark = [
 def page_url(study_folder, tmp_path_factory):
     copy = tmp_path_factory.mktemp("outputs") / "small"
     shutil.copytree(study_folder, copy, ignore=shutil.ignore_patterns("figures", "tables"))
-    for config in copy.glob("*/config.yaml"):
-        text = config.read_text()
-        config.write_text(text.replace("analysis: []", "analysis: [degradation, verdict]"))
+    name_analysis(copy, "degradation", "verdict")
     report.make_report(copy)
     return (copy / "report.html").as_uri()
 

@@ -62,7 +62,7 @@ def test_a_checkpoint_of_another_origin_is_named_and_kept_until_the_run_is_as_fa
         line,
     )
     assert (folder / "unused-5" / CHECKPOINT).read_bytes() == saved
-    assert read_checkpoint(folder / CHECKPOINT).steps_done == 3
+    assert read_checkpoint(folder / CHECKPOINT, folder.name).steps_done == 3
     assert read_records(folder, "steps").step.tolist() == [0, 1, 2]
     interrupted(config, 3)  # at step 6, by the same code: nothing to tell, nothing to keep
     assert not capsys.readouterr().err
@@ -130,7 +130,7 @@ def test_the_farther_one_is_kept(tmp_path):
     [folder] = (tmp_path / "scratch").iterdir()
     [kept] = folder.glob("unused-*")
     assert kept.name == "unused-5"
-    assert read_checkpoint(kept / CHECKPOINT).origins[-1].code_version == "0.1.0+other"
+    assert read_checkpoint(kept / CHECKPOINT, folder.name).origins[-1].code_version == "0.1.0+other"
     assert read_records(folder, "steps").step.tolist() == [0]
 
 
@@ -196,7 +196,7 @@ def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path, capsys):
     (tmp_path / CHECKPOINT).write_bytes(b"nothing of the kind")
     assert resume(tmp_path, "plain-8", present_origin("cpu"), force=False) is None
     [line] = capsys.readouterr().err.splitlines()
-    assert "checkpoint.pt: cannot be read" in line
+    assert "checkpoint.pt: is incomplete or damaged" in line
     assert line.startswith("plain-8: ")
 
 

@@ -22,8 +22,9 @@ import yaml
 
 from gradflow.analysis.output import Output, check_look
 from gradflow.analysis.script import add_figure_options, formats_of
-from gradflow.analysis.study import load_study
+from gradflow.analysis.study import damage_notes, load_study
 from gradflow.config.conf_folder import STUDIES
+from gradflow.config.saved import read_config
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
@@ -52,6 +53,8 @@ def make(folder: Path, formats: Sequence[str], venue: str) -> Made:
     keys = {name: f"{name} {venue} {','.join(formats)}" for name in scripts_of(folder)}
     stale = [name for name, key in keys.items() if not _is_there(folder, known.get(key), stamp)]
     made = Made([], [])
+    if stale:
+        damage_notes(folder)  # what is found whole is not checked again by each script
     # Side by side: drawing takes a core each. Forked, so that nothing is imported again.
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("fork")) as pool:
         tasks = {name: pool.submit(_run, name, folder, formats, venue) for name in stale}
@@ -98,11 +101,21 @@ def scripts_of(folder: Path) -> list[str]:
     configs take seconds to read), and those that the study of its name names in conf/."""
     names: dict[str, None] = {}
     configs = sorted(folder.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime_ns)
+    found = [next(filter(None, map(_study_of, ends)), {}) for ends in (configs, configs[::-1])]
     own = STUDIES / f"{folder.name}.yaml"
-    for config in [configs[0], configs[-1], *([own] if own.exists() else [])]:
-        study = yaml.safe_load(config.read_text()).get("study") or {}
+    if own.exists():
+        found.append(yaml.safe_load(own.read_text()).get("study") or {})
+    for study in found:
         names |= dict.fromkeys(study.get("analysis") or ())
     return list(names)
+
+
+def _study_of(config: Path) -> dict[str, Any]:
+    """The study that a run's config names; empty if the config is damaged."""
+    try:
+        return read_config(config).get("study") or {}
+    except GradflowError:
+        return {}
 
 
 def studies_in(folder: Path) -> list[Path]:

@@ -97,7 +97,9 @@ def versions(folder: Path, runs: pd.DataFrame) -> list[tuple[str, str]]:
     }
     share = "recording_share"
     try:
-        attempts = read_records(folder, "attempts", columns=["run_id", *columns, share])
+        names = ["run_id", *columns, share]
+        where = {"run_id": list(runs.run_id)}
+        attempts = read_records(folder, "attempts", columns=names, where=where)
     except GradflowError:  # records that were copied without them
         attempts = pd.DataFrame(columns=["run_id", *columns, share])
     attempts = attempts[attempts["run_id"].isin(runs["run_id"])]

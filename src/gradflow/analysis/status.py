@@ -38,6 +38,7 @@ def report(runs: pd.DataFrame, *, every: bool = False) -> str:
         steps = f"{run['steps_done']}/{run['steps']} steps"
         line = f"  {run['name']:24} {run['run_id']}  {run['state']:12} {steps}"
         lines.append(line + (f"  {run['error']}" if run["error"] else ""))
+    lines += [f"  damage: {line}" for text in runs.damage.dropna() for line in text.split("\n")]
     lines.append(_progress(runs))
     return "\n".join(lines)
 
@@ -53,7 +54,7 @@ def seconds_left(runs: pd.DataFrame) -> float | None:
         return None
     rates = ended.seconds / (ended.depth * ended.steps_done)
     total = 0.0
-    for run in dicts(runs[~runs.state.isin(ENDED)]):
+    for run in dicts(runs[~runs.state.isin(ENDED) & (runs.steps > 0)]):
         distance = (ended.depth - run["depth"]).abs()
         rate = float(rates[distance == distance.min()].median())
         total += rate * run["depth"] * (run["steps"] - run["steps_done"])
@@ -61,9 +62,11 @@ def seconds_left(runs: pd.DataFrame) -> float | None:
 
 
 def _progress(runs: pd.DataFrame) -> str:
-    work = runs.depth * runs.steps
-    shares = (runs.steps_done / runs.steps).where(~runs.state.isin(ENDED), 1.0)
-    done = f"{100 * float((work * shares).sum() / work.sum()):.0f} % of the work is done"
+    known = runs[(runs.steps > 0) & (runs.depth > 0)]  # of another the config is damaged
+    work = known.depth * known.steps
+    shares = (known.steps_done / known.steps).where(~known.state.isin(ENDED), 1.0)
+    share = float((work * shares).sum() / work.sum()) if len(known) else 0.0
+    done = f"{100 * share:.0f} % of the work is done"
     size = f"{runs.bytes.sum() / 1e6:.1f} MB on disk, {runs.seconds.sum() / 3600:.2g} core-hours"
     left, running = seconds_left(runs), int((runs.state == "running").sum())
     if left is None or not left:

@@ -7,8 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from gradflow.config.run_id import NOT_IDENTITY, TWINS
+from gradflow.config.saved import check_config
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, failures, read_records, read_runs
+from gradflow.records.damage import damage_of, moved_aside
+from gradflow.runs.status import CONFIG
 
 # He et al. 2015 warm up depth 110 alone: a warm-up belongs to a depth.
 SWEPT = ("network_depth", "network_skip", "seed", "schedule_warmup_steps")
@@ -107,9 +110,13 @@ def load_study(
         GradflowError: no such folder, no finished run, or none that `where` matches.
     """
     runs = read_runs(folder)
-    notes = []
-    started = {path.parent.name for path in folder.glob("*/config.yaml")}
-    if unfinished := len(started - set(runs.run_id)):
+    notes = damage_notes(folder)
+    damaged = {run for run in runs.run_id if damage_of(folder / run)}
+    runs = runs[~runs.run_id.isin(damaged)]
+    if runs.empty:
+        raise GradflowError("; ".join(notes))
+    started = {path.parent.name for path in folder.glob(f"*/{CONFIG}")}
+    if unfinished := len(started - set(runs.run_id) - damaged):
         notes.append(f"{unfinished} runs have not finished and are left out")
     for column, value in (where or {}).items():
         if column not in runs.columns:
@@ -132,6 +139,20 @@ def load_study(
     runs = runs.assign(depth=runs.network_depth, twin=runs.network_skip.map(TWINS))
     notes += _limitations(runs)
     return Study(folder, runs.sort_values(["depth", "twin", "seed"]), tuple(notes))
+
+
+def damage_notes(folder: Path) -> list[str]:
+    """A line per damaged file of a study's runs: what is shown is without such a run's records."""
+    lines = []
+    for run in sorted(path.parent for path in folder.glob(f"*/{CONFIG}")):
+        try:
+            check_config(run / CONFIG)
+        except GradflowError as error:
+            lines.append(str(error))
+        lines += [f"{line} (the run is left out)" for line in damage_of(run)]
+        if aside := moved_aside(run):
+            lines.append(f"{run}: damaged and moved aside: {', '.join(aside)}")
+    return lines
 
 
 def _limitations(runs: pd.DataFrame) -> list[str]:

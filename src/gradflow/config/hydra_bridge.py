@@ -26,9 +26,9 @@ from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.conf_folder import CONF
 from gradflow.config.registry import GROUPS, present_name
 from gradflow.config.run import DescribeConfig, DiagnoseConfig, RunConfig
+from gradflow.config.saved import read_config, write_config
 from gradflow.core.door import one_line
-from gradflow.core.errors import GradflowError, shown
-from gradflow.core.files import atomic_write
+from gradflow.core.errors import DamageError, GradflowError, shown
 from gradflow.core.interrupts import LINE, Killed, leave_at_once, limited, say
 
 Root = TypeVar("Root")
@@ -107,19 +107,29 @@ def checked(cfg: DictConfig, root: type) -> DictConfig:
 
 
 def load_run_config(path: Path) -> RunConfig:
-    """The config that a run folder keeps in its config.yaml."""
-    loaded = OmegaConf.load(path)
-    assert isinstance(loaded, DictConfig)
-    for group in _groups(RunConfig):
-        chosen = loaded.get(group)
-        if isinstance(chosen, DictConfig) and "name" in chosen:
-            chosen.name = present_name(group, str(chosen.name))
-    return to_config(loaded, RunConfig)
+    """The config that a run folder keeps in its config.yaml.
+
+    Raises:
+        GradflowError: as `gradflow.config.saved.read_config` and `to_config`; names the file.
+    """
+    values = read_config(path)
+    try:
+        for group in _groups(RunConfig):
+            chosen = values.get(group)
+            if isinstance(chosen, dict) and "name" in chosen:
+                chosen["name"] = present_name(group, str(chosen["name"]))
+        return to_config(OmegaConf.create(values), RunConfig)
+    except (GradflowError, OmegaConfBaseException, TypeError, AttributeError) as error:
+        raise DamageError(f"{path}: is no config of a run ({text_of(error)})") from error
 
 
 def save_run_config(config: RunConfig, path: Path) -> None:
-    """Write a config as YAML; `load_run_config` reads it back equal."""
-    atomic_write(path, OmegaConf.to_yaml(OmegaConf.structured(config)))
+    """Write a config as YAML; `load_run_config` reads it back equal.
+
+    Raises:
+        GradflowError: the disk is full or the folder cannot be written to.
+    """
+    write_config(OmegaConf.to_yaml(OmegaConf.structured(config)), path)
 
 
 def call(function: Callable[[Root], Any], cfg: DictConfig, root: type[Root]) -> Any:

@@ -1,4 +1,4 @@
-"""The one exception for everything that the user can mend."""
+"""The exceptions for everything that the user can mend."""
 
 
 class GradflowError(Exception):
@@ -21,3 +21,7 @@ def shown(value: object, longest: int = 100) -> str:
 
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+class DamageError(GradflowError):
+    """A file is not what was written: truncated, altered, or of another run; the line names it."""

@@ -10,24 +10,28 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from gradflow.core.errors import GradflowError
 from gradflow.core.interrupts import Interrupted, asked_to_stop
 
 _WAITS: ContextVar[bool] = ContextVar("waits", default=True)
+_HELD: dict[Path, tuple[int, int] | None] = {}
+"""Lock file that this process holds -> device and inode that it had when it was acquired."""
 
 
 def lock_of(folder: Path) -> FileLock:
     """The lock that a process holds while it works on a run; a dead one holds nothing.
 
-    It lies outside of the run's folder, which may then be deleted at any time.
+    It belongs to the run's real path, by whatever links the folder is reached, and lies
+    outside of the run's folder, which may then be deleted at any time.
     """
-    path = _path_of(folder)
+    path = _path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path)
 
 
-def _path_of(folder: Path) -> Path:
-    folder = folder.absolute()
-    return folder.parents[1] / ".locks" / f"{folder.parent.name}-{folder.name}.lock"
+def _path(folder: Path) -> Path:
+    folder = Path(os.path.realpath(folder))
+    return folder.parent.parent / ".locks" / f"{folder.parent.name}-{folder.name}.lock"
 
 
 @contextmanager
@@ -58,6 +62,7 @@ def held(lock: FileLock) -> Iterator[None]:
     Raises:
         Interrupted: it was asked to stop while it waited, or is not to wait.
     """
+    path = Path(lock.lock_file)
     while True:
         try:
             lock.acquire(timeout=1.0 if _WAITS.get() else 0.0)
@@ -66,10 +71,35 @@ def held(lock: FileLock) -> Iterator[None]:
                 raise Interrupted("another process works on the run") from None
         else:
             break
+    _HELD[path] = _identity(path)
     try:
         yield
     finally:
+        _HELD.pop(path, None)
         lock.release()
+
+
+def check_held(folder: Path) -> None:
+    """Before anything is written to a run that this process has locked: is the lock still its own?
+
+    Raises:
+        GradflowError: the lock file was deleted or replaced, so that another process may have
+            begun the run too.
+    """
+    path = _path(folder)
+    if path in _HELD and (_HELD[path] is None or _HELD[path] != _identity(path)):
+        raise GradflowError(
+            f"{path}: the lock was deleted while the run was in progress, and another process may "
+            "have begun the run; nothing more is written. The same command resumes the run"
+        )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager
@@ -88,7 +118,7 @@ def is_running(folder: Path) -> bool:
     The lock is only read, so that every user who may read the study sees the same.
     """
     try:
-        file = os.open(_path_of(folder), os.O_RDONLY)
+        file = os.open(_path(folder), os.O_RDONLY)
     except OSError:  # no process ever worked on it
         return False
     try:

@@ -48,6 +48,7 @@ MODULES = {
     "runs": (None, "chooses which runs are done, and stores what the others return"),
     "sweeps": (None, "distributes runs"),
     "training/checkpoint.py": (None, "gives back the bits that it was given, or none"),
+    "training/signed.py": (None, "gives back the bits that it was given, or none"),
     "training/origin.py": (None, "names code, torch version and instruction set"),
     "training/pruning.py": (None, "chooses which runs are given up"),
     "verdict": (None, "reads records"),

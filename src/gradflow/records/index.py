@@ -1,25 +1,29 @@
 """A study's runs in one small file, so that nobody opens ten thousand footers to know them.
 
 The index is a copy of the rows of the `runs` tables, with the seconds that each run's attempts
-took, and of nothing else: it may be deleted at any time. A row counts only as long as the table
-that it was copied from is unchanged. (To make it anew takes 6 ms a run; a study that runs keeps
-it up to date.)
+took, and of nothing else: it may be deleted at any time. A row counts only as long as the files
+that it was copied from are unchanged, and all of it only if its own digest is right. (To make it
+anew takes 6 ms a run; a study that runs keeps it up to date.) A run whose row is damaged
+is left out, and `gradflow.runs.status` names it.
 """
 
+import contextlib
+import hashlib
 import os
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradflow.core.errors import GradflowError
-from gradflow.records.reader import read_records, read_table
+from gradflow.core.errors import DamageError, GradflowError
+from gradflow.core.files import atomic_file
+from gradflow.records.reader import check_files, parts_of, read_records, read_table
 from gradflow.records.schema import SCHEMAS
+from gradflow.records.seal import fault_of, sealed
 
 INDEX = ".index.parquet"
-SEEN = "seen_ns"  # when the table was last changed that a row was copied from
+SEEN = "seen"  # names, sizes and times of the files that a row was copied from
 SECONDS = "seconds"  # in all attempts; null where none is recorded
 
 
@@ -44,24 +48,33 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
 
 
 def ended_runs(folder: Path) -> pd.DataFrame:
-    """As `read_runs`, with `seconds` in all attempts; empty where no run has ended."""
-    times = _times(folder)
+    """As `read_runs`, with `seconds` in all attempts; empty if no run has ended."""
+    files = _files(folder)
     index = _load(folder / INDEX)
     pairs = zip(index["run_id"].to_pylist(), index[SEEN].to_pylist(), strict=True)
-    known = index.filter(pa.array([times.get(run) == seen for run, seen in pairs], pa.bool_()))
-    if new := sorted(set(times) - set(known["run_id"].to_pylist())):
-        where = {"run_id": new} if len(known) else None
+    known = index.filter(pa.array([files.get(run) == seen for run, seen in pairs], pa.bool_()))
+    unknown = sorted(set(files) - set(known["run_id"].to_pylist()))
+    if new := [run for run in unknown if _is_whole(folder / run)]:
+        where = {"run_id": new} if len(new) < len(files) else None
         rows = read_table(folder, "runs", where=where)
         runs = rows["run_id"].to_pylist()
-        spent = _seconds(folder, where)
-        seen = [times.get(run) for run in runs]  # None: ended just now
+        spent = _seconds(folder, new)
+        seen = [files.get(run) for run in runs]  # None: ended just now
         rows = rows.append_column(SECONDS, pa.array([spent.get(r) for r in runs], pa.float64()))
-        known = pa.concat_tables([known, rows.append_column(SEEN, pa.array(seen, pa.int64()))])
+        known = pa.concat_tables([known, rows.append_column(SEEN, pa.array(seen, pa.string()))])
         known = known.sort_by("run_id")
     if new or len(known) < len(index):
         _save(known, folder / INDEX)
     frame: pd.DataFrame = known.drop_columns(SEEN).to_pandas()
     return frame
+
+
+def _is_whole(run: Path) -> bool:
+    try:
+        check_files(parts_of(run, "runs"), "runs", whole=True)
+    except GradflowError:
+        return False
+    return True
 
 
 def has_ended(run: Path) -> bool:
@@ -72,38 +85,49 @@ def has_ended(run: Path) -> bool:
         return False
 
 
-def _seconds(folder: Path, where: dict[str, Any] | None) -> dict[str, float]:
-    """Run id -> seconds in all of its attempts."""
+def _seconds(folder: Path, runs: list[str]) -> dict[str, float]:
+    """Run id -> seconds in all of its attempts; a run without any, or of damaged ones, has none."""
     try:
+        where = {"run_id": runs}
         rows = read_table(folder, "attempts", columns=["run_id", "wall_seconds"], where=where)
+    except DamageError:
+        if len(runs) == 1:
+            return {}
+        return {run: seconds for one in runs for run, seconds in _seconds(folder, [one]).items()}
     except GradflowError:  # no run has any
         return {}
     sums = rows.group_by("run_id").aggregate([("wall_seconds", "sum")])
     return dict(zip(sums["run_id"].to_pylist(), sums["wall_seconds_sum"].to_pylist(), strict=True))
 
 
-def _times(folder: Path) -> dict[str, int]:
-    """Run id -> when its runs table was last changed."""
-    runs = (Path(entry.path) for entry in os.scandir(folder))
-    return {run.name: (run / "runs").stat().st_mtime_ns for run in runs if has_ended(run)}
+def _files(folder: Path) -> dict[str, str]:
+    """Run id -> names, sizes and times of the files of its runs table, if it has any, as text."""
+    found = {}
+    for run in os.scandir(folder):
+        facts = []
+        for file in sorted(parts_of(Path(run.path), "runs")):
+            known = os.stat(file)
+            facts.append((os.path.basename(file), known.st_size, known.st_mtime_ns, known.st_ino))
+        if facts:
+            found[run.name] = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    return found
 
 
 def _load(path: Path) -> pa.Table:
-    """The index; empty where there is none, or one of other columns."""
+    """The index; empty if there is none, or one that is damaged or of other columns."""
     schema = SCHEMAS["runs"]
-    for name, kind in ((SECONDS, pa.float64()), (SEEN, pa.int64())):
+    for name, kind in ((SECONDS, pa.float64()), (SEEN, pa.string())):
         schema = schema.append(pa.field(name, kind))
     try:
+        if fault_of(str(path), "index", schema, whole=True):
+            return schema.empty_table()
         table = pq.read_table(path, partitioning=None)
-    except (FileNotFoundError, pa.ArrowException):
+    except (OSError, GradflowError, pa.ArrowException):
         return schema.empty_table()
     return table if table.schema.equals(schema) else schema.empty_table()
 
 
 def _save(rows: pa.Table, path: Path) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        pq.write_table(rows, partial, compression="zstd")
-        os.replace(partial, path)
-    except OSError:  # a folder that is only read, or a full disk: the rows are known all the same
-        partial.unlink(missing_ok=True)
+    # A folder that is only read, or a full disk: the rows are known all the same.
+    with contextlib.suppress(OSError), atomic_file(path) as file:
+        file.write(sealed(rows))

@@ -15,7 +15,13 @@ from gradflow.records.reader import check_columns, part_files, path_of, read_fil
 from gradflow.records.schema import SCHEMAS
 
 
-def read_means(folder: str | Path, table: str, value: str, by: Sequence[str]) -> pd.DataFrame:
+def read_means(
+    folder: str | Path,
+    table: str,
+    value: str,
+    by: Sequence[str],
+    runs: Sequence[str] | None = None,
+) -> pd.DataFrame:
     """The mean of a column over all rows of a study that agree in `by`: a row a group.
 
     For tables too long for a frame: rows are averaged while they are read. Nulls are left
@@ -26,6 +32,7 @@ def read_means(folder: str | Path, table: str, value: str, by: Sequence[str]) ->
         by: columns of the table or of the runs table, such as
             ["layer_index", "network_depth", "network_skip"]. With a column of the runs
             table, runs that have not ended are left out.
+        runs: ids of the study's runs whose rows count; all if None.
 
     Returns:
         The columns `by`, then "mean" and "count" (of the values).
@@ -59,10 +66,10 @@ def read_means(folder: str | Path, table: str, value: str, by: Sequence[str]) ->
             ]
         ).to_table()
 
-    groups = read_files(lambda: part_files(path, table), aggregate, schema).to_pandas()
+    where = None if runs is None else {"run_id": list(runs)}
+    groups = read_files(lambda: part_files(path, table, where), aggregate, table).to_pandas()
     if of_run:
-        runs = read_runs(folder)[["run_id", *of_run]]
-        groups = groups.merge(runs, on="run_id")
+        groups = groups.merge(read_runs(folder)[["run_id", *of_run]], on="run_id")
     sums = groups.groupby(list(by), dropna=False)[["sum", "count"]].sum(skipna=False).reset_index()
     means: pd.DataFrame = sums.assign(mean=sums["sum"] / sums["count"])
     return means[[*by, "mean", "count"]]

@@ -9,11 +9,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from gradflow.config.validation import typed
-from gradflow.core.errors import GradflowError, shown
+from gradflow.core.errors import DamageError, GradflowError, shown
 from gradflow.records.schema import DERIVED, SCHEMAS
+from gradflow.records.seal import fault_of, line_of
 from gradflow.records.writer import REPLACED
 
 Found = TypeVar("Found")
@@ -39,6 +39,7 @@ def read_records(
 
     Raises:
         GradflowError: no such folder, table or column, or no records in the folder.
+        DamageError: a file is not what was written; the line names it.
     """
     frame: pd.DataFrame = read_table(folder, table, columns=columns, where=where).to_pandas()
     return frame
@@ -68,7 +69,7 @@ def read_table(
     rows = read_files(
         lambda: part_files(path, table, where),
         lambda data: data.to_table(columns=stored, filter=wanted),
-        schema,
+        table,
     )
     for name in names:
         if name in derived:
@@ -167,11 +168,11 @@ def part_files(folder: Path, table: str, where: Mapping[str, Any] | None = None)
         )
     wanted = (where or {}).get("run_id")
     runs = [folder / name for name in ([wanted] if isinstance(wanted, str) else wanted or ())]
-    if files := _parts(folder, table):
+    if files := parts_of(folder, table):
         return sorted(files)
     if not runs or not all(run.is_dir() for run in runs):
         runs = [Path(entry.path) for entry in os.scandir(folder)]
-    files = [file for run in runs for file in _parts(run, table)]
+    files = [file for run in runs for file in parts_of(run, table)]
     if not files:
         raise GradflowError(
             f"{folder}: holds no {table} records; "
@@ -180,7 +181,8 @@ def part_files(folder: Path, table: str, where: Mapping[str, Any] | None = None)
     return sorted(files)
 
 
-def _parts(run: Path, table: str) -> list[str]:
+def parts_of(run: Path, table: str) -> list[str]:
+    """The part files of a table in a run's folder, in any order; none if it has none."""
     # While a table's parts are compacted they have the second name for an instant. Once the
     # first is there again they are being deleted: a listing of them may lack some, and one of
     # a folder that was opened under the first name may be empty.
@@ -194,31 +196,38 @@ def _parts(run: Path, table: str) -> list[str]:
     return []
 
 
+FORMAT = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
+
+
 def read_files(
-    files_of: Callable[[], list[str]], query: Callable[[ds.Dataset], pa.Table], schema: pa.Schema
+    files_of: Callable[[], list[str]], query: Callable[[ds.Dataset], pa.Table], table: str
 ) -> pa.Table:
-    """`query` of the files as they are; once more where one was compacted away meanwhile."""
+    """`query` of the files as they are; once more where one was compacted away meanwhile.
+
+    Raises:
+        DamageError: a file is not what was written.
+    """
+    schema = schema_of(table)
     for attempt in range(ATTEMPTS):
         files = files_of()
         try:
-            return query(ds.dataset(files, schema=schema, format="parquet"))
+            check_files(files, table, whole=False)
+            return query(ds.dataset(files, schema=schema, format=FORMAT))
         except FileNotFoundError:
             if attempt == ATTEMPTS - 1:
                 raise
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError):
             # The failing scan does not say which file it was in, or whether in any.
-            broken = next((f for f in files if not _readable(f)), None)
-            if broken is None:
-                raise
-            raise GradflowError(
-                f"{broken}: not a readable parquet file; delete its run's folder and run again"
-            ) from error
+            check_files(files, table, whole=True)
+            raise
     raise AssertionError
 
 
-def _readable(file: str) -> bool:
-    try:
-        pq.ParquetFile(file).scan_contents()
-    except (pa.ArrowException, OSError):
-        return False
-    return True
+def check_files(files: Sequence[str], table: str, *, whole: bool) -> None:
+    """Raise DamageError for the first part file of a table that is not what was written."""
+    schema = schema_of(table)
+    for file in files:
+        if fault := fault_of(file, table, schema, whole=whole):
+            raise DamageError(line_of(file, fault))

@@ -13,6 +13,7 @@ from gradflow.records.schema import SCHEMAS
 from gradflow.records.writer import cut_back, told
 
 CHECKPOINT = "checkpoint.pt"
+BEFORE = "checkpoint.before.pt"  # the one before it
 PREFIX = "unused-"
 FORGOTTEN = ".forgotten"  # while it is deleted
 
@@ -34,9 +35,11 @@ def set_aside(folder: Path, steps_done: int) -> None:
     before = unused_steps(folder)
     farther = before is None or steps_done > before
     cut_back(folder, steps_done if farther else 0)
-    if not farther:
-        (folder / CHECKPOINT).unlink()
-        return
+    with told(folder):
+        (folder / BEFORE).unlink(missing_ok=True)
+        if not farther:
+            (folder / CHECKPOINT).unlink()
+            return
     forget(folder)
     with told(folder):
         place = folder / f"{PREFIX}{steps_done}"
@@ -57,6 +60,7 @@ def bring_back(folder: Path) -> None:
     assert place is not None
     cut_back(folder, 0)
     with told(folder):
+        (folder / BEFORE).unlink(missing_ok=True)
         os.replace(place / CHECKPOINT, folder / CHECKPOINT)
     tidy(folder)
 

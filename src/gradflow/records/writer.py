@@ -2,7 +2,6 @@
 
 import functools
 import operator
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gradflow.core.errors import GradflowError
+from gradflow.core.errors import DamageError, GradflowError
+from gradflow.core.files import atomic_file
+from gradflow.core.locks import check_held
 from gradflow.records.schema import SCHEMAS
+from gradflow.records.seal import fault_of, line_of, sealed
 
 REPLACED = ".replaced"  # suffix of a table's parts while their compacted form takes their place
 
@@ -74,8 +76,10 @@ class RecordWriter:
 
         Raises:
             GradflowError: the disk is full or the folder cannot be written to; the parts
-                written before are intact.
+                written before are intact. Or the lock that this process had on the run is lost.
         """
+        if any(self._buffers.values()):
+            check_held(self.folder)
         with told(self.folder):
             recover(self.folder)  # a part written beside parts set aside would replace them
         for table in list(self._buffers):
@@ -96,8 +100,10 @@ class RecordWriter:
 
         Raises:
             GradflowError: as `flush`.
+            DamageError: a part is not what was written.
         """
         self.flush()
+        check_held(self.folder)
         for table in SCHEMAS:
             folder = self.folder / table
             parts = sorted(folder.glob("part-*.parquet"))
@@ -107,7 +113,7 @@ class RecordWriter:
             with told(folder):
                 shutil.rmtree(whole, ignore_errors=True)
                 whole.mkdir()
-                rows = pa.concat_tables(pq.read_table(part, partitioning=None) for part in parts)
+                rows = pa.concat_tables(_read(part, table) for part in parts)
                 _write(rows, whole / _next_name(folder))
                 folder.rename(folder.with_suffix(REPLACED))
                 whole.rename(folder)
@@ -115,7 +121,7 @@ class RecordWriter:
 
 
 def recover(folder: Path) -> None:
-    """Put a run's folder in order after a process was killed while it compacted."""
+    """Put a run's folder in order after a process was killed while it wrote or compacted."""
     for replaced in folder.glob(f"*{REPLACED}"):
         if replaced.with_suffix("").exists():
             shutil.rmtree(replaced)
@@ -123,7 +129,7 @@ def recover(folder: Path) -> None:
             replaced.rename(replaced.with_suffix(""))
     for whole in folder.glob("*.whole"):
         shutil.rmtree(whole)
-    for partial in folder.glob("*/*.tmp"):
+    for partial in (*folder.glob("*/*.tmp"), *folder.glob(".*.pt.*.tmp")):
         partial.unlink()
 
 
@@ -158,7 +164,7 @@ def cut_rows(folder: Path, table: str, where: Mapping[str, Any]) -> None:
 
 def _keep(folder: Path, table: str, wanted: pc.Expression) -> None:
     for part in folder.glob(f"{table}/part-*.parquet"):
-        rows = pq.read_table(part, schema=SCHEMAS[table], partitioning=None)
+        rows = _read(part, table)
         kept = rows.filter(wanted)
         if not kept.num_rows:
             part.unlink()
@@ -174,31 +180,14 @@ def _next_name(folder: Path) -> str:
 
 def _write(rows: pa.Table, path: Path) -> None:
     """One parquet file, on disk before it has its name."""
-    partial = path.with_name(f".{path.stem}.tmp")  # with a dot, plain readers pass it over
-    floats = [field.name for field in rows.schema if pa.types.is_floating(field.type)]
-    others = [
-        field.name
-        for field in rows.schema
-        if pa.types.is_string(field.type) or pa.types.is_int32(field.type)
-    ]
-    try:
-        with open(partial, "wb") as file:
-            pq.write_table(
-                rows,
-                file,
-                compression="zstd",
-                use_dictionary=others,
-                use_byte_stream_split=floats,
-                # Of one row they would be most of the file, and the row is as quickly read.
-                write_statistics=rows.num_rows > 1,
-                store_schema=False,  # the parquet types say all
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with atomic_file(path) as file:
+        file.write(sealed(rows))
+
+
+def _read(part: Path, table: str) -> pa.Table:
+    if fault := fault_of(str(part), table, SCHEMAS[table], whole=True):
+        raise DamageError(line_of(part, fault))
+    return pq.read_table(part, schema=SCHEMAS[table], partitioning=None)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from gradflow.config import RunConfig
 from gradflow.config.diagnostics import DiagnosticConfig
 from gradflow.config.registry import function_of
 from gradflow.config.run_id import diagnostic_id, settings_of
-from gradflow.core.errors import GradflowError
+from gradflow.core.errors import DamageError, GradflowError
 from gradflow.core.progress import tell
 from gradflow.core.provenance import code_version
 from gradflow.data.dataset import Dataset
@@ -33,7 +33,8 @@ def diagnose(config: RunConfig, folder: Path, dataset: Dataset) -> bool:
     failed_diagnoses, and does not keep the other one from being made.
 
     Raises:
-        GradflowError: one failed, with the reason in one line.
+        DamageError: a file of the run is damaged.
+        GradflowError: a diagnosis failed, with the reason in one line.
     """
     todo = pending(folder, config.diagnostic)
     if any(todo):
@@ -44,6 +45,8 @@ def diagnose(config: RunConfig, folder: Path, dataset: Dataset) -> bool:
     for trained in todo:
         try:
             _diagnose_once(config, folder, dataset, trained=trained)
+        except DamageError:  # no fault of the diagnosis, and nothing to record beside damage
+            raise
         except Exception as error:  # whatever it was, it is of this run alone
             reason = _record_failure(config, folder, error, trained=trained)
             failures.setdefault(reason, []).append("trained" if trained else "as drawn")

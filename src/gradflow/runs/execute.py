@@ -13,12 +13,14 @@ import torch
 from gradflow.config import RunConfig
 from gradflow.config.run_id import flatten
 from gradflow.core import provenance
+from gradflow.core.errors import DamageError
 from gradflow.core.interrupts import on_signals, terminating_as_interrupt
 from gradflow.core.locks import held, lock_of
-from gradflow.core.progress import Reporter, RunResult, reporter
+from gradflow.core.progress import Reporter, RunResult, reporter, tell
 from gradflow.data.dataset import Dataset, load_dataset
 from gradflow.networks import count_macs, count_parameters
 from gradflow.records import SCHEMAS, RecordWriter, has_ended, pending, read_records
+from gradflow.records.damage import damage_of
 from gradflow.runs.planning import PlannedRun, announce, cache_of, plan
 from gradflow.runs.precision import resolved
 from gradflow.runs.status import ENDED
@@ -56,22 +58,41 @@ def execute(config: RunConfig) -> RunResult:
     if config.dry_run or (run.state not in ENDED and not run.is_wanted):
         return RunResult(run.folder, run.state, True, None)
     with on_signals(), held(lock_of(run.folder)):
-        if has_ended(run.folder):
-            row = read_records(run.folder, "runs").iloc[0]
-            result = RunResult(run.folder, row.status, True, row.final_train_error)
-            if not pending(run.folder, config.diagnostic):
-                return result
+        result = _ended(run)
+        if result is not None and not pending(run.folder, config.diagnostic):
+            return result
         dataset = load_dataset(config.data, cache_of(config))
-        if not has_ended(run.folder):
+        if result is None:
             announce(run)
             with reporter(run.name, config.steps) as report:
                 try:
-                    result = _attempt(run, dataset, report)
+                    result = _attempt_twice(run, dataset, report)
                 except Pruned:
                     return RunResult(run.folder, "pruned", False, None)
         with terminating_as_interrupt():  # nothing is lost: it is made whole, or anew
             diagnosed = _diagnose(config, run.folder, dataset)
         return result._replace(skipped=result.skipped and not diagnosed)
+
+
+def _ended(run: PlannedRun) -> RunResult | None:
+    """How a run ended; None if it has not, or if what says so is damaged: it is done again."""
+    if not has_ended(run.folder):
+        return None
+    try:
+        row = read_records(run.folder, "runs").iloc[0]
+    except DamageError as error:
+        tell(f"{run.name}: {error}")
+        return None
+    return RunResult(run.folder, row.status, True, row.final_train_error)
+
+
+def _attempt_twice(run: PlannedRun, dataset: Dataset, report: Reporter) -> RunResult:
+    """A run whose records prove damaged when it ends is resumed from before them, once."""
+    try:
+        return _attempt(run, dataset, report)
+    except DamageError as error:
+        tell(f"{run.name}: {error}; its rows are made again")
+        return _attempt(run, dataset, report)
 
 
 def diagnose_ended(config: RunConfig, folder: Path) -> None:
@@ -106,6 +127,9 @@ def _attempt(run: PlannedRun, dataset: Dataset, report: Reporter) -> RunResult:
         try:
             resumed = resume(folder, run.name, present, force=run.config.resume == "force")
             row, share = _train_and_summarise(run, dataset, writer, report, resumed)
+            writer.flush()
+            for line in damage_of(folder):
+                raise DamageError(line)
         except BaseException as raised:
             error = raised
             raise

@@ -16,6 +16,7 @@ from gradflow.config import RunConfig
 from gradflow.config.run import UNDIAGNOSED
 from gradflow.config.run_id import by_key, flatten
 from gradflow.core import provenance
+from gradflow.core.errors import DamageError
 from gradflow.data.arrays import Shapes, shapes
 from gradflow.networks import count_macs, count_parameters
 from gradflow.probes import fires
@@ -198,7 +199,10 @@ def _done_here(cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
 
 
 def _was_here(run: Path, device: str) -> bool:
-    attempts = read_records(run, "attempts", columns=["machine", "instruction_set"])
+    try:
+        attempts = read_records(run, "attempts", columns=["machine", "instruction_set"])
+    except DamageError:
+        return False
     machines, sets = attempts.machine.fillna(""), attempts.instruction_set
     return bool(
         machines.str.endswith(provenance.machine()).all()

@@ -7,14 +7,19 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import pandas as pd
+
 from gradflow.config import RunConfig
 from gradflow.config.data import DataConfig
-from gradflow.config.hydra_bridge import save_run_config
+from gradflow.config.hydra_bridge import load_run_config, save_run_config
 from gradflow.config.run import ONLY, UNDIAGNOSED
-from gradflow.config.run_id import run_id, run_name
-from gradflow.core.errors import GradflowError, shown
+from gradflow.config.run_id import flatten, run_id, run_name
+from gradflow.config.saved import check_config
+from gradflow.core.errors import DamageError, GradflowError, shown
+from gradflow.core.files import move_aside
+from gradflow.core.progress import tell
 from gradflow.data.arrays import fingerprint, split_sizes
-from gradflow.records import ended_runs, pending
+from gradflow.records import ended_runs, pending, read_records
 from gradflow.runs.status import CONFIG, ENDED, state_of
 
 
@@ -46,8 +51,7 @@ def plan(config: RunConfig) -> PlannedRun:
     check(config)
     folder = Path(config.output_root) / config.study.name
     folder /= run_id(config, fingerprint(config.data, cache_of(config)))
-    state = UNDIAGNOSED if pending(folder, config.diagnostic) else state_of(folder)
-    return PlannedRun(config, folder, state)
+    return PlannedRun(config, folder, _wanted_state(config, folder, state_of(folder)))
 
 
 def plan_study(configs: Iterable[RunConfig]) -> list[PlannedRun]:
@@ -76,8 +80,7 @@ def plan_study(configs: Iterable[RunConfig]) -> list[PlannedRun]:
                 ended[study] = dict(zip(known.run_id, known.status, strict=True))
         folder = study / run_id(config, data[source])
         state = ended[study].get(folder.name) or state_of(folder)
-        if state in ENDED and pending(folder, config.diagnostic):
-            state = UNDIAGNOSED
+        state = _wanted_state(config, folder, state)
         runs.append(PlannedRun(config, folder, state))
     return runs
 
@@ -108,13 +111,57 @@ def analyses() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(paths)))
 
 
+def _wanted_state(config: RunConfig, folder: Path, state: str) -> str:
+    """An ended run without the diagnosis that its config names is undiagnosed."""
+    if state not in ENDED:
+        return state
+    try:
+        return UNDIAGNOSED if pending(folder, config.diagnostic) else state
+    except DamageError:  # the run itself says so when it is done; the others are planned
+        return UNDIAGNOSED
+
+
 def cache_of(config: RunConfig) -> Path:
     """Where decoded data are kept."""
     return Path(config.output_root) / ".cache"
 
 
 def announce(run: PlannedRun) -> None:
-    """Make the run's folder with its config, by which a study knows that it is planned."""
-    if not (run.folder / CONFIG).exists():
+    """Make the run's folder with its config, by which a study knows that it is planned.
+
+    A damaged config is moved aside and written again.
+
+    Raises:
+        GradflowError: the folder cannot be written to, or the config there cannot be read.
+    """
+    path = run.folder / CONFIG
+    try:
         run.folder.mkdir(parents=True, exist_ok=True)
-        save_run_config(run.config, run.folder / CONFIG)
+        if path.exists():
+            try:
+                check_config(path)
+            except DamageError as error:
+                aside = move_aside(path, run.folder)
+                tell(f"{run.name}: {error}; moved to {aside.name} and written again")
+    except OSError as error:
+        raise GradflowError(f"{run.folder}: cannot be written to ({error})") from error
+    if not path.exists():
+        save_run_config(run.config, path)
+
+
+def ended_config(run: Path) -> RunConfig:
+    """The config of a run that has ended, in agreement with what its records say.
+
+    Raises:
+        DamageError: its config.yaml or its row is not what was written; names the file.
+        GradflowError: one of them may not be read.
+    """
+    config = load_run_config(run / CONFIG)
+    [row] = read_records(run, "runs").to_dict("records")
+    for key, value in flatten(config).items():
+        recorded = row.get(key)  # null in a row of an older version without the key
+        if not pd.isna(recorded) and recorded != value:
+            raise DamageError(
+                f"{run / CONFIG}: {key} is {value}, but the run was made with {recorded}"
+            )
+    return config

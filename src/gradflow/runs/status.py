@@ -4,7 +4,7 @@ missing      planned, and nothing done yet
 running      a process works on it now
 interrupted  stopped or killed; resumes from its checkpoint
 pruned       stopped by a search, as others did better; would resume likewise
-failed       ended by an error; would be tried again
+failed       ended by an error, or what says how it ended is damaged; would be tried again
 finished, diverged   ended; a diverged run is a result too
 """
 
@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from gradflow.config.run_id import run_name
-from gradflow.core.errors import GradflowError
+from gradflow.config.saved import check_config, read_config
+from gradflow.core.errors import DamageError, GradflowError
 from gradflow.core.locks import is_running
 from gradflow.core.provenance import code_version
 from gradflow.records import ended_runs, has_ended, read_records
+from gradflow.records.damage import moved_aside
 
 ENDED = ("finished", "diverged")
 CONFIG = "config.yaml"
@@ -38,7 +39,10 @@ def disk_use(folder: Path) -> int:
 def state_of(folder: Path) -> str:
     """One of the words above for one run's folder, which need not exist."""
     if has_ended(folder):
-        status: str = read_records(folder, "runs", columns=["status"]).status[0]
+        try:
+            status: str = read_records(folder, "runs", columns=["status"]).status[0]
+        except DamageError:
+            return "failed"
         return status
     return _unfinished_state(folder)[0]
 
@@ -48,7 +52,8 @@ def study_states(folder: Path) -> pd.DataFrame:
 
     Columns: run_id, name (such as plain-56 seed 0), depth, state, stale (ended under code
     that may compute other numbers than the present), steps_done, steps, seconds (in all
-    attempts; null if none is recorded), bytes on disk, error (of the last attempt).
+    attempts; null if none is recorded), bytes on disk, error (of the last attempt), damage
+    (lines on its damaged files, found now or moved aside before; null if there are none).
 
     Raises:
         GradflowError: no such folder, or no run in it.
@@ -80,17 +85,36 @@ def study_states(folder: Path) -> pd.DataFrame:
         raise GradflowError(f"{folder}: holds no run; python experiments/train.py begins some")
     found = pd.DataFrame(rows)
     found["seconds"] = found.seconds.astype(float)
+    found["damage"] = [_damage(folder / run) for run in found.run_id]
     found["bytes"] = [disk_use(folder / run) for run in found.run_id]
     return found.sort_values(["depth", "name"], ascending=[False, True], ignore_index=True)
 
 
+def _damage(run: Path) -> str | None:
+    lines = []
+    try:
+        if (run / CONFIG).exists():
+            check_config(run / CONFIG)
+    except GradflowError as error:
+        lines.append(str(error))
+    if aside := moved_aside(run):
+        lines.append(f"{run}: damaged and moved aside: {', '.join(aside)}")
+    return "\n".join(lines) or None
+
+
 def _unfinished(path: Path) -> dict[str, Any]:
-    config = yaml.safe_load(path.read_text())
-    network = config.get("network", {})
+    try:
+        config = read_config(path)
+    except GradflowError:  # `damage` says so
+        config = {}
+    network = config.get("network") or {}
     state, error = _unfinished_state(path.parent)
+    name = "unknown"
+    if "seed" in config:
+        name = run_name(network.get("depth", 0), network.get("skip", True), config["seed"])
     return {
         "run_id": path.parent.name,
-        "name": run_name(network.get("depth", 0), network.get("skip", True), config["seed"]),
+        "name": name,
         "depth": network.get("depth", 0),
         "state": state,
         "stale": False,
@@ -102,16 +126,25 @@ def _unfinished(path: Path) -> dict[str, Any]:
 
 
 def _unfinished_state(folder: Path) -> tuple[str, str | None]:
-    """The state of a run that has not ended, and the error of its last attempt."""
+    """The state of a run that has no row to say that it ended, and the error that ended it.
+
+    Attempts are in the order in which they were written, whatever the clock said.
+    """
     if not (folder / CONFIG).exists():
         return "missing", None
     if is_running(folder):
         return "running", None
-    attempts = _rows(folder, "attempts", ["started", "error"])
+    try:
+        read_records(folder, "runs", columns=["status"])
+    except DamageError as damaged:
+        return "failed", str(damaged)
+    except GradflowError:
+        pass
+    attempts = _rows(folder, "attempts", ["error"])
     if attempts.empty:
         begun = any(entry.name != CONFIG for entry in folder.iterdir())
         return "interrupted" if begun else "missing", None
-    last = attempts.sort_values("started").error.iloc[-1]
+    last = attempts.error.iloc[-1]
     error = "" if pd.isna(last) else str(last)  # without one it was killed before it recorded it
     if not error:
         return "interrupted", None

@@ -5,8 +5,6 @@ purpose, epoch or step). What is kept is the network, the optimiser's state, how
 are done and by what; records written after that are cut off again.
 """
 
-import os
-import pickle
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,21 +14,27 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradflow.core.errors import GradflowError
+from gradflow.core.errors import DamageError, GradflowError
+from gradflow.core.files import move_aside
+from gradflow.core.locks import check_held
 from gradflow.core.progress import tell
 from gradflow.records import cut_back
+from gradflow.records.damage import mend
 from gradflow.records.set_aside import (
+    BEFORE,
     CHECKPOINT,
+    PREFIX,
     bring_back,
     forget,
     set_aside,
     tidy,
     unused_steps,
 )
+from gradflow.records.writer import told
 from gradflow.training.origin import Origin
+from gradflow.training.signed import load_signed, save_signed
 
 FINAL = "final.pt"
-UNREADABLE = (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError)
 
 
 @dataclass
@@ -52,7 +56,7 @@ class Saved:
 
 
 class Checkpoints:
-    """The checkpoint of a run's folder, replaced every `seconds`.
+    """The last two checkpoints of a run's folder, a new one every `seconds`.
 
     Its records up to the checkpoint must be on disk before it is saved.
     """
@@ -71,59 +75,68 @@ class Checkpoints:
         """Keep this moment; a checkpoint that was set aside is deleted once this is as far.
 
         Raises:
-            GradflowError: the disk is full or the folder cannot be written to; the
-                checkpoint before is intact.
+            GradflowError: the disk is full or the folder cannot be written to, and the
+                checkpoint before is intact; or the lock that this process had on the run is
+                lost.
         """
+        check_held(self.folder)
         state = {
             "network": network.state_dict(),
             "optimizer": optimizer.state_dict(),
             "steps_done": steps_done,
             "origins": [tuple(origin) for origin in self.origins],
         }
-        _save(self.folder / CHECKPOINT, state)
+        with told(self.folder):
+            save_signed(self.folder / CHECKPOINT, state, keep=self.folder / BEFORE)
         unused = unused_steps(self.folder)
         if unused is not None and unused <= steps_done:
             forget(self.folder)
         self._saved = time.monotonic()
 
 
-def read_checkpoint(path: Path) -> Saved:
-    """What `Checkpoints.save` left.
+def read_checkpoint(path: Path, run_id: str) -> Saved:
+    """What `Checkpoints.save` left of the run with this id.
 
     Raises:
-        GradflowError: it cannot be read.
+        DamageError: it is not what was written, or it is of another run.
+        GradflowError: it may not be read.
     """
+    state = load_signed(path, run_id)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if "origins" not in state:  # saved before the instruction set was
-            code, torch_version = state.pop("code_version"), state.pop("torch_version")
-            state["origins"] = [(code, torch_version, "an unknown instruction set")]
         return Saved(**(state | {"origins": [Origin(*origin) for origin in state["origins"]]}))
-    except UNREADABLE as error:
-        raise GradflowError(f"{path}: cannot be read ({type(error).__name__})") from error
+    except (KeyError, TypeError) as error:
+        raise DamageError(f"{path}: is of another version of gradflow") from error
 
 
 def resume(folder: Path, run: str, present: Origin, *, force: bool) -> Saved | None:
     """The checkpoint that a run resumes from; None if it starts at step 0.
 
-    Records of later steps are cut off. A checkpoint of another origin is not used unless
-    `force`: it is set aside, and a line says so. With `force` the one that is farthest is
-    used, one that was set aside before included.
+    Records of later steps are cut off. Damaged checkpoints and parts are moved aside, with a
+    line each; without the rows of a part the run resumes from a checkpoint before them. A
+    checkpoint of another origin is not used unless `force`: it is set aside, and a line says
+    so. With `force` the one that is farthest is used, one that was set aside before included.
 
     Raises:
         GradflowError: the folder cannot be read or written to.
     """
     tidy(folder)
-    saved = None
-    if (folder / CHECKPOINT).exists():
-        try:
-            saved = read_checkpoint(folder / CHECKPOINT)
-        except GradflowError as error:
-            tell(f"{run}: {error}; it is not used")
+    saved = _newest(folder, run)
     unused = unused_steps(folder)
     if force and unused is not None and (saved is None or saved.steps_done < unused):
-        bring_back(folder)
-        saved = read_checkpoint(folder / CHECKPOINT)
+        saved = _brought_back(folder, run) or saved
+    lost = mend(folder)
+    for line in lost.lines:
+        tell(f"{run}: {line}")
+    if saved is not None and lost.steps is not None and saved.steps_done > lost.steps:
+        with told(folder):
+            (folder / CHECKPOINT).unlink()  # some of the records that it goes with are lost
+        saved = _newest(folder, run)
+        if saved is not None and saved.steps_done > lost.steps:
+            with told(folder):
+                (folder / CHECKPOINT).unlink()
+            saved = None
+    if lost.lines:
+        tell(f"{run}: resumes at step {0 if saved is None else saved.steps_done}, as rows are lost")
     if saved is None:
         cut_back(folder, 0)
         return None
@@ -139,6 +152,39 @@ def resume(folder: Path, run: str, present: Origin, *, force: bool) -> Saved | N
     )
     set_aside(folder, step)
     return None
+
+
+def _newest(folder: Path, run: str) -> Saved | None:
+    """The last checkpoint that is whole, under the name CHECKPOINT; those that are not go."""
+    for path in (folder / CHECKPOINT, folder / BEFORE):
+        if not path.exists():
+            continue
+        try:
+            saved = read_checkpoint(path, folder.name)
+        except DamageError as error:
+            with told(folder):
+                aside = move_aside(path, folder)
+            tell(f"{run}: {error}; it is not used, and moved to {aside.name}")
+            continue
+        with told(folder):
+            path.replace(folder / CHECKPOINT)
+            if (folder / BEFORE).is_dir():  # which no file can take the place of
+                move_aside(folder / BEFORE, folder)
+        return saved
+    return None
+
+
+def _brought_back(folder: Path, run: str) -> Saved | None:
+    """The checkpoint that was set aside, in its place again; None if it is damaged."""
+    place = folder / f"{PREFIX}{unused_steps(folder)}"
+    try:
+        saved = read_checkpoint(place / CHECKPOINT, folder.name)
+    except DamageError as error:
+        tell(f"{run}: {error}; it is not used, and deleted")
+        forget(folder)
+        return None
+    bring_back(folder)
+    return saved
 
 
 def origins_of(resumed: Saved | None, present: Origin) -> list[Origin]:
@@ -184,40 +230,34 @@ def load_weights(network: nn.Module, state: Mapping[str, Any], where: object) ->
 
 
 def save_final(folder: Path, network: nn.Module) -> None:
-    """Keep the trained weights as a state_dict, `final.pt`."""
-    _save(folder / FINAL, network.state_dict())
+    """Keep the trained weights as a state_dict, `final.pt`, which torch.load reads too.
+
+    Raises:
+        GradflowError: as `Checkpoints.save`.
+    """
+    check_held(folder)
+    with told(folder):
+        save_signed(folder / FINAL, network.state_dict())
 
 
 def load_final(folder: Path) -> dict[str, Any]:
     """The state_dict that `save_final` left.
 
     Raises:
-        GradflowError: there is none, or it cannot be read.
+        GradflowError: there is none, it is not what was written, or it is of another run.
     """
     try:
-        state: dict[str, Any] = torch.load(folder / FINAL, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        raise GradflowError(
-            f"{folder / FINAL}: no trained weights to be read there ({type(error).__name__}); "
-            "delete the run's folder and run it again, or use diagnostic.at=initialization"
+        state: dict[str, Any] = load_signed(folder / FINAL, folder.name, unsigned=True)
+    except GradflowError as error:
+        raise type(error)(
+            f"{error}; no trained weights to be read there: delete the run's folder and run it "
+            "again, or use diagnostic.at=initialization"
         ) from error
     return state
 
 
 def discard_checkpoints(folder: Path) -> None:
     """The run has ended and nobody resumes it."""
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    for name in (CHECKPOINT, BEFORE):
+        (folder / name).unlink(missing_ok=True)
     forget(folder)
-
-
-def _save(path: Path, state: Any) -> None:
-    partial = path.with_suffix(".tmp")
-    try:
-        with open(partial, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise GradflowError(f"{path}: cannot be written ({error})") from error

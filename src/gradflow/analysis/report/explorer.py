@@ -92,7 +92,8 @@ def controls_of(runs: pd.DataFrame) -> list[str]:
 
 def _rows(study: Study, kind: Kind) -> pd.DataFrame:
     """The records of evenly spread steps, first and last included, as many as `CELLS` allows."""
-    counts = read_means(study.folder, kind.table, kind.value, ["step"]).sort_values("step")
+    runs = list(study.runs.run_id)
+    counts = read_means(study.folder, kind.table, kind.value, ["step"], runs).sort_values("step")
     seeds = study.runs.groupby(["twin", *controls_of(study.runs)], dropna=False).seed.nunique()
     room = max(2, int(CELLS * seeds.mean() / counts["count"].max())) if len(counts) else 2
     places = np.linspace(0, len(counts) - 1, min(room, len(counts))).round().astype(int)

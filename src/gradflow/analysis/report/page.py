@@ -36,6 +36,7 @@ from gradflow.runs.status import ENDED, study_states
 PAGE, INDEX = "report.html", "index.html"
 FORMATS = ("png", "pdf", "svg")
 VERDICT = ("verdict", "verdict_numbers")
+SHOWN_ERRORS = 5
 FINAL = ["run_id", "final_train_error", "final_test_error"]
 
 
@@ -63,7 +64,7 @@ def make_report(folder: Path) -> Report:
         made = make(folder, FORMATS, "web")
         notes += [f"not shown: {failure}" for failure in made.failures]
         study = load_study(folder, swept=settings.varied_columns(runs))
-        notes = [*study.notes, *notes]
+        notes = list(dict.fromkeys([*study.notes, *notes]))
         varied, fixed = settings.settings(study.runs)
         facts |= {"varied": varied, "fixed": fixed}
         facts["versions"] = settings.versions(folder, study.runs)
@@ -109,7 +110,9 @@ def state_notes(states: pd.DataFrame) -> list[str]:
         notes.append(f"none of its {len(states)} runs has finished")
     if failed := counts.get("failed", 0):
         notes.append(f"{failed} runs failed")
-    return notes
+        errors = states.error[states.state == "failed"].dropna().unique()
+        notes += [f"failed: {error}" for error in errors[:SHOWN_ERRORS]]
+    return notes + [line for text in states.damage.dropna() for line in text.split("\n")]
 
 
 def verdict_line(folder: Path) -> str:
