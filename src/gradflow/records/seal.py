@@ -24,7 +24,11 @@ END = 8  # bytes after the footer: its length, and PAR1
 
 ALWAYS_SEALED = ("index",)
 NEEDED = ("run_id", "status", "network_depth", "network_skip", "seed", "steps", "code_version")
-ADDED_LATER = {"attempts": ("machine", "python_version", "instruction_set", "resumed_from")}
+ADDED_LATER = {
+    "attempts": ("machine", "python_version", "instruction_set", "resumed_from"),
+    "blocks": ("block_name", "elsewhere_grad_norm", "reason"),
+    "landscape": ("code_version",),
+}
 """Columns that a file without a seal, of an older version, may lack; of a runs table all but
 NEEDED. A whole sealed file has all the columns that its version had."""
 
@@ -119,7 +123,9 @@ def _fault_of_unsealed(path: str, table: str, schema: pa.Schema, whole: bool) ->
         return type(error).__name__
     for column in schema:
         if column.name in there.names:
-            if (kind := there.field(column.name).type) != column.type:
+            # Measured numbers were float32 in older versions; a reader widens them exactly.
+            allowed = (column.type, pa.float32()) if column.type == pa.float64() else (column.type,)
+            if (kind := there.field(column.name).type) not in allowed:
                 return f"column {column.name} is {kind}, not {column.type}"
         elif column.name not in ADDED_LATER.get(table, ()) and (
             table != "runs" or column.name in NEEDED
