@@ -24,7 +24,7 @@ from tqdm import tqdm
 from gradflow.config.diagnostics import DiagnosticConfig
 from gradflow.config.hydra_bridge import call, main, register_schema
 from gradflow.config.run import DiagnoseConfig
-from gradflow.core.door import folder_of
+from gradflow.core.door import folder_of, of_path
 from gradflow.core.errors import GradflowError
 from gradflow.records import has_ended, measurable, pending
 from gradflow.runs.planning import ended_config
@@ -56,8 +56,10 @@ def diagnose(config: DiagnoseConfig) -> None:
     for run in tqdm(runs, unit="run", disable=None):
         try:
             counts[_outcome(run, config.diagnostic)] += 1
-        except (GradflowError, OSError) as error:
+        except GradflowError as error:
             failures.append(str(error))
+        except OSError as error:
+            failures.append(of_path(error))
     parts = [f"{counts.pop(DONE, 0)} of {len(runs)} runs diagnosed"]
     parts += [f"{count} {outcome}" for outcome, count in counts.items()]
     parts += [f"{len(failures)} failed"] if failures else []

@@ -76,7 +76,7 @@ def keys() -> dict[str, Any]:
     """Each key of the default run with its type's hint."""
     found: dict[str, Any] = {}
     chosen = {"network": "cifar_resnet", "data": "digits", "optimizer": "sgd"}
-    chosen |= {"schedule": "one_cycle", "probe": "every", "diagnostic": "lesion"}
+    chosen |= {"schedule": "warmup_cosine", "probe": "every", "diagnostic": "lesion"}
     classes = {group: GROUPS[group][name].config for group, name in chosen.items()} | PARTS
     for group, cls in classes.items():
         found |= {

@@ -187,6 +187,7 @@ class Interrupt:
             self.sent = True
             os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below nohup, and kept so
 interrupt = Interrupt()
 interrupt.sent = False
 sys.meta_path.insert(0, interrupt)
