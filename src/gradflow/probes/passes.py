@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
-from gradflow.probes.calls import Listening, Recording, node_number, tensors_in
+from gradflow.probes.calls import Heard, Listening, Recording, node_number, tensors_in
 from gradflow.probes.graph import Node
 from gradflow.probes.ledger import Flow, Value, is_own, parts_of
 from gradflow.probes.plan import Places, Plan, Row
@@ -33,7 +33,7 @@ class Pass:
         self.end = self.begin
         self.outputs: list[Node] = []
         self.recording: Recording | None = None
-        self.listening: Listening | None = None
+        self.heard: Heard | None = None
         self.plan: Plan | None = None
         self.rows: list[Row] = []
         self.nodes: list[Node] = []
@@ -87,6 +87,7 @@ class Passes:
         }
         self._members = set(named)
         self._plan: Plan | None = None
+        self._listening: Listening | None = None
         self._volatile = False  # whether the network runs in several ways
         self._details = self._on = False
         self._global: RemovableHandle | None = None
@@ -117,6 +118,8 @@ class Passes:
         for handle in self._inner:
             handle.remove()
         self._inner = []
+        if self._listening is not None:
+            self._listening.detach()
 
     # Forward.
 
@@ -163,9 +166,11 @@ class Passes:
                 this.recording = Recording(self._tree, self._details)
             self._inner += this.recording.attach(self.guard, first)
         else:
-            if this.listening is None:
-                this.listening = Listening(self._plan.wanted, self._details)
-            self._inner += this.listening.attach(self.guard)
+            if self._listening is None:
+                self._listening = Listening(self._plan.wanted, self.guard)
+            if this.heard is None:
+                this.heard = Heard(self._details)
+            self._listening.attach(this.heard)
         if self._details:
             for module in self._tree:
                 if isinstance(module, nn.ReLU | nn.ReLU6):
@@ -204,7 +209,8 @@ class Passes:
         keep = keep or bool(this.kept)
         assert this.plan is not None
         checked = not self.checked and not capturing()
-        ends = this.plan.edges(this.nodes) if checked or self._details else []
+        checked = checked and bool(this.plan.ends)
+        ends = this.plan.edges(this.nodes)
         this.flow = Flow(this.rows, ends, task=task, keep=keep, checked=checked, path=self._details)
         if first:  # the hook at this node comes too late
             for position, places in this.plan.spots:
@@ -219,11 +225,13 @@ class Passes:
             if self._plan is None:
                 self._plan = this.plan
             signals = [(w, s) for labels, s in this.plan.signals for w in labels]
-        elif this.listening is not None:
+        elif this.heard is not None:
             this.plan = self._plan
-            signals = [(w, s) for labels, s in this.listening.signals for w in labels]
+            signals = [(w, s) for labels, s in this.heard.signals for w in labels]
         if this.plan is None:
             return False
+        if self.checked and not self._details:
+            this.plan = this.plan.lean()
         nodes = this.plan.follow(outputs, this.begin, this.end - this.begin)
         this.rows = this.plan.rows
         if nodes is None:
@@ -239,7 +247,7 @@ class Passes:
                     this.forward.append((name, row, value, 1))
         for row, dead, count in self._dead_of(this):
             this.forward.append(("dead", row, dead, count))
-        for position, places in this.plan.lean() if self.checked else this.plan.spots:
+        for position, places in this.plan.spots:
             node = nodes[position]
             if places.before:
                 hook = self.guard(partial(_before, this, places))
@@ -297,17 +305,18 @@ class Passes:
 
     def measured(self) -> tuple[list[Row], list[Value]]:
         """The rows of all passes together and their values; a row is known by its name."""
-        rows: dict[str, Row] = {}
+        rows: list[Row] = []
+        places: dict[str, int] = {}
         values: list[Value] = []
         for this in self.passes:
-            if this.values or this.rows:
-                place = {}
-                for index, row in enumerate(this.rows):
-                    rows.setdefault(row.name, row)
-                    place[index] = list(rows).index(row.name)
-                found = this.forward + this.values if this.values else []
-                values += [(q, place[index], value, count) for q, index, value, count in found]
-        return list(rows.values()), values
+            for row in this.rows:
+                if row.name not in places:
+                    places[row.name] = len(rows)
+                    rows.append(row)
+            here = [places[row.name] for row in this.rows]
+            found = this.forward + this.values if this.values else []
+            values += [(q, here[index], value, count) for q, index, value, count in found]
+        return rows, values
 
 
 def _before(this: Pass, places: Places, arrived: Sequence[Tensor | None]) -> None:

@@ -6,7 +6,7 @@ read as a whole again.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -78,7 +78,7 @@ class Plan:
     spots: list[tuple[int, Places]] = field(default_factory=list)
     ends: list[dict[str, list[tuple[int, int]]]] = field(default_factory=list)
     length: int = 0
-    _lean: list[tuple[int, Places]] | None = None
+    _lean: "Plan | None" = None
 
     def edges(self, nodes: Sequence[Node]) -> list[Ends]:
         """Row by row its x, S(x), sum and uses of x by S in a pass's graph."""
@@ -87,11 +87,12 @@ class Plan:
             for row in self.ends
         ]
 
-    def lean(self) -> list[tuple[int, Places]]:
-        """`spots` without the branches of rows whose branch part is total - skip."""
+    def lean(self) -> "Plan":
+        """The same without `ends` and the branches of rows whose branch part is total - skip,
+        and without the steps that lead nowhere else."""
         if self._lean is not None:
             return self._lean
-        self._lean = found = []
+        spots = []
         for position, places in self.spots:
             after = {
                 place: kept
@@ -99,8 +100,23 @@ class Plan:
                 if (kept := [(r, p) for r, p in parts if p == SKIP or self.rows[r].elsewhere])
             }
             if places.before or after:
-                found.append((position, Places(places.before, after)))
-        return found
+                spots.append((position, Places(places.before, after)))
+        first = len(self.outputs)
+        needed = {position for position, _ in spots}
+        for index in reversed(range(len(self.steps))):
+            if first + index in needed:
+                needed.add(self.steps[index][0])
+        needed.update(range(first))
+        place_of = {position: place for place, position in enumerate(sorted(needed))}
+        steps = [
+            (place_of[source], place, number)
+            for index, (source, place, number) in enumerate(self.steps)
+            if first + index in needed
+        ]
+        self._lean = replace(
+            self, steps=steps, spots=[(place_of[p], places) for p, places in spots], ends=[]
+        )
+        return self._lean
 
     def follow(self, outputs: Sequence[Node], begin: int, length: int) -> list[Node] | None:
         """The nodes of `steps` in another pass's graph, or None if it is not the same."""
