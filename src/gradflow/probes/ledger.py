@@ -69,34 +69,32 @@ class Flow:
 
     def before(self, places: Places, arrived: Sequence[Tensor | None]) -> None:
         """The gradient by a node's outputs, complete."""
-        if is_own() or torch._C._current_graph_task_id() != self.task:
+        if _OWN or torch._C._current_graph_task_id() != self.task:
             return
         for output, rows in places.before.items():
             total = arrived[output] if output < len(arrived) else None
-            for index in rows:
-                if total is not None:
-                    self.total(index, total.detach())
+            if total is not None:
+                for index in rows:
+                    self.total(index, total)
 
     def after(self, places: Places, gone: Sequence[Tensor | None]) -> None:
         """The gradient by a node's inputs, as the node has computed it."""
-        if is_own() or torch._C._current_graph_task_id() != self.task:
+        if _OWN or torch._C._current_graph_task_id() != self.task:
             return
         for place, parts in places.after.items():
             gradient = gone[place]
             if gradient is not None:
                 for index, part in parts:
-                    self._add(
-                        self._skip if part == SKIP else self._branch, index, gradient.detach()
-                    )
+                    found = self._skip if part == SKIP else self._branch
+                    before = found.get(index)
+                    gradient = gradient.detach()
+                    found[index] = gradient if before is None else before + gradient
         if self.checked:
             for index in places.sums:
                 self._expect(index, gone)
 
-    def _add(self, parts: dict[int, Tensor], index: int, gradient: Tensor) -> None:
-        before = parts.get(index)
-        parts[index] = gradient if before is None else before + gradient
-
     def total(self, index: int, total: Tensor) -> None:
+        total = total.detach()
         skip, branch = self._skip.pop(index, None), self._branch.pop(index, None)
         row = self.rows[index]
         if self.keep:
@@ -196,7 +194,7 @@ def backward(start: Edge, gradient: Tensor, end: Edge) -> Tensor | None:
     return None if found is None else found.detach()
 
 
-_OWN: list[bool] = []
+_OWN: list[bool] = []  # not empty while a backward pass of `backward` runs
 
 
 def is_own() -> bool:

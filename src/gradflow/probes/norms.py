@@ -11,13 +11,15 @@ from torch import Tensor
 Scalar = float | Tensor
 """A number: a float where it was computed on the host anyway, else a scalar on its device."""
 
+# np.vdot, unlike np.dot, does not warn of what overflows: it is computed again, and Inf is
+# recorded as such.
+
 # Between these, no square of an element that matters has left the range of float32.
 SMALLEST, LARGEST = 1e-24, 1e36
 CHUNK = 2**15  # elements that are summed in float32 (good to 1e-7) before float64 takes over
 SMALL = 2 * CHUNK  # up to so many, torch's own float32 norm is as good
 
 
-@np.errstate(all="ignore")  # what overflows is computed again, and Inf is recorded as such
 def square(x: Tensor) -> Scalar:
     """The sum of the squares of a tensor's elements.
 
@@ -35,7 +37,11 @@ def square(x: Tensor) -> Scalar:
     if not x.is_cpu:
         return _exact(x).square()
     flat = x.numpy().ravel("K")
-    found = _dot(flat, flat)
+    if len(flat) <= CHUNK:
+        found = float(np.vdot(flat, flat))
+    else:
+        parts = (flat[i : i + CHUNK] for i in range(0, len(flat), CHUNK))
+        found = sum(float(np.vdot(part, part)) for part in parts)
     return found if _is_safe(found, x) else _in_float64(flat)
 
 
@@ -53,13 +59,13 @@ def squares_of_parts(total: Tensor, part: Tensor) -> tuple[Scalar, Scalar, Scala
         return square(total), square(part), square(total - part)
     t, p = total.numpy().ravel("K"), part.numpy().ravel("K")
     sums = [0.0, 0.0, 0.0]
-    with np.errstate(all="ignore"):  # what overflows is computed again; Inf is recorded as such
+    with np.errstate(all="ignore"):
         for start in range(0, len(t), CHUNK):
             u, v = t[start : start + CHUNK], p[start : start + CHUNK]
             rest = u - v
-            sums[0] += float(u.dot(u))
-            sums[1] += float(v.dot(v))
-            sums[2] += float(rest.dot(rest))
+            sums[0] += float(np.vdot(u, u))
+            sums[1] += float(np.vdot(v, v))
+            sums[2] += float(np.vdot(rest, rest))
     for index, found in enumerate(sums):
         if not _is_safe(found, total):
             sums[index] = _in_float64((t, p, t - p)[index])
@@ -92,10 +98,9 @@ def are_small(tensors: Sequence[Tensor]) -> bool:
     )
 
 
-@np.errstate(all="ignore")
 def roots(flat: Sequence[npt.NDArray[Any]]) -> Tensor:
     """`norms` of small float32 arrays."""
-    squares = np.array([x.dot(x) for x in flat], dtype=np.float64)
+    squares = np.array([np.vdot(x, x) for x in flat], dtype=np.float64)
     for index in np.flatnonzero(~((squares > SMALLEST) & (squares < LARGEST))).tolist():
         squares[index] = _in_float64(flat[index])
     return torch.from_numpy(np.sqrt(squares))
@@ -131,17 +136,10 @@ def _exact(x: Tensor) -> Tensor:
     return size
 
 
-def _dot(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
-    if len(a) <= CHUNK:
-        return float(a.dot(b))
-    ends = range(0, len(a), CHUNK)
-    return sum(float(np.dot(a[i : i + CHUNK], b[i : i + CHUNK])) for i in ends)
-
-
 def _is_safe(found: float, x: Tensor) -> bool:
     return SMALLEST < found < LARGEST or x.dtype != torch.float32
 
 
 def _in_float64(flat: npt.NDArray[Any]) -> float:
     parts = (flat[i : i + CHUNK].astype(np.float64) for i in range(0, len(flat), CHUNK))
-    return sum(float(np.dot(part, part)) for part in parts)
+    return sum(float(np.vdot(part, part)) for part in parts)

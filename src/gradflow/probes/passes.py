@@ -315,6 +315,9 @@ class Passes:
                     rows.append(row)
             here = [places[row.name] for row in this.rows]
             found = this.forward + this.values if this.values else []
+            if here == list(range(len(here))):  # as a rule
+                values += found
+                continue
             values += [(q, here[index], value, count) for q, index, value, count in found]
         return rows, values
 

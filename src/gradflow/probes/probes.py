@@ -110,7 +110,7 @@ class Probes:
         self._last: list[tuple[Tensor | None, int]] = []
         self._leaves: list[RemovableHandle] = []
         self._done: list[Measurement] = []
-        self._depth = 0
+        self._inside = False
         self.seconds = 0.0
         """What measuring has cost so far: time spent in hooks and reductions (on a GPU, to
         start them)."""
@@ -302,8 +302,10 @@ class Probes:
         """`work`, timed; what goes wrong in it ends the measurement, not the training."""
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
+            if self._inside:
+                return work(*args, **kwargs)
             start = time.perf_counter()
-            self._depth += 1
+            self._inside = True
             try:
                 return work(*args, **kwargs)
             except Exception as error:
@@ -311,9 +313,8 @@ class Probes:
                 self.disarm()
                 return None
             finally:
-                self._depth -= 1
-                if self._depth == 0:
-                    self.seconds += time.perf_counter() - start
+                self._inside = False
+                self.seconds += time.perf_counter() - start
 
         return guarded
 
