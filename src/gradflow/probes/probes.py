@@ -88,6 +88,8 @@ class Probes:
             parts = ", ".join(compiled[:3]) + (", ..." if len(compiled) > 3 else "")
             what = "only layers are measured" if whole else "nothing inside is measured"
             self._warn(f"{self._name if whole else parts}: is compiled; {what}")
+        if blocks is not None and _ranks() > 1:
+            self._warn(f"{self._name}: blocks are of this rank's examples, not of all ranks'")
         self._scaler = scaler
         self._weights = [layer.weight for layer in self.layers]
         self._index = {id(weight): index for index, weight in enumerate(self._weights)}
@@ -322,6 +324,12 @@ class Probes:
         if text not in self._warned:
             self._warned.add(text)
             warnings.warn(f"probes: {text}", stacklevel=3)
+
+
+def _ranks() -> int:
+    """How many processes train together."""
+    there = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if there else 1
 
 
 def _versions(parameters: Sequence[Tensor]) -> list[tuple[Tensor | None, int]]:
