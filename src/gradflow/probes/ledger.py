@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gradflow.core.errors import GradflowError
 from gradflow.probes.graph import Edge, Node
 from gradflow.probes.norms import Scalar, square, squares_of_parts
 from gradflow.probes.plan import SKIP, Ends, Places, Row
@@ -77,8 +78,10 @@ class Flow:
                 for index in rows:
                     self.total(index, total)
 
-    def after(self, places: Places, gone: Sequence[Tensor | None]) -> None:
-        """The gradient by a node's inputs, as the node has computed it."""
+    def after(
+        self, places: Places, gone: Sequence[Tensor | None], arrived: Sequence[Tensor | None]
+    ) -> None:
+        """The gradient by a node's inputs, as the node has computed it from what arrived."""
         if _OWN or torch._C._current_graph_task_id() != self.task:
             return
         for place, parts in places.after.items():
@@ -92,11 +95,15 @@ class Flow:
         if self.checked:
             for index in places.sums:
                 self._expect(index, gone)
+                [(node, _)] = self.ends[index]["node"]
+                self.rows[index].handed = _is_handed(node, index, places, gone, arrived)
 
     def total(self, index: int, total: Tensor) -> None:
         total = total.detach()
         skip, branch = self._skip.pop(index, None), self._branch.pop(index, None)
         row = self.rows[index]
+        if row.handed and skip is not None and skip.shape != total.shape:
+            raise GradflowError(f"{row.name}: its sum broadcasts now and did not before")
         if self.keep:
             self.kept[index] = total, skip, branch
         if self.checked and row.parts:
@@ -150,6 +157,23 @@ class Flow:
             self.doubts[index] = "its skip part differs from that of a second backward pass"
         elif not self.rows[index].elsewhere and differ(total, skip + branch):
             self.rows[index].elsewhere = True  # x is used outside of what the network returns
+
+
+def _is_handed(
+    node: Node,
+    index: int,
+    places: Places,
+    gone: Sequence[Tensor | None],
+    arrived: Sequence[Tensor | None],
+) -> bool:
+    """Whether a row's skip part is what arrived at its sum: x is what something is added to (what
+    is added may have a factor, another one in each pass)."""
+    if not node.name().startswith(("AddBackward", "SubBackward")):
+        return False
+    if [p for p, parts in places.after.items() if (index, SKIP) in parts] != [0]:
+        return False
+    one, other = gone[0], arrived[0]
+    return one is not None and other is not None and one.shape == other.shape
 
 
 def parts_of(

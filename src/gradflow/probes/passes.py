@@ -249,11 +249,13 @@ class Passes:
             this.forward.append(("dead", row, dead, count))
         for position, places in this.plan.spots:
             node = nodes[position]
-            if places.before:
+            both = bool(places.before) and position >= len(outputs)
+            both = both and bool(places.after) and not self._details
+            if places.before and not both:
                 hook = self.guard(partial(_before, this, places))
                 this.handles.append(node.register_prehook(hook))
             if places.after or places.sums:
-                hook = self.guard(partial(_after, this, places))
+                hook = self.guard(partial(_after, this, places, both))
                 this.handles.append(node.register_hook(hook))
         return True
 
@@ -330,11 +332,14 @@ def _before(this: Pass, places: Places, arrived: Sequence[Tensor | None]) -> Non
 def _after(
     this: Pass,
     places: Places,
+    both: bool,
     gone: Sequence[Tensor | None],
     arrived: Sequence[Tensor | None],
 ) -> None:
     if this.flow is not None:
-        this.flow.after(places, gone)
+        this.flow.after(places, gone, arrived)
+        if both:
+            this.flow.before(places, arrived)
 
 
 def _added(one: Any, other: Any) -> Any:
