@@ -8,11 +8,12 @@ from typing import Any, Self
 
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from gradflow.core.errors import GradflowError
 from gradflow.probes.details import distribution
+from gradflow.probes.gradients import Gradients
 from gradflow.probes.ledger import is_own
 from gradflow.probes.measurement import Measurement, to_tables
 from gradflow.probes.norms import as_tensor, has_norm, norms
@@ -104,12 +105,7 @@ class Probes:
         self._open: Measurement | None = None
         self._taken = False  # the open measurement has its gradients
         self._task = -1
-        self._grads: list[tuple[Tensor | None, int]] = []
-        self._reset = False  # the gradients were set to zero between two backward passes
-        # What .grad held before the backward passes that count, by layer.
-        self._base: dict[int, Tensor] = {}
-        self._older: dict[int, Tensor] = {}
-        self._last: list[tuple[Tensor | None, int]] = []
+        self._gradients = Gradients(self._parameters, self._weights)
         self._leaves: list[RemovableHandle] = []
         self._done: list[Measurement] = []
         self._inside = False
@@ -158,7 +154,7 @@ class Probes:
     def disarm(self) -> None:
         """Give the open measurement up."""
         self._open, self._taken, self._task = None, False, -1
-        self._grads, self._base, self._older, self._last = [], {}, {}, []
+        self._gradients.clear()
         for handle in self._leaves:
             handle.remove()
         self._leaves = []
@@ -215,58 +211,27 @@ class Probes:
             self._close(ended=True)  # nothing saw the forward pass
             return
         self._task = task
-        self._grads = _versions(self._parameters)
-        now = [w.grad for w in self._weights]
-        self._reset = self._taken and self._was_reset(now)
-        if self._reset or not self._taken:
-            self._older = {
-                i: g.detach().clone()
-                for i, g in enumerate(now)
-                if g is not None and not g.is_sparse
-            }
+        self._gradients.begin(first=not self._taken)
         # At the very end, after what others do to the gradients there (averages over ranks).
         engine = torch.autograd.Variable._execution_engine
         ended = self._guarded(lambda: self._backward_ended(task))
         engine.queue_callback(lambda: engine.queue_callback(ended))
 
-    def _was_reset(self, now: Sequence[Tensor | None]) -> bool:
-        """Whether the gradients were set to zero since the last backward pass."""
-        for gradient, (last, version) in zip(now, self._last, strict=True):
-            if last is None:
-                continue
-            if gradient is None:
-                return True
-            if gradient is not last or gradient._version != version:
-                return not bool(gradient.detach().any())
-        return False
-
     def _backward_ended(self, task: int) -> None:
         if task != self._task or self._open is None:
             return
-        left = any(
-            p.grad is not grad or (grad is not None and grad._version != version)
-            for p, (grad, version) in zip(self._parameters, self._grads, strict=True)
-        )
-        self._grads = []
-        if left and self._reset:
+        left = self._gradients.end(first=not self._taken)
+        if left and self._gradients.reset:
             self._passes.restart()
         self._passes.finish(task, accumulated=left)
         if left:
-            if self._reset or not self._taken:
-                self._base = self._older
             self._take()
 
     def _take(self) -> None:
         """The gradients and the weights as they are now."""
         m = self._open
         assert m is not None
-        self._last = _versions(self._weights)
-        m.with_gradient = [i for i, (gradient, _) in enumerate(self._last) if gradient is not None]
-        present = [gradient for gradient, _ in self._last if gradient is not None]
-        if self._base:
-            for place, index in enumerate(m.with_gradient):
-                if (base := self._base.get(index)) is not None:
-                    present[place] = present[place].detach() - base
+        m.with_gradient, present = self._gradients.take()
         like = self._weights[0]
         m.with_norm = self._normed
         m.pieces["gradient"] = norms(present, like=like) / m.pieces["loss_scale"]
@@ -330,9 +295,3 @@ def _ranks() -> int:
     """How many processes train together."""
     there = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_world_size() if there else 1
-
-
-def _versions(parameters: Sequence[Tensor]) -> list[tuple[Tensor | None, int]]:
-    """Their gradients, and how often each has been written."""
-    gradients = [p.grad for p in parameters]
-    return [(g, -1 if g is None else g._version) for g in gradients]
