@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.measured import measure
+from gradflow.probes import Probes
+from tests.measured import frames, measure
 
 
 def images(**options):
@@ -163,3 +164,44 @@ def test_blocks_that_return_lists_or_are_called_by_keyword(how):
     assert rows.branch_rms[0] == pytest.approx(
         float(block.f(x).detach().square().mean().sqrt()), rel=1e-10
     )
+
+
+class Weighed(nn.Module):
+    """A sum with a factor that is another one in each pass."""
+
+    def __init__(self, order):
+        super().__init__()
+        self.f, self.order, self.factor = nn.Linear(4, 4), order, 1.0
+
+    def forward(self, x):
+        pair = (x, self.f(x)) if self.order == "x first" else (self.f(x), x)
+        return torch.relu(torch.add(*pair, alpha=self.factor))
+
+
+@pytest.mark.parametrize("order", ["x first", "x last"])
+def test_a_factor_that_changes_from_pass_to_pass(order):
+    torch.manual_seed(0)
+    blocks = nn.Sequential(*[Weighed(order) for _ in range(4)])
+    network = nn.Sequential(nn.Linear(4, 4), blocks, nn.Linear(4, 1)).double()
+    factors = [1.0, 0.5, 3.0]
+    with Probes(network) as probes:
+        for step, factor in enumerate(factors):
+            for block in blocks:
+                block.factor = factor
+            probes.arm(step)
+            network(images()).square().mean().backward()
+    found = frames(probes)["blocks"]
+    for step, factor in enumerate(factors):
+        h, inputs = network[0](images()), []
+        for block in blocks:
+            over, through = h * 1, h * 1
+            inputs += [over, through]
+            left, right = (over, block.f(through))
+            if order == "x first":
+                h = torch.relu(left + factor * right)
+            else:
+                h = torch.relu(right + factor * left)
+        norms = gradients(network[2](h).square().mean(), *inputs)
+        rows = found[found.step == step]
+        assert rows.skip_grad_norm[:4].tolist() == pytest.approx(norms[::2], rel=1e-10)
+        assert rows.branch_grad_norm[:4].tolist() == pytest.approx(norms[1::2], rel=1e-10)
