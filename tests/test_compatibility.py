@@ -239,11 +239,14 @@ def test_the_smallest_float64_gradients_are_recorded():
 
 
 RANKS = """
-import sys, torch
+import sys, warnings, torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
+from gradflow.core.errors import GradflowError
 from gradflow.networks import build_network
 from gradflow.probes import Probes
 
@@ -254,10 +257,19 @@ def work(rank, path):
     images = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)).double()
     part = slice(4 * rank, 4 * rank + 4)
     wrapped = DistributedDataParallel(network)
-    with Probes(network) as probes:
+    optimizer = ZeroRedundancyOptimizer(network.parameters(), torch.optim.SGD, lr=0.5)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        probes = Probes(network)
+    assert "blocks are of this rank" in str(caught[0].message), caught
+    with probes:
         probes.arm(0)
         F.cross_entropy(wrapped(images[part]), torch.arange(8)[part]).backward()
+        optimizer.step()
     tables = probes.tables()
+    layers = tables["layers"].to_pydict()
+    for one, other in zip(layers["update_norm"], layers["grad_norm"]):
+        assert abs(one - 0.5 * other) <= 1e-9 * other, (one, other)
     single = build_network("mlp", image_shape=(1, 8, 8), depth=6, width=6).double()
     with Probes(single) as probes:
         probes.arm(0)
@@ -269,6 +281,14 @@ def work(rank, path):
     dist.all_reduce(squares)
     for one, other in zip(squares.tolist(), expected["blocks"]["input_grad_norm"].to_pylist()):
         assert abs(one / 4 - other ** 2) <= 1e-5 * other ** 2
+    sharded = build_network("mlp", image_shape=(1, 8, 8), depth=6, width=6)
+    fully_shard(sharded, mesh=torch.distributed.init_device_mesh("cpu", (2,)))
+    try:
+        Probes(sharded)
+    except GradflowError as error:
+        assert "is sharded (FSDP2, tensor parallel)" in str(error), error
+    else:
+        raise AssertionError("not refused")
     dist.destroy_process_group()
 
 if __name__ == "__main__":
@@ -278,7 +298,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_data_parallel_layers_are_of_all_ranks_and_blocks_of_one(tmp_path: Path):
+def test_layers_are_of_all_ranks_blocks_of_one_and_sharded_weights_are_refused(tmp_path: Path):
     script = tmp_path / "ranks.py"
     script.write_text(RANKS)
     done = subprocess.run(

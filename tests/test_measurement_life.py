@@ -369,3 +369,17 @@ def test_an_error_inside_the_probes_ends_the_measurement_and_not_the_training(mo
             loss_of(net, batches(1)[0]).backward()
     assert all(p.grad is not None for p in net.parameters())
     assert not probes.tables()
+
+
+def test_weights_that_are_replaced_have_moved_too():
+    """`p.data = ...` leaves no trace in a tensor's version."""
+    network = nn.Linear(3, 2)
+    with Probes(network) as probes:
+        for step in range(3):
+            probes.arm(step)
+            network.zero_grad()
+            network(torch.randn(4, 3)).square().mean().backward()
+            for parameter in network.parameters():
+                parameter.data = parameter.data - 0.5 * parameter.grad
+    rows = probes.tables()["layers"].to_pandas()
+    assert rows.update_norm.tolist() == pytest.approx((0.5 * rows.grad_norm).tolist(), rel=1e-5)

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gradflow.core.errors import GradflowError
 from gradflow.probes.graph import Edge, Node
 from gradflow.probes.norms import Scalar, square, squares_of_parts
 from gradflow.probes.plan import SKIP, Ends, Places, Row
@@ -69,36 +70,40 @@ class Flow:
 
     def before(self, places: Places, arrived: Sequence[Tensor | None]) -> None:
         """The gradient by a node's outputs, complete."""
-        if is_own() or torch._C._current_graph_task_id() != self.task:
+        if _OWN or torch._C._current_graph_task_id() != self.task:
             return
         for output, rows in places.before.items():
             total = arrived[output] if output < len(arrived) else None
-            for index in rows:
-                if total is not None:
-                    self.total(index, total.detach())
+            if total is not None:
+                for index in rows:
+                    self.total(index, total)
 
-    def after(self, places: Places, gone: Sequence[Tensor | None]) -> None:
-        """The gradient by a node's inputs, as the node has computed it."""
-        if is_own() or torch._C._current_graph_task_id() != self.task:
+    def after(
+        self, places: Places, gone: Sequence[Tensor | None], arrived: Sequence[Tensor | None]
+    ) -> None:
+        """The gradient by a node's inputs, as the node has computed it from what arrived."""
+        if _OWN or torch._C._current_graph_task_id() != self.task:
             return
         for place, parts in places.after.items():
             gradient = gone[place]
             if gradient is not None:
                 for index, part in parts:
-                    self._add(
-                        self._skip if part == SKIP else self._branch, index, gradient.detach()
-                    )
+                    found = self._skip if part == SKIP else self._branch
+                    before = found.get(index)
+                    gradient = gradient.detach()
+                    found[index] = gradient if before is None else before + gradient
         if self.checked:
             for index in places.sums:
                 self._expect(index, gone)
-
-    def _add(self, parts: dict[int, Tensor], index: int, gradient: Tensor) -> None:
-        before = parts.get(index)
-        parts[index] = gradient if before is None else before + gradient
+                [(node, _)] = self.ends[index]["node"]
+                self.rows[index].handed = _is_handed(node, index, places, gone, arrived)
 
     def total(self, index: int, total: Tensor) -> None:
+        total = total.detach()
         skip, branch = self._skip.pop(index, None), self._branch.pop(index, None)
         row = self.rows[index]
+        if row.handed and skip is not None and skip.shape != total.shape:
+            raise GradflowError(f"{row.name}: its sum broadcasts now and did not before")
         if self.keep:
             self.kept[index] = total, skip, branch
         if self.checked and row.parts:
@@ -154,6 +159,23 @@ class Flow:
             self.rows[index].elsewhere = True  # x is used outside of what the network returns
 
 
+def _is_handed(
+    node: Node,
+    index: int,
+    places: Places,
+    gone: Sequence[Tensor | None],
+    arrived: Sequence[Tensor | None],
+) -> bool:
+    """Whether a row's skip part is what arrived at its sum: x is what something is added to (what
+    is added may have a factor, another one in each pass)."""
+    if not node.name().startswith(("AddBackward", "SubBackward")):
+        return False
+    if [p for p, parts in places.after.items() if (index, SKIP) in parts] != [0]:
+        return False
+    one, other = gone[0], arrived[0]
+    return one is not None and other is not None and one.shape == other.shape
+
+
 def parts_of(
     index: int, row: Row, total: Tensor, skip: Tensor | None, branch: Tensor | None
 ) -> list[Value]:
@@ -196,7 +218,7 @@ def backward(start: Edge, gradient: Tensor, end: Edge) -> Tensor | None:
     return None if found is None else found.detach()
 
 
-_OWN: list[bool] = []
+_OWN: list[bool] = []  # not empty while a backward pass of `backward` runs
 
 
 def is_own() -> bool:

@@ -11,13 +11,15 @@ from torch import Tensor
 Scalar = float | Tensor
 """A number: a float where it was computed on the host anyway, else a scalar on its device."""
 
+# np.vdot, unlike np.dot, does not warn of what overflows: it is computed again, and Inf is
+# recorded as such.
+
 # Between these, no square of an element that matters has left the range of float32.
 SMALLEST, LARGEST = 1e-24, 1e36
 CHUNK = 2**15  # elements that are summed in float32 (good to 1e-7) before float64 takes over
 SMALL = 2 * CHUNK  # up to so many, torch's own float32 norm is as good
 
 
-@np.errstate(all="ignore")  # what overflows is computed again, and Inf is recorded as such
 def square(x: Tensor) -> Scalar:
     """The sum of the squares of a tensor's elements.
 
@@ -27,35 +29,43 @@ def square(x: Tensor) -> Scalar:
     or underflow, is computed again in float64, so that a gradient of 1e-30 is not mistaken
     for none.
     """
-    x = _real(x.detach())
-    if x.dtype in (torch.float16, torch.bfloat16):
-        x = x.float()
+    x = x.detach()
+    if x.dtype is not torch.float32:
+        x = _real(x)
+        if x.dtype in (torch.float16, torch.bfloat16):
+            x = x.float()
     if not x.is_cpu:
-        return _exact(x.detach()).square()
-    flat = _flat(x)
-    found = _dot(flat, flat)
+        return _exact(x).square()
+    flat = x.numpy().ravel("K")
+    if len(flat) <= CHUNK:
+        found = float(np.vdot(flat, flat))
+    else:
+        parts = (flat[i : i + CHUNK] for i in range(0, len(flat), CHUNK))
+        found = sum(float(np.vdot(part, part)) for part in parts)
     return found if _is_safe(found, x) else _in_float64(flat)
 
 
-@np.errstate(all="ignore")
 def squares_of_parts(total: Tensor, part: Tensor) -> tuple[Scalar, Scalar, Scalar]:
     """The sums of squares of `total`, of `part` and of their difference.
 
     On a CPU chunk by chunk, so that memory is read once and the difference never written.
     """
-    total, part = _real(total.detach()), _real(part.detach())
-    if total.dtype in (torch.float16, torch.bfloat16):
-        total, part = total.float(), part.float()
+    total, part = total.detach(), part.detach()
+    if total.dtype is not torch.float32:
+        total, part = _real(total), _real(part)
+        if total.dtype in (torch.float16, torch.bfloat16):
+            total, part = total.float(), part.float()
     if not total.is_cpu or total.stride() != part.stride() or total.dtype != part.dtype:
         return square(total), square(part), square(total - part)
-    t, p = _flat(total), _flat(part)
+    t, p = total.numpy().ravel("K"), part.numpy().ravel("K")
     sums = [0.0, 0.0, 0.0]
-    for start in range(0, len(t), CHUNK):
-        u, v = t[start : start + CHUNK], p[start : start + CHUNK]
-        rest = u - v
-        sums[0] += float(np.dot(u, u))
-        sums[1] += float(np.dot(v, v))
-        sums[2] += float(np.dot(rest, rest))
+    with np.errstate(all="ignore"):
+        for start in range(0, len(t), CHUNK):
+            u, v = t[start : start + CHUNK], p[start : start + CHUNK]
+            rest = u - v
+            sums[0] += float(np.vdot(u, u))
+            sums[1] += float(np.vdot(v, v))
+            sums[2] += float(np.vdot(rest, rest))
     for index, found in enumerate(sums):
         if not _is_safe(found, total):
             sums[index] = _in_float64((t, p, t - p)[index])
@@ -71,13 +81,29 @@ def norms(tensors: Sequence[Tensor], like: Tensor | None = None) -> Tensor:
     """
     if not tensors:
         return torch.zeros(0, dtype=torch.float64, device=None if like is None else like.device)
-    dense = [_real(t.coalesce().values() if t.is_sparse else t) for t in tensors]
-    if all(t.is_cpu and t.dtype == torch.float32 and t.numel() <= SMALL for t in dense):
-        found = torch.stack(torch._foreach_norm(dense)).double()
+    if are_small(tensors):
+        found = torch.stack(torch._foreach_norm(list(tensors))).double()
         low, high = (float(end) for end in found.aminmax())
         if low**2 > SMALLEST and high**2 < LARGEST:
             return found
+    dense = [_real(t.coalesce().values() if t.is_sparse else t) for t in tensors]
     return torch.stack(torch._foreach_norm(dense, 2, torch.float64))
+
+
+def are_small(tensors: Sequence[Tensor]) -> bool:
+    """Whether each is dense, float32, on a CPU and of no more than `SMALL` elements."""
+    return all(
+        t.dtype is torch.float32 and t.layout is torch.strided and t.is_cpu and t.numel() <= SMALL
+        for t in tensors
+    )
+
+
+def roots(flat: Sequence[npt.NDArray[Any]]) -> Tensor:
+    """`norms` of small float32 arrays."""
+    squares = np.array([np.vdot(x, x) for x in flat], dtype=np.float64)
+    for index in np.flatnonzero(~((squares > SMALLEST) & (squares < LARGEST))).tolist():
+        squares[index] = _in_float64(flat[index])
+    return torch.from_numpy(np.sqrt(squares))
 
 
 def has_norm(tensor: Tensor) -> bool:
@@ -110,22 +136,10 @@ def _exact(x: Tensor) -> Tensor:
     return size
 
 
-def _flat(x: Tensor) -> npt.NDArray[Any]:
-    """The elements in the order of memory, copied only where there are gaps between them."""
-    return x.detach().numpy().ravel("K")
-
-
-def _dot(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
-    if len(a) <= CHUNK:
-        return float(np.dot(a, b))
-    ends = range(0, len(a), CHUNK)
-    return sum(float(np.dot(a[i : i + CHUNK], b[i : i + CHUNK])) for i in ends)
-
-
 def _is_safe(found: float, x: Tensor) -> bool:
     return SMALLEST < found < LARGEST or x.dtype != torch.float32
 
 
 def _in_float64(flat: npt.NDArray[Any]) -> float:
     parts = (flat[i : i + CHUNK].astype(np.float64) for i in range(0, len(flat), CHUNK))
-    return sum(float(np.dot(part, part)) for part in parts)
+    return sum(float(np.vdot(part, part)) for part in parts)

@@ -10,47 +10,18 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
-from gradflow.probes.calls import Listening, Recording, node_number, tensors_in
-from gradflow.probes.graph import Node
-from gradflow.probes.ledger import Flow, Value, is_own, parts_of
-from gradflow.probes.plan import Places, Plan, Row
+from gradflow.probes.calls import Heard, Listening, Recording, node_number, tensors_in
+from gradflow.probes.ledger import Flow, Value, is_own
+from gradflow.probes.one_pass import Pass
+from gradflow.probes.plan import Plan, Row
 from gradflow.probes.rows import make_plan
 from gradflow.probes.sites import Names
 
 WAITING = 64  # forward passes that may wait for their backward passes; the oldest are dropped
-
-
-class Pass:
-    """A forward pass and what was measured in it and in its backward passes."""
-
-    def __init__(self, loose: bool):
-        self.loose = loose  # calls of parts of the network, not of the network
-        self.begin = node_number()
-        self.end = self.begin
-        self.outputs: list[Node] = []
-        self.recording: Recording | None = None
-        self.listening: Listening | None = None
-        self.plan: Plan | None = None
-        self.rows: list[Row] = []
-        self.nodes: list[Node] = []
-        self.flow: Flow | None = None
-        self.task = -1
-        self.forward: list[Value] = []
-        self.values: list[Value] = []
-        self.kept: dict[int, tuple[Tensor, Tensor | None, Tensor | None]] = {}
-        self.dead: list[tuple[nn.Module, Tensor, int]] = []
-        self.handles: list[RemovableHandle] = []
-
-    def release(self) -> None:
-        """Let go of the graph."""
-        for handle in self.handles:
-            handle.remove()
-        self.handles, self.outputs, self.nodes, self.flow = [], [], [], None
-        self.kept = {}
 
 
 class Passes:
@@ -87,6 +58,7 @@ class Passes:
         }
         self._members = set(named)
         self._plan: Plan | None = None
+        self._listening: Listening | None = None
         self._volatile = False  # whether the network runs in several ways
         self._details = self._on = False
         self._global: RemovableHandle | None = None
@@ -117,6 +89,8 @@ class Passes:
         for handle in self._inner:
             handle.remove()
         self._inner = []
+        if self._listening is not None:
+            self._listening.detach()
 
     # Forward.
 
@@ -163,13 +137,15 @@ class Passes:
                 this.recording = Recording(self._tree, self._details)
             self._inner += this.recording.attach(self.guard, first)
         else:
-            if this.listening is None:
-                this.listening = Listening(self._plan.wanted, self._details)
-            self._inner += this.listening.attach(self.guard)
+            if self._listening is None:
+                self._listening = Listening(self._plan.wanted, self.guard)
+            if this.heard is None:
+                this.heard = Heard(self._details)
+            self._listening.attach(this.heard)
         if self._details:
             for module in self._tree:
                 if isinstance(module, nn.ReLU | nn.ReLU6):
-                    hook = self.guard(partial(_count_dead, this))
+                    hook = self.guard(this.count_dead)
                     self._inner.append(module.register_forward_hook(hook))
 
     def _leave(self, this: Pass | None, module: nn.Module, inputs: Any, output: Any) -> None:
@@ -204,7 +180,8 @@ class Passes:
         keep = keep or bool(this.kept)
         assert this.plan is not None
         checked = not self.checked and not capturing()
-        ends = this.plan.edges(this.nodes) if checked or self._details else []
+        checked = checked and bool(this.plan.ends)
+        ends = this.plan.edges(this.nodes)
         this.flow = Flow(this.rows, ends, task=task, keep=keep, checked=checked, path=self._details)
         if first:  # the hook at this node comes too late
             for position, places in this.plan.spots:
@@ -219,11 +196,13 @@ class Passes:
             if self._plan is None:
                 self._plan = this.plan
             signals = [(w, s) for labels, s in this.plan.signals for w in labels]
-        elif this.listening is not None:
+        elif this.heard is not None:
             this.plan = self._plan
-            signals = [(w, s) for labels, s in this.listening.signals for w in labels]
+            signals = [(w, s) for labels, s in this.heard.signals for w in labels]
         if this.plan is None:
             return False
+        if self.checked and not self._details:
+            this.plan = this.plan.lean()
         nodes = this.plan.follow(outputs, this.begin, this.end - this.begin)
         this.rows = this.plan.rows
         if nodes is None:
@@ -237,24 +216,18 @@ class Passes:
             if quantity == "input" and signal.moments is not None:
                 for name, value in zip(("mean", "variance"), signal.moments, strict=True):
                     this.forward.append((name, row, value, 1))
-        for row, dead, count in self._dead_of(this):
-            this.forward.append(("dead", row, dead, count))
-        for position, places in this.plan.lean() if self.checked else this.plan.spots:
+        this.forward += this.dead_of_rows()
+        for position, places in this.plan.spots:
             node = nodes[position]
-            if places.before:
-                hook = self.guard(partial(_before, this, places))
+            both = bool(places.before) and position >= len(outputs)
+            both = both and bool(places.after) and not self._details
+            if places.before and not both:
+                hook = self.guard(partial(this.before, places))
                 this.handles.append(node.register_prehook(hook))
             if places.after or places.sums:
-                hook = self.guard(partial(_after, this, places))
+                hook = self.guard(partial(this.after, places, both))
                 this.handles.append(node.register_hook(hook))
         return True
-
-    def _dead_of(self, this: Pass) -> list[tuple[int, Tensor, int]]:
-        found = []
-        for index, row in enumerate(this.rows):
-            inside = set(row.block.modules()) if row.block is not None and this.dead else ()
-            found += [(index, dead, count) for m, dead, count in this.dead if m in inside]
-        return found
 
     def finish(self, task: int, *, accumulated: bool) -> None:
         """A backward pass has ended; one that left no gradient in .grad is not counted."""
@@ -273,17 +246,7 @@ class Passes:
                 continue
             if flow.checked:
                 self.checked = not self._volatile
-            values = [v for v in flow.values if v[1] not in flow.doubts or v[0] == "total"]
-            if this.kept:  # one forward pass, several backward passes: parts add up first
-                values = [v for v in values if v[1] not in this.kept or v[0].startswith("path")]
-                for index, parts in this.kept.items():
-                    this.kept[index] = _added(parts, flow.kept.get(index))
-                    values += parts_of(index, this.rows[index], *this.kept[index])
-                for index in flow.kept.keys() - this.kept.keys():
-                    this.kept[index] = flow.kept[index]
-            else:
-                this.kept = flow.kept
-            this.values = values
+            this.collect(flow)
             if not flow.keep:
                 this.handles = []  # the graph is gone, and its hooks with it
                 this.release()
@@ -297,46 +260,21 @@ class Passes:
 
     def measured(self) -> tuple[list[Row], list[Value]]:
         """The rows of all passes together and their values; a row is known by its name."""
-        rows: dict[str, Row] = {}
+        rows: list[Row] = []
+        places: dict[str, int] = {}
         values: list[Value] = []
         for this in self.passes:
-            if this.values or this.rows:
-                place = {}
-                for index, row in enumerate(this.rows):
-                    rows.setdefault(row.name, row)
-                    place[index] = list(rows).index(row.name)
-                found = this.forward + this.values if this.values else []
-                values += [(q, place[index], value, count) for q, index, value, count in found]
-        return list(rows.values()), values
-
-
-def _before(this: Pass, places: Places, arrived: Sequence[Tensor | None]) -> None:
-    if this.flow is not None:
-        this.flow.before(places, arrived)
-
-
-def _after(
-    this: Pass,
-    places: Places,
-    gone: Sequence[Tensor | None],
-    arrived: Sequence[Tensor | None],
-) -> None:
-    if this.flow is not None:
-        this.flow.after(places, gone)
-
-
-def _added(one: Any, other: Any) -> Any:
-    if other is None:
-        return one
-    return tuple(
-        b if a is None else a if b is None else a + b for a, b in zip(one, other, strict=True)
-    )
-
-
-def _count_dead(this: Pass, module: nn.Module, inputs: Any, output: Tensor) -> None:
-    units = output.detach().movedim(1, -1) if output.ndim == 4 else output.detach()
-    dead = (units.flatten(end_dim=-2) == 0).all(dim=0)
-    this.dead.append((module, dead.double().sum(), dead.numel()))
+            for row in this.rows:
+                if row.name not in places:
+                    places[row.name] = len(rows)
+                    rows.append(row)
+            here = [places[row.name] for row in this.rows]
+            found = this.forward + this.values if this.values else []
+            if here == list(range(len(here))):  # as a rule
+                values += found
+                continue
+            values += [(q, here[index], value, count) for q, index, value, count in found]
+        return rows, values
 
 
 def capturing() -> bool:

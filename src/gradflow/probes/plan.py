@@ -6,7 +6,7 @@ read as a whole again.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -29,6 +29,7 @@ class Row:
         parts: whether the gradient at x is split.
         plain: there is no shortcut, so the skip part is 0.
         elsewhere: whether x has uses outside the sum.
+        handed: whether the sum's gradient itself is the skip part: seen where it is checked.
         reasons: why values are null.
     """
 
@@ -38,6 +39,7 @@ class Row:
     plain: bool = False
     elsewhere: bool = False
     gated: bool = False
+    handed: bool = False
     reasons: list[str] = field(default_factory=list)
     leaves: list[Any] = field(default_factory=list)
 
@@ -67,6 +69,8 @@ class Plan:
             the outputs come first, then a node a step.
         spots: (position of a node, what is read there).
         ends: see `edges`; positions in place of nodes.
+        consumers: position of a sum -> position of the one node that takes it, and as which of
+            the node's inputs.
         length: how many nodes the forward pass makes.
     """
 
@@ -77,8 +81,9 @@ class Plan:
     steps: list[tuple[int, int, int]] = field(default_factory=list)
     spots: list[tuple[int, Places]] = field(default_factory=list)
     ends: list[dict[str, list[tuple[int, int]]]] = field(default_factory=list)
+    consumers: dict[int, tuple[int, int]] = field(default_factory=dict)
     length: int = 0
-    _lean: list[tuple[int, Places]] | None = None
+    _lean: "Plan | None" = None
 
     def edges(self, nodes: Sequence[Node]) -> list[Ends]:
         """Row by row its x, S(x), sum and uses of x by S in a pass's graph."""
@@ -87,11 +92,13 @@ class Plan:
             for row in self.ends
         ]
 
-    def lean(self) -> list[tuple[int, Places]]:
-        """`spots` without the branches of rows whose branch part is total - skip."""
+    def lean(self) -> "Plan":
+        """The same without `ends` and the branches of rows whose branch part is total - skip,
+        and without the steps that lead nowhere else. A skip part that is the sum's gradient is
+        read where the next x is made from the sum, if it is: one hook does for both."""
         if self._lean is not None:
             return self._lean
-        self._lean = found = []
+        spots: dict[int, Places] = {}
         for position, places in self.spots:
             after = {
                 place: kept
@@ -99,8 +106,31 @@ class Plan:
                 if (kept := [(r, p) for r, p in parts if p == SKIP or self.rows[r].elsewhere])
             }
             if places.before or after:
-                found.append((position, Places(places.before, after)))
-        return found
+                spots[position] = Places(places.before, after)
+        for position, (consumer, place) in self.consumers.items():
+            there, here = spots.get(consumer), spots.get(position)
+            if here is None or here.before or there is None or not there.before:
+                continue
+            parts = [part for found in here.after.values() for part in found]
+            if consumer >= len(self.outputs) and all(self.rows[r].handed for r, _ in parts):
+                there.after.setdefault(place, []).extend(parts)
+                del spots[position]
+        first = len(self.outputs)
+        needed = set(spots)
+        for index in reversed(range(len(self.steps))):
+            if first + index in needed:
+                needed.add(self.steps[index][0])
+        needed.update(range(first))
+        place_of = {position: place for place, position in enumerate(sorted(needed))}
+        steps = [
+            (place_of[source], place, number)
+            for index, (source, place, number) in enumerate(self.steps)
+            if first + index in needed
+        ]
+        self._lean = replace(
+            self, steps=steps, spots=[(place_of[p], each) for p, each in spots.items()], ends=[]
+        )
+        return self._lean
 
     def follow(self, outputs: Sequence[Node], begin: int, length: int) -> list[Node] | None:
         """The nodes of `steps` in another pass's graph, or None if it is not the same."""

@@ -8,16 +8,18 @@ from typing import Any, Self
 
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from gradflow.core.errors import GradflowError
 from gradflow.probes.details import distribution
+from gradflow.probes.gradients import Gradients
 from gradflow.probes.ledger import is_own
 from gradflow.probes.measurement import Measurement, to_tables
 from gradflow.probes.norms import as_tensor, has_norm, norms
 from gradflow.probes.passes import Passes
 from gradflow.probes.sites import Branch, compiled_parts, find_layers, find_names
+from gradflow.probes.weights import Weights
 from gradflow.records.quantities import SUMS
 
 
@@ -87,11 +89,13 @@ class Probes:
             parts = ", ".join(compiled[:3]) + (", ..." if len(compiled) > 3 else "")
             what = "only layers are measured" if whole else "nothing inside is measured"
             self._warn(f"{self._name if whole else parts}: is compiled; {what}")
+        if blocks is not None and _ranks() > 1:
+            self._warn(f"{self._name}: blocks are of this rank's examples, not of all ranks'")
         self._scaler = scaler
         self._weights = [layer.weight for layer in self.layers]
         self._index = {id(weight): index for index, weight in enumerate(self._weights)}
         self._normed = [i for i, weight in enumerate(self._weights) if has_norm(weight)]
-        self._moving = [self._weights[i].detach() for i in self._normed]
+        self._moving = Weights([self._weights[i] for i in self._normed])
         self._parameters = [p for p in network.parameters() if p.requires_grad]
         self._compiled = whole
         self._passes = Passes(
@@ -101,17 +105,10 @@ class Probes:
         self._open: Measurement | None = None
         self._taken = False  # the open measurement has its gradients
         self._task = -1
-        self._grads: list[tuple[Tensor | None, int]] = []
-        self._reset = False  # the gradients were set to zero between two backward passes
-        # What .grad held before the backward passes that count, by layer.
-        self._base: dict[int, Tensor] = {}
-        self._older: dict[int, Tensor] = {}
-        self._last: list[tuple[Tensor | None, int]] = []
-        self._before: list[Tensor] = []
-        self._versions: list[int] = []
+        self._gradients = Gradients(self._parameters, self._weights)
         self._leaves: list[RemovableHandle] = []
         self._done: list[Measurement] = []
-        self._depth = 0
+        self._inside = False
         self.seconds = 0.0
         """What measuring has cost so far: time spent in hooks and reductions (on a GPU, to
         start them)."""
@@ -128,6 +125,7 @@ class Probes:
         if kind is None:
             self.finish()
         self.disarm()
+        self._moving.release()
 
     def arm(self, step: int, *, details: bool = False) -> None:
         """Measure the passes from here on as `step`.
@@ -156,8 +154,7 @@ class Probes:
     def disarm(self) -> None:
         """Give the open measurement up."""
         self._open, self._taken, self._task = None, False, -1
-        self._grads, self._base, self._older, self._last = [], {}, {}, []
-        self._before = []
+        self._gradients.clear()
         for handle in self._leaves:
             handle.remove()
         self._leaves = []
@@ -198,7 +195,7 @@ class Probes:
 
     def _called(self) -> None:
         """The network is called: if its weights have changed, the measured step is over."""
-        if self._taken and self._changed():
+        if self._taken and self._moving.changed():
             self._close(ended=True)
 
     def _watch_leaves(self) -> None:
@@ -210,85 +207,39 @@ class Probes:
         task = torch._C._current_graph_task_id()
         if self._open is None or task == self._task or is_own():
             return
-        if self._compiled and self._taken and self._changed():
+        if self._compiled and self._taken and self._moving.changed():
             self._close(ended=True)  # nothing saw the forward pass
             return
         self._task = task
-        self._grads = [(p.grad, _version(p.grad)) for p in self._parameters]
-        now = [w.grad for w in self._weights]
-        self._reset = self._taken and self._was_reset(now)
-        if self._reset or not self._taken:
-            self._older = {
-                i: g.detach().clone()
-                for i, g in enumerate(now)
-                if g is not None and not g.is_sparse
-            }
+        self._gradients.begin(first=not self._taken)
         # At the very end, after what others do to the gradients there (averages over ranks).
         engine = torch.autograd.Variable._execution_engine
         ended = self._guarded(lambda: self._backward_ended(task))
         engine.queue_callback(lambda: engine.queue_callback(ended))
 
-    def _was_reset(self, now: Sequence[Tensor | None]) -> bool:
-        """Whether the gradients were set to zero since the last backward pass."""
-        for gradient, (last, version) in zip(now, self._last, strict=True):
-            if last is None:
-                continue
-            if gradient is None:
-                return True
-            if gradient is not last or gradient._version != version:
-                return not bool(gradient.detach().any())
-        return False
-
     def _backward_ended(self, task: int) -> None:
         if task != self._task or self._open is None:
             return
-        left = any(
-            p.grad is not grad or _version(p.grad) != version
-            for p, (grad, version) in zip(self._parameters, self._grads, strict=True)
-        )
-        self._grads = []
-        if left and self._reset:
+        left = self._gradients.end(first=not self._taken)
+        if left and self._gradients.reset:
             self._passes.restart()
         self._passes.finish(task, accumulated=left)
         if left:
-            if self._reset or not self._taken:
-                self._base = self._older
             self._take()
 
     def _take(self) -> None:
         """The gradients and the weights as they are now."""
         m = self._open
         assert m is not None
-        found: list[Tensor | None] = []
-        for index, weight in enumerate(self._weights):
-            gradient = None if weight.grad is None else weight.grad.detach()
-            base = self._base.get(index)
-            found.append(gradient if base is None or gradient is None else gradient - base)
-        m.with_gradient = [i for i, gradient in enumerate(found) if gradient is not None]
-        present = [gradient for gradient in found if gradient is not None]
-        both = norms([*present, *self._moving], like=self._weights[0])
+        m.with_gradient, present = self._gradients.take()
+        like = self._weights[0]
         m.with_norm = self._normed
-        m.pieces["gradient"], m.pieces["weight"] = both[: len(present)], both[len(present) :]
-        m.pieces["gradient"] = m.pieces["gradient"] / m.pieces["loss_scale"]
+        m.pieces["gradient"] = norms(present, like=like) / m.pieces["loss_scale"]
+        m.pieces["weight"] = self._moving.hold(like)
         if m.details:
             counts = [distribution(gradient) for gradient in present]
-            m.pieces["distribution"] = torch.stack(counts) if counts else both[:0]
-        self._last = [(w.grad, _version(w.grad)) for w in self._weights]
-        self._versions = [w._version for w in self._moving]
-        if not self._before:
-            self._before = [torch.empty_like(w) for w in self._moving]
-        if self._before:
-            torch._foreach_copy_(self._before, self._moving)
+            m.pieces["distribution"] = torch.stack(counts) if counts else norms([], like=like)
         self._taken = True
-
-    def _changed(self) -> bool:
-        """Whether a weight is another than after the last backward pass."""
-        if self._versions != [w._version for w in self._moving]:
-            return True
-        return any(
-            not torch.equal(before, now)
-            for before, now in zip(self._before, self._moving, strict=True)
-        )
 
     def _close(self, *, ended: bool = False) -> None:
         """End the open measurement; `ended` says that its step is over, even if no weight has
@@ -299,10 +250,8 @@ class Probes:
                 f"step {m.step}: no backward pass of {self._name} was seen; nothing recorded"
             )
         if m is not None and self._taken:
-            if ended or self._changed():
-                if self._before:
-                    torch._foreach_sub_(self._before, self._moving)
-                m.pieces["update"] = norms(self._before, like=self._weights[0])
+            if ended or self._moving.changed():
+                m.pieces["update"] = self._moving.moved(self._weights[0])
             rows, values = self._passes.measured()
             if rows:
                 m.pieces["blocks"] = as_tensor([v[2] for v in values], self._weights[0].device)
@@ -314,16 +263,16 @@ class Probes:
                             m.within.setdefault(layer, index)
             self._done.append(m)
         if m is not None:
-            before = self._before
             self.disarm()
-            self._before = before  # its memory is used again
 
     def _guarded(self, work: Callable[..., Any]) -> Callable[..., Any]:
         """`work`, timed; what goes wrong in it ends the measurement, not the training."""
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
+            if self._inside:
+                return work(*args, **kwargs)
             start = time.perf_counter()
-            self._depth += 1
+            self._inside = True
             try:
                 return work(*args, **kwargs)
             except Exception as error:
@@ -331,9 +280,8 @@ class Probes:
                 self.disarm()
                 return None
             finally:
-                self._depth -= 1
-                if self._depth == 0:
-                    self.seconds += time.perf_counter() - start
+                self._inside = False
+                self.seconds += time.perf_counter() - start
 
         return guarded
 
@@ -343,5 +291,7 @@ class Probes:
             warnings.warn(f"probes: {text}", stacklevel=3)
 
 
-def _version(tensor: Tensor | None) -> int:
-    return -1 if tensor is None else tensor._version
+def _ranks() -> int:
+    """How many processes train together."""
+    there = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if there else 1

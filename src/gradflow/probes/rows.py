@@ -270,8 +270,23 @@ class _Builder:
             {label: [(position(node), i) for node, i in found] for label, found in row.items()}
             for row in self.ends
         ]
+        consumers = {}
+        for node, places in self.places.items():
+            users = self.graph.uses.get((node, 0), [])
+            if places.sums and len(users) == 1 and users[0][0] in positions:
+                consumers[positions[node]] = positions[users[0][0]], users[0][1]
         numbers = [self.graph.numbers[node] - begin for node in dict.fromkeys(outputs)]
-        return Plan(self.rows, self.wanted, self.signals, numbers, steps, spots, ends, end - begin)
+        return Plan(
+            self.rows,
+            self.wanted,
+            self.signals,
+            numbers,
+            steps,
+            spots,
+            ends,
+            consumers,
+            end - begin,
+        )
 
 
 def _number_names(rows: list[Row]) -> None:
