@@ -8,7 +8,7 @@ import torch
 from hydra.core.plugins import Plugins
 from hypothesis import HealthCheck, settings
 
-from tests.small import THREADS, small_config
+from tests.support.configs import THREADS, small_config
 
 # Hydra loads its sweepers anew when it looks for plugins; ours are made of those that it has then.
 Plugins.instance()

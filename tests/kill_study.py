@@ -87,7 +87,7 @@ def _found(*criteria: str) -> list[int]:
 
 
 def main() -> None:
-    from tests.test_interruptions import assert_equal_records
+    from tests.support.processes import assert_equal_records
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)

@@ -19,7 +19,7 @@ every option of every choice. So:
   touches none, and no import points from config to the rooms above it.
 - A file of such a package imports torch inside its functions, and only for annotations at its
   top. If it needs torch modules (nn.Module) of its own, these are in a module beside the package,
-  such as networks/unet.py. tests/test_registry.py imports all of them without torch.
+  such as networks/unet.py. tests/config/test_registry.py imports all of them without torch.
 - A choice that nobody registered is an error when it is used, never a default.
 - Schemas and choices are read from the tables each time, so what is registered later, such as a
   file of the user's, takes part from then on.

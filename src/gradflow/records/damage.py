@@ -15,7 +15,7 @@ from gradflow.core.files import DAMAGED, move_aside
 from gradflow.records.reader import parts_of
 from gradflow.records.schema import SCHEMAS
 from gradflow.records.seal import fault_of, line_of
-from gradflow.records.writer import recover, told
+from gradflow.records.writer import errors_named, recover
 
 
 class Lost(NamedTuple):
@@ -58,7 +58,7 @@ def mend(run: Path) -> Lost:
     Raises:
         GradflowError: as `RecordWriter.flush`; or a file may not be read.
     """
-    with told(run):
+    with errors_named(run):
         recover(run)
         lines, steps = [], []
         for table, part, fault in list(faults(run)):

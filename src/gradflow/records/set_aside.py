@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from gradflow.records.schema import SCHEMAS
-from gradflow.records.writer import cut_back, told
+from gradflow.records.writer import cut_back, errors_named
 
 CHECKPOINT = "checkpoint.pt"
 BEFORE = "checkpoint.before.pt"  # the one before it
@@ -35,13 +35,13 @@ def set_aside(folder: Path, steps_done: int) -> None:
     before = unused_steps(folder)
     farther = before is None or steps_done > before
     cut_back(folder, steps_done if farther else 0)
-    with told(folder):
+    with errors_named(folder):
         (folder / BEFORE).unlink(missing_ok=True)
         if not farther:
             (folder / CHECKPOINT).unlink()
             return
     forget(folder)
-    with told(folder):
+    with errors_named(folder):
         place = folder / f"{PREFIX}{steps_done}"
         place.mkdir()
         for table, schema in SCHEMAS.items():
@@ -59,7 +59,7 @@ def bring_back(folder: Path) -> None:
     place = _place(folder)
     assert place is not None
     cut_back(folder, 0)
-    with told(folder):
+    with errors_named(folder):
         (folder / BEFORE).unlink(missing_ok=True)
         os.replace(place / CHECKPOINT, folder / CHECKPOINT)
     tidy(folder)
@@ -71,7 +71,7 @@ def forget(folder: Path) -> None:
     Raises:
         GradflowError: as `RecordWriter.flush`.
     """
-    with told(folder):
+    with errors_named(folder):
         if place := _place(folder):
             place.rename(folder / FORGOTTEN)
         if (folder / FORGOTTEN).exists():
@@ -84,7 +84,7 @@ def tidy(folder: Path) -> None:
     Raises:
         GradflowError: as `RecordWriter.flush`.
     """
-    with told(folder):
+    with errors_named(folder):
         if (folder / FORGOTTEN).exists():
             shutil.rmtree(folder / FORGOTTEN)
         place = _place(folder)

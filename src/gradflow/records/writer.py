@@ -80,13 +80,13 @@ class RecordWriter:
         """
         if any(self._buffers.values()):
             check_held(self.folder)
-        with told(self.folder):
+        with errors_named(self.folder):
             recover(self.folder)  # a part written beside parts set aside would replace them
         for table in list(self._buffers):
             rows = pa.concat_tables(self._buffers[table])
             folder = self.folder / table
             if rows.num_rows:
-                with told(folder):
+                with errors_named(folder):
                     folder.mkdir(parents=True, exist_ok=True)
                     _write(rows, folder / _next_name(folder))
             del self._buffers[table]
@@ -110,7 +110,7 @@ class RecordWriter:
             if len(parts) < 2:
                 continue
             whole = folder.with_suffix(".whole")
-            with told(folder):
+            with errors_named(folder):
                 shutil.rmtree(whole, ignore_errors=True)
                 whole.mkdir()
                 rows = pa.concat_tables(_read(part, table) for part in parts)
@@ -141,7 +141,7 @@ def cut_back(folder: Path, steps_done: int) -> None:
     Raises:
         GradflowError: as `RecordWriter.flush`.
     """
-    with told(folder):
+    with errors_named(folder):
         recover(folder)
         for table, schema in SCHEMAS.items():
             if "step" not in schema.names:
@@ -157,7 +157,7 @@ def cut_rows(folder: Path, table: str, where: Mapping[str, Any]) -> None:
         GradflowError: as `RecordWriter.flush`.
     """
     matches = [pc.field(name) == value for name, value in where.items()]
-    with told(folder):
+    with errors_named(folder):
         recover(folder)
         _keep(folder, table, ~functools.reduce(operator.and_, matches))
 
@@ -191,7 +191,7 @@ def _read(part: Path, table: str) -> pa.Table:
 
 
 @contextmanager
-def told(folder: Path) -> Iterator[None]:
+def errors_named(folder: Path) -> Iterator[None]:
     """An OSError inside is the user's to mend: one line that names the folder."""
     try:
         yield

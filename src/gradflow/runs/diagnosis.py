@@ -51,8 +51,8 @@ def diagnose(config: RunConfig, folder: Path, dataset: Dataset) -> bool:
             reason = _record_failure(config, folder, error, trained=trained)
             failures.setdefault(reason, []).append("trained" if trained else "as drawn")
     if failures:
-        told = (f"of the network {' and '.join(of)}: {reason}" for reason, of in failures.items())
-        raise GradflowError(f"{folder}: {config.diagnostic.name} {'; '.join(told)}")
+        failed = (f"of the network {' and '.join(of)}: {reason}" for reason, of in failures.items())
+        raise GradflowError(f"{folder}: {config.diagnostic.name} {'; '.join(failed)}")
     return bool(todo)
 
 

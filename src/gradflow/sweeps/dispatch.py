@@ -155,17 +155,17 @@ class Dispatch:
         run = job.run
         self._bar.forget(run.name)
         second = self._deaths.is_second(job.number, run.folder)
-        told = f"the worker died twice on this run: {death.reason}"
+        message = f"the worker died twice on this run: {death.reason}"
         first = f"Interrupted: the worker died: {death.reason}"
-        recorded = record_death(run.folder, death, f"WorkerDied: {told}" if second else first)
+        recorded = record_death(run.folder, death, f"WorkerDied: {message}" if second else first)
         if not (second and recorded):
             self._bar.note(f"{run.name}: the worker died ({death.reason}); the run is resumed")
             self._hand_in(job, priority=FIRST)
             return
-        self._bar.note(f"{run.name}: failed: {told}")
+        self._bar.note(f"{run.name}: failed: {message}")
         overrides = list(job.config.hydra.overrides.task)
         failed = JobReturn(overrides=overrides, cfg=job.config, status=JobStatus.FAILED)
-        failed.return_value = GradflowError(told)
+        failed.return_value = GradflowError(message)
         self._end(job, failed)
 
     def _end(self, job: Job, outcome: JobReturn) -> None:

@@ -79,7 +79,7 @@ def jobs_of(
     for own, values in zip(each, listed, strict=True):
         [product] = BasicSweeper.split_arguments([*params, *own, *given], None)
         rules = [values[key] for key in choosing & values.keys()]
-        # Where the command line sets all that told two variants apart, they are one.
+        # Where the command line sets all that distinguishes two variants, they are one.
         for job in product:
             if all(allowed.intersection(job) for allowed in rules):
                 jobs.setdefault(frozenset(job), job)

@@ -157,7 +157,7 @@ class DaskLauncher(Launcher):
         import dask
         from distributed import Client
 
-        # An interrupt ends every task of the cluster; the user is told once, not once a task.
+        # An interrupt ends every task of the cluster; the user reads one line, not one per task.
         for name in ("distributed", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         dask.config.set(

@@ -69,7 +69,7 @@ class LocalLauncher(DaskLauncher):
     @contextmanager
     def cluster(self, workers: int) -> Iterator[Any]:
         """A cluster on this machine, without workers yet."""
-        _start_mould()
+        _start_forkserver()
         import dask
         from distributed import Nanny, SpecCluster
 
@@ -132,7 +132,7 @@ def _kill(keeper: Any) -> None:
             os.kill(keeper.pid, signal.SIGKILL)
 
 
-def _start_mould() -> None:
+def _start_forkserver() -> None:
     """Begin the process that workers are forked from: it imports torch and all else once.
 
     It does so while this process makes the cluster; a worker, or one in the place of a dead

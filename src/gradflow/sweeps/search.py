@@ -177,8 +177,8 @@ class SearchSweeper(Sweeper):
         jobs: list[tuple[Cell, int, list[str]]] = []
         while not jobs:
             left = study.get_trials(states=[optuna.trial.TrialState.RUNNING])
-            told = len(study.trials) - len(left)
-            wanted = min(cell.config.search.batch, cell.config.search.trials - told) - len(left)
+            ended = len(study.trials) - len(left)
+            wanted = min(cell.config.search.batch, cell.config.search.trials - ended) - len(left)
             trials = [*left, *(study.ask(space) for _ in range(max(wanted, 0)))]
             if not trials:
                 break

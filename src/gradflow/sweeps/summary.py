@@ -33,8 +33,8 @@ def failures(failed: Sequence[JobReturn]) -> str:
             str(error) if isinstance(error, GradflowError) else f"{type(error).__name__}: {error}"
         )
         by_text.setdefault(text, []).append(job)
-    told = [
+    lines = [
         f"{text} ({len(jobs)} runs, such as {' '.join(jobs[0].overrides or ())})"
         for text, jobs in by_text.items()
     ]
-    return f"{'; '.join(told)}. The same command tries the failed runs again."
+    return f"{'; '.join(lines)}. The same command tries the failed runs again."

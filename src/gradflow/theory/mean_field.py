@@ -98,7 +98,7 @@ def fixed_point(
         slope_at_zero=lambda: gradient_factor(0.0, phi, weights),
         floor=biases,
         ceiling=stability.REACH * max(1.0, weights + biases),
-        told=f"weight_variance={weight_variance}, bias_variance={bias_variance}",
+        where=f"weight_variance={weight_variance}, bias_variance={bias_variance}",
     )
 
 

@@ -23,7 +23,7 @@ def lowest_fixed_point(
     slope_at_zero: Callable[[], float],
     floor: float,
     ceiling: float,
-    told: str,
+    where: str,
 ) -> float:
     """The lowest q that `variance` maps to itself, with a slope between -1 and 1 there.
 
@@ -31,7 +31,7 @@ def lowest_fixed_point(
         slope_at_zero: the map's, used if it maps 0 to 0.
         floor: the map lies above it everywhere, as above the biases' variance.
         ceiling: how far to look.
-        told: names the map in messages.
+        where: names the map in messages.
 
     Raises:
         GradflowError: there is none; or it is too near the edge of stability to be found.
@@ -43,7 +43,7 @@ def lowest_fixed_point(
     start = variance(0.0)
     if start == 0:
         if (is_stable := _zero_is_stable(growth, slope_at_zero())) is None:
-            raise GradflowError(f"{told}: keeps every small variance; no fixed point draws others")
+            raise GradflowError(f"{where}: keeps every small variance; no fixed point draws others")
         if is_stable:
             return 0.0
     low = max(floor, 1e-9 * start) or 1e-16
@@ -56,13 +56,13 @@ def lowest_fixed_point(
         slope = (variance(q + step) - variance(q - step)) / (2 * step)
         if abs(1 - slope) < MARGIN:
             raise GradflowError(
-                f"{told}: the slope of the variance map at its fixed point near {q:.4g} is 1 to 8 "
+                f"{where}: the slope of the variance map at its fixed point near {q:.4g} is 1 to 8 "
                 "digits, so that rounding decides where it is; move away from the edge"
             )
         if slope > -1:
             return q
     raise GradflowError(
-        f"{told}: the variance grows without bound; no stable fixed point up to {ceiling:g}"
+        f"{where}: the variance grows without bound; no stable fixed point up to {ceiling:g}"
     )
 
 

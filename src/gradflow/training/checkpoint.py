@@ -30,7 +30,7 @@ from gradflow.records.set_aside import (
     tidy,
     unused_steps,
 )
-from gradflow.records.writer import told
+from gradflow.records.writer import errors_named
 from gradflow.training.origin import Origin
 from gradflow.training.signed import load_signed, save_signed
 
@@ -86,7 +86,7 @@ class Checkpoints:
             "steps_done": steps_done,
             "origins": [tuple(origin) for origin in self.origins],
         }
-        with told(self.folder):
+        with errors_named(self.folder):
             save_signed(self.folder / CHECKPOINT, state, keep=self.folder / BEFORE)
         unused = unused_steps(self.folder)
         if unused is not None and unused <= steps_done:
@@ -128,11 +128,11 @@ def resume(folder: Path, run: str, present: Origin, *, force: bool) -> Saved | N
     for line in lost.lines:
         tell(f"{run}: {line}")
     if saved is not None and lost.steps is not None and saved.steps_done > lost.steps:
-        with told(folder):
+        with errors_named(folder):
             (folder / CHECKPOINT).unlink()  # some of the records that it goes with are lost
         saved = _newest(folder, run)
         if saved is not None and saved.steps_done > lost.steps:
-            with told(folder):
+            with errors_named(folder):
                 (folder / CHECKPOINT).unlink()
             saved = None
     if lost.lines:
@@ -162,11 +162,11 @@ def _newest(folder: Path, run: str) -> Saved | None:
         try:
             saved = read_checkpoint(path, folder.name)
         except DamageError as error:
-            with told(folder):
+            with errors_named(folder):
                 aside = move_aside(path, folder)
             tell(f"{run}: {error}; it is not used, and moved to {aside.name}")
             continue
-        with told(folder):
+        with errors_named(folder):
             path.replace(folder / CHECKPOINT)
             if (folder / BEFORE).is_dir():  # which no file can take the place of
                 move_aside(folder / BEFORE, folder)
@@ -236,7 +236,7 @@ def save_final(folder: Path, network: nn.Module) -> None:
         GradflowError: as `Checkpoints.save`.
     """
     check_held(folder)
-    with told(folder):
+    with errors_named(folder):
         save_signed(folder / FINAL, network.state_dict())
 
 

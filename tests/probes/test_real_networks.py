@@ -1,0 +1,96 @@
+"""Networks of other people, tiny and with random weights: residual sums are found without names,
+their parts agree with views of x (tests/alias.py), and measuring changes nothing."""
+
+import importlib.util
+
+import pytest
+import torch
+
+from gradflow.probes import Probes
+from tests.support.alias import sums_of
+from tests.support.real_networks import IMAGES, TEXT, TIMM, from_timm, from_transformers, wav2vec2
+
+transformers = pytest.mark.skipif(
+    importlib.util.find_spec("transformers") is None, reason="needs pip install '.[networks]'"
+)
+
+# How many residual sums there are, and how many more are listed as null.
+SUMS = {
+    "gpt2": 4, "gpt_neox": 2, "gptj": 2, "opt": 4, "bloom": 4, "llama": 4, "mistral": 4,
+    "qwen2": 4, "qwen3": 4, "gemma": 4, "gemma2": 4, "phi": 2, "olmo2": 4, "mixtral": 4,
+    "bert": 4, "distilbert": 4, "albert": 4, "electra": 4, "t5": 10, "mamba": 4,
+    "vit": 4, "deit": 4, "beit": 4, "dinov2": 4, "swin": 4, "convnext": 3, "convnextv2": 6,
+    "resnet": 4, "regnet": 4, "efficientnet": 1, "mobilenet_v2": 10, "poolformer": 8,
+    "segformer": 8, "wav2vec2": 5,
+    "resnet10t": 4, "resnext26ts": 8, "densenet121": 0, "mobilenetv3_small_050": 7,
+    "test_nfnet": 4, "vit_tiny_patch16_224": 4, "convnext_atto": 4, "mixer_s32_224": 16,
+    "resmlp_12_224": 24,
+}  # fmt: skip
+NULL = {"t5": 2, "mamba": 2}
+QUICK = ("gpt2", "llama", "bert", "albert", "t5", "mixtral", "mamba", "vit", "convnext", "resnet")
+
+
+def check(name, made):
+    network, loss_of = made
+    network.train()
+    torch.manual_seed(3)
+    expected = sums_of(network, loss_of)
+    network.zero_grad()
+    torch.manual_seed(3)
+    bare = loss_of(network)
+    bare.backward()
+    gradients = [None if p.grad is None else p.grad.clone() for p in network.parameters()]
+    with Probes(network) as probes:
+        for step in range(2):
+            network.zero_grad()
+            torch.manual_seed(3)
+            probes.arm(step, details=step == 1)
+            loss = loss_of(network)
+            loss.backward()
+            assert torch.equal(loss, bare)
+            for gradient, parameter in zip(gradients, network.parameters(), strict=True):
+                assert (gradient is None) == (parameter.grad is None)
+                assert gradient is None or torch.equal(gradient, parameter.grad)
+    hooks = [
+        (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+        for module in network.modules()
+    ]
+    assert not any(map(any, hooks))
+    table = probes.tables().get("blocks")
+    rows = table.to_pylist() if table is not None else []
+    again = [row | {"step": 0} for row in rows if row["step"] == 1]
+    rows = [row for row in rows if row["step"] == 0]
+    assert rows == again  # found by short paths in the second pass's graph
+    split = [row for row in rows if row["skip_grad_norm"] is not None]
+    null = [row for row in rows[:-1] if row["skip_grad_norm"] is None]
+    assert len(split) == SUMS[name]
+    assert len(null) == NULL.get(name, 0)
+    assert all(row["reason"] for row in null)
+    for row in split:
+        mine = [row["input_grad_norm"], row["skip_grad_norm"], row["skip_share"]]
+        assert any(mine == pytest.approx(list(one), rel=1e-9, abs=1e-12) for one in expected), row
+        assert row["elsewhere_grad_norm"] == pytest.approx(0, abs=1e-12)
+
+
+@transformers
+@pytest.mark.parametrize("name", QUICK)
+def test_sums_of_networks(name):
+    check(name, from_transformers(name))
+
+
+@pytest.mark.slow
+@transformers
+@pytest.mark.parametrize("name", [name for name in [*TEXT, *IMAGES] if name not in QUICK])
+def test_sums_of_more_networks(name):
+    check(name, from_transformers(name))
+
+
+@transformers
+def test_sums_of_a_network_for_sound():
+    check("wav2vec2", wav2vec2())
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_sums_of_networks_of_timm(name):
+    pytest.importorskip("timm", reason="timm needs torchvision; see README", exc_type=ImportError)
+    check(name, from_timm(name))
