@@ -22,7 +22,6 @@ from omegaconf import DictConfig
 
 from gradflow.config import RunConfig
 from gradflow.config.hydra_bridge import call, main, register_schema
-from gradflow.runs.status import ENDED
 
 register_schema()
 
@@ -43,6 +42,8 @@ def train(config: RunConfig) -> Any:
     if alone:
         outcome, again = result.status, ""
         if result.skipped:
+            from gradflow.runs.status import ENDED  # pandas is imported if there are records
+
             again = " (had ended before; not done again)"
             if outcome not in ENDED:
                 again = f" (left so: only={config.only})"

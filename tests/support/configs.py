@@ -50,7 +50,7 @@ def small_config(
         threads=threads,
         study=StudyConfig(name=study),
         output_root=str(root),
-        **options,  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]  # of any field's type
     )
 
 

@@ -7,6 +7,7 @@ are the skip part and the branch part by definition.
 
 import random
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,7 @@ ENDS = ("none", "relu", "relu_", "norm", "dropout")
 
 
 class Mlp(nn.Module):
-    def __init__(self, act) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, act: Any) -> None:
         super().__init__()
         self.one, self.two, self.act = nn.Linear(WIDTH, 9), nn.Linear(9, WIDTH), act
 
@@ -134,7 +135,7 @@ class Foreign(nn.Module):
             case "alpha":
                 return torch.add(s, b, alpha=2)
             case "sum":
-                return sum([s, b])  # type: ignore[return-value]
+                return sum([s, b])  # type: ignore[return-value]  # sum begins with the int 0
             case "addcmul":
                 return torch.addcmul(s, self.factors, b)
             case "lerp":
@@ -195,7 +196,7 @@ def truth(net: Net, x: Tensor) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
     """Block by block (total, skip part, branch part), by views of x on the two paths."""
     kept: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
 
-    def splitter(name: str):  # type: ignore[no-untyped-def]
+    def splitter(name: str) -> Any:
         def split(value: Tensor) -> tuple[Tensor, Tensor]:
             s, f = value.view_as(value), value.view_as(value)
             for part in (value, s, f):

@@ -47,9 +47,9 @@ class RandomRounding(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func in PRODUCTS:  # biases, vectors, are added unrounded
-            args = [_Round.apply(a, self.draw) if _is_matrix(a) else a for a in args]  # type: ignore[no-untyped-call]
+            args = [_Round.apply(a, self.draw) if _is_matrix(a) else a for a in args]  # type: ignore[no-untyped-call]  # torch's
         found = func(*args, **(kwargs or {}))
-        return _Round.apply(found, self.draw) if func in ROUNDED else found  # type: ignore[no-untyped-call]
+        return _Round.apply(found, self.draw) if func in ROUNDED else found  # type: ignore[no-untyped-call]  # torch's
 
 
 def _is_matrix(x: Any) -> bool:

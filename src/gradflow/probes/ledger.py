@@ -275,7 +275,7 @@ def _at_operand(node: Node, gradient: Tensor, operand: Edge) -> Tensor | None:
     parts = node(gradient)
     for edge, part in zip(node.next_functions, parts, strict=True):
         if edge == operand and part is not None:
-            return part  # type: ignore[no-any-return]
+            return part  # type: ignore[no-any-return]  # torch's C function has no type
     for edge, part in zip(node.next_functions, parts, strict=True):
         if edge[0] is not None and part is not None:
             found = _at_operand(edge[0], part, operand)

@@ -78,7 +78,9 @@ class JobComposer:
         if alike not in self._templates:
             composed = self._base(alike)
             node = checked(composed, RunConfig)
-            plain = {k: v for k, v in OmegaConf.to_container(composed).items() if k != "hydra"}  # type: ignore[union-attr]
+            container = OmegaConf.to_container(composed)
+            assert isinstance(container, dict)
+            plain = {k: v for k, v in container.items() if k != "hydra"}
             self._templates[alike] = _Template(
                 to_config(composed, RunConfig), node, {}, "${" not in str(plain)
             )
