@@ -479,3 +479,17 @@ def test_squares_of_numbers_that_round(shape, layout):
     found, expected = sums_of_squares(x, y)
     added = min(x.numel(), 2**16)
     assert found == pytest.approx(expected, rel=2 * math.sqrt(added) * 2**-24)
+
+
+@pytest.mark.parametrize("family", ["cifar_resnet", "mlp", "transformer"])
+def test_layers_of_twins_are_in_the_same_blocks(family):
+    """A plain network has no residual sum; its layers have their block all the same."""
+    found = {}
+    for skip in (False, True):
+        network = build_network(family, image_shape=(1, 8, 8), skip=skip)
+        layers = measure(network, lambda n=network: cross_entropy(n, torch.randn(4, 1, 8, 8)))
+        layers = layers["layers"]
+        within = layers.layer_name.str.startswith("blocks.")
+        assert layers.block_index.notna().equals(within)
+        found[skip] = layers[within].set_index("layer_name").block_index
+    assert found[False].equals(found[True].reindex(found[False].index))

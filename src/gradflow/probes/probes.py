@@ -258,7 +258,9 @@ class Probes:
                 m.slots = [(SUMS.index(v[0]), v[1], v[3]) for v in values]
                 for index, row in enumerate(rows):
                     m.rows.append((row.name, "; ".join(filter(None, row.reasons)) or None))
-                    for leaf in row.leaves:
+                    # A plain block makes no sum, whose graph would say what is in it.
+                    own = row.block.parameters() if row.plain and row.block is not None else ()
+                    for leaf in row.leaves or own:
                         if (layer := self._index.get(id(leaf))) is not None:
                             m.within.setdefault(layer, index)
             self._done.append(m)
