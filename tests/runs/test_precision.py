@@ -16,7 +16,7 @@ from gradflow.runs import precision
 from gradflow.runs.execute import execute
 from gradflow.runs.precision import resolved, step_seconds
 from gradflow.training.optimizers.sgd import SGDConfig
-from tests.support.configs import small_config
+from tests.support.configs import THREADS, small_config
 from tests.support.processes import command
 
 FAST = {"float32": 2.0, "bfloat16": 1.0}
@@ -74,7 +74,7 @@ def test_twins_and_seeds_agree_and_the_residual_one_is_timed(tmp_path):
             auto(tmp_path, depth=14),
             auto(tmp_path, network=MlpConfig()),
             replace(auto(tmp_path), data=replace(auto(tmp_path).data, batch_size=16)),
-            auto(tmp_path, threads=2),
+            auto(tmp_path, threads=THREADS + 1),
         )
     ):
         assert resolved(other, measure).dtype == ("float32", "bfloat16")[number % 2]
