@@ -44,7 +44,7 @@ class Dataset:
 def load_dataset(config: DataConfig, cache: Path) -> Dataset:
     """The data set that `config` names, from `cache` or decoded into it.
 
-    `config.subset` keeps the first so many training images, after a fixed shuffle.
+    `config.subset` keeps that number of training images, the first after a fixed shuffle.
 
     Raises:
         GradflowError: a missing or empty folder, an unreadable or incomplete file, a

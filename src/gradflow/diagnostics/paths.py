@@ -36,7 +36,7 @@ class PathsConfig(DiagnosticConfig):
             "length": "int32",
             "n_paths": "float64",
             "path_grad_norm": "float64",  # root mean square over single paths
-            "samples": "int32",  # so many
+            "samples": "int32",  # number of sampled paths
             "total_grad_norm": "float64",  # of the sum over all of them, exact
         }
     }

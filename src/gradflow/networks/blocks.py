@@ -105,7 +105,7 @@ def block_layers(block: str, width: int, stride: int) -> list[Weighted]:
 
 
 def branch_spec(config: BlockConfig, layers: int, *, first: bool) -> tuple[str, str]:
-    """(branch, after) of a block with so many weighted layers, as `layer_stack` reads them.
+    """(branch, after) of a block with this number of weighted layers, as `layer_stack` reads them.
 
     The stem has the layers before the first weighted layer of the first block.
     """

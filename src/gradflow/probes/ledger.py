@@ -33,7 +33,7 @@ Value = tuple[str, int, Scalar, int]
 Parts = tuple[Tensor, Tensor | None, Tensor | None]
 """The gradient at x, its skip part and its branch part; None: nothing arrived."""
 
-# Parts of a gradient agree to so many of the units in the last place of its type.
+# Parts of a gradient agree to this number of units in the last place of its type.
 UNITS = 2**10
 
 

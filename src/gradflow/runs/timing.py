@@ -88,7 +88,7 @@ def _clock(config: RunConfig) -> Callable[[], float]:
 
 
 def time_steps(config: RunConfig, dataset: Dataset, seconds: float) -> Timed:
-    """The start, and steps for about so many seconds, at least two."""
+    """The start, and steps for about `seconds`, at least two."""
     with closing(steps_of(config, dataset, config.data.batch_size)) as steps:
         start = next(steps)
         taken = [next(steps), next(steps)]
@@ -98,7 +98,7 @@ def time_steps(config: RunConfig, dataset: Dataset, seconds: float) -> Timed:
 
 
 def time_kinds(kinds: Sequence[Sequence[tuple[RunConfig, int]]], seconds: float) -> list[Timed]:
-    """Time a small and a larger network of each kind, for about so many seconds in all.
+    """Time a small and a larger network of each kind, for about `seconds` in all.
 
     Args:
         kinds: networks with their multiply-accumulates; the smallest is timed, and the

@@ -59,7 +59,7 @@ class DaskLauncher(Launcher):
 
     @abstractmethod
     def cluster(self, workers: int) -> AbstractContextManager[Any]:
-        """A Dask cluster for so many workers, with none yet."""
+        """A Dask cluster for this number of workers, with none yet."""
 
     @abstractmethod
     def start(self, cluster: Any, workers: int) -> None:

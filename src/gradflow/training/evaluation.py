@@ -12,7 +12,7 @@ from gradflow.data.dataset import Dataset
 from gradflow.probes import between_examples
 from gradflow.training.tasks import Task
 
-EXAMPLES = 8  # the first so many training images, whose gradients are compared
+EXAMPLES = 8  # number of training images, from the first, whose gradients are compared
 
 
 class Subject(NamedTuple):
