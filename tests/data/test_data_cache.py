@@ -154,7 +154,7 @@ def test_a_touched_copy_is_compared_and_kept(kept, monkeypatch):
 
 
 def test_what_a_killed_process_left_is_removed(kept):
-    (kept.folder / ".toy.npz.123.partial").write_bytes(b"half")
+    (kept.folder / ".toy.npz.123.tmp").write_bytes(b"half")
     kept.npz.unlink()
     kept.read()
     assert (kept.made, kept.lines) == (2, [])
@@ -170,7 +170,7 @@ def test_a_folder_or_file_in_the_place_is_named(tmp_path, name):
     with pytest.raises(GradflowError, match=r"toy.npz: decoded data cannot be written \(") as error:
         note_of("toy", lambda: ARRAYS, tmp_path / "cache")
     assert "\n" not in str(error.value)
-    assert not list(tmp_path.glob("cache/*.partial"))
+    assert not list(tmp_path.glob("cache/*.tmp"))
 
 
 @pytest.mark.parametrize("room", [0, 100, 900])

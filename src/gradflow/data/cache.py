@@ -11,16 +11,16 @@ import contextlib
 import glob
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
 from gradflow.core.errors import GradflowError
+from gradflow.core.files import atomic_file
 from gradflow.core.progress import tell
 
 Bytes = npt.NDArray[np.uint8]
@@ -144,9 +144,9 @@ def _read(path: Path) -> Arrays | None:
 def _write(path: Path, arrays: Arrays) -> Note:
     shapes = {name: list(array.shape) for name, array in arrays.items()}
     with _told(path):
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             left.unlink()  # by a process that was killed: this one holds the lock
-        with _replacing(path) as file:
+        with atomic_file(path) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub has allow_pickle
         note = Note(path.stem, fingerprint_of(arrays), shapes, _stamp(path))
         _write_note(path, note)
@@ -155,22 +155,8 @@ def _write(path: Path, arrays: Arrays) -> Note:
 
 def _write_note(path: Path, note: Note) -> None:
     text = json.dumps(note._asdict()).encode()
-    with _replacing(path.with_suffix(".json")) as file:
+    with atomic_file(path.with_suffix(".json")) as file:
         file.write(_digest(text) + b"\n" + text)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the name `path` when it is complete and on the disk."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ again go by the same decision. Steps of the residual twin are timed.
 """
 
 import json
-import os
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -22,6 +21,7 @@ from gradflow.config import RunConfig
 from gradflow.config.run_id import digest, flatten
 from gradflow.core import provenance
 from gradflow.core.errors import GradflowError
+from gradflow.core.files import atomic_write
 from gradflow.core.progress import tell
 from gradflow.data.dataset import load_dataset
 from gradflow.runs.cost import kind_of
@@ -125,12 +125,7 @@ def _load(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _save(path: Path, decisions: dict[str, dict[str, Any]]) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
-    with open(partial, "w") as file:
-        json.dump(decisions, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    atomic_write(path, json.dumps(decisions, indent=1))
 
 
 def _line(decision: dict[str, Any], path: Path) -> str:
