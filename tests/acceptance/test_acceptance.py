@@ -103,7 +103,7 @@ def test_a_claim_near_the_edge_of_its_band_is_measured_once_more():
         return linear(1.06 + deviation * np.resize([-1.0, 1.0], 4 * config.times))
 
     claims = [
-        claim("wide", partial(near, deviation=0.1)),
+        claim("wide", partial(near, deviation=0.05)),
         claim("still", partial(near, deviation=2)),
     ]
     results = table.check(claims, config("unused"))
