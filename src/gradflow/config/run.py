@@ -19,10 +19,19 @@ from gradflow.config.registry import classes_of, name_of
 from gradflow.config.schedules import ScheduleConfig
 from gradflow.config.validation import LARGEST_SEED, Checked, choice, number
 
+DAMAGED = "damaged"  # ended, and some of its records or its config are not what was written
 UNDIAGNOSED = "undiagnosed"  # ended, and a diagnosis that the config names is not there yet
 
 ONLY = {
-    "unfinished": ("missing", "interrupted", "pruned", "failed", "running", UNDIAGNOSED),
+    "unfinished": (
+        "missing",
+        "interrupted",
+        "pruned",
+        "failed",
+        "running",
+        DAMAGED,
+        UNDIAGNOSED,
+    ),
     "failed": ("failed",),
     "missing": ("missing",),
 }
