@@ -1,14 +1,21 @@
 """What every figure must be: a checklist on matplotlib's own artists, drawn at its own size."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import combinations
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
+from gradflow.analysis.figures import style
+from gradflow.analysis.figures.slides import Slides
 from gradflow.analysis.figures.style import contrast
+from gradflow.analysis.output import Output
 
 LEAST = 3.0  # contrast of graphics with their background (WCAG 2.1, 1.4.11)
 SLACK = 1.0  # pixels that the boxes of two texts may share, or leave the canvas by
@@ -19,11 +26,11 @@ GRAYS = 0.02  # spread of red, green and blue: guides and theory, which captions
 def faults(made: Figure, caption: str, *, slide: bool = False) -> list[str]:
     """What is wrong with a figure, a line each; none if it is fit to print."""
     canvas = FigureCanvasAgg(made)
-    canvas.draw()
+    canvas.draw()  # type: ignore[no-untyped-call]  # matplotlib has no type here
     texts = [text for text in made.findobj(Text) if text.get_text().strip() and shown(text, made)]
     return [
         *outside(texts, made),
-        *overlapping(texts, canvas),
+        *overlapping(texts),
         *legends_on_data(made),
         *faint(made, texts),
         *unnamed(made, caption),
@@ -31,20 +38,40 @@ def faults(made: Figure, caption: str, *, slide: bool = False) -> list[str]:
     ]
 
 
+@contextmanager
+def checked() -> Iterator[dict[str, list[str]]]:
+    """Within, every figure that an `Output` writes is checked; gives names with faults."""
+    found: dict[str, list[str]] = {}
+    write = Output.add_figure
+
+    def write_and_check(output: Output, made: style.Made, name: str, caption: str) -> None:
+        write(output, made, name, caption)
+        for number, page in enumerate(style.figures_of(made)):
+            if wrong := faults(page, caption, slide=isinstance(made, Slides)):
+                found[f"{name} {number}"] = wrong
+
+    Output.add_figure = write_and_check  # type: ignore[method-assign]  # for the checks alone
+    try:
+        yield found
+    finally:
+        Output.add_figure = write  # type: ignore[method-assign]
+
+
 def shown(text: Text, made: Figure) -> bool:
     """Whether it is drawn: ticks beyond the limits of an axis exist, and are not."""
     if not text.get_visible() or text.get_alpha() == 0:
         return False
     for ax in made.axes:
-        for axis, low_high in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        axes: tuple[tuple[Any, tuple[float, float]], ...]
+        axes = ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim()))
+        for axis, low_high in axes:
             ticks = [*axis.majorTicks, *axis.minorTicks]
             tick = next((tick for tick in ticks if text in (tick.label1, tick.label2)), None)
             if tick is not None:
                 low, high = sorted(low_high)
                 room = 1e-9 * abs(high - low)
                 inside = low - room <= tick.get_loc() <= high + room
-                drawn = tick in axis._update_ticks()  # type: ignore[attr-defined]  # has no public name
-                return ax.get_visible() and inside and drawn and axis.get_visible()
+                return bool(inside and ax.get_visible() and axis.get_visible())
     return True
 
 
@@ -54,19 +81,15 @@ def outside(texts: list[Text], made: Figure) -> list[str]:
     found = []
     for text in texts:
         box = text.get_window_extent()
-        if (
-            min(box.x0, box.y0) < -SLACK
-            or box.x1 > width + SLACK
-            or box.y1 > height + SLACK
-        ):
+        if min(box.x0, box.y0) < -SLACK or box.x1 > width + SLACK or box.y1 > height + SLACK:
             found.append(f"outside the canvas: {text.get_text()!r}")
     return found
 
 
-def overlapping(texts: list[Text], canvas: FigureCanvasAgg) -> list[str]:
+def overlapping(texts: list[Text]) -> list[str]:
     """Pairs of texts that lie on one another; turned ones by their own boxes."""
     found = []
-    boxes = [(text, text.get_window_extent(canvas.get_renderer())) for text in texts]
+    boxes = [(text, text.get_window_extent()) for text in texts]
     for (first, a), (second, b) in combinations(boxes, 2):
         wide = min(a.x1, b.x1) - max(a.x0, b.x0)
         high = min(a.y1, b.y1) - max(a.y0, b.y0)
@@ -115,7 +138,7 @@ def unnamed(made: Figure, caption: str) -> list[str]:
         to_rgb(handle.get_color())
         for legend in made.legends
         for handle in legend.legend_handles
-        if hasattr(handle, "get_color")
+        if isinstance(handle, Line2D)
     }
     labels = {text.get_text() for legend in made.legends for text in legend.get_texts()}
     for ax in made.axes:
@@ -132,9 +155,9 @@ def unnamed(made: Figure, caption: str) -> list[str]:
 def small(texts: list[Text]) -> list[str]:
     """Texts that the last row cannot read."""
     return [
-        f"{text.get_fontsize():.0f} points: {text.get_text()!r}"
+        f"{float(text.get_fontsize()):.0f} points: {text.get_text()!r}"
         for text in texts
-        if text.get_fontsize() < SMALLEST_ON_SLIDES
+        if float(text.get_fontsize()) < SMALLEST_ON_SLIDES
     ]
 
 

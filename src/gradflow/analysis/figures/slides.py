@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -61,8 +62,9 @@ class Slides:
 
     def colorbar(self, mesh: Any, *, ax: Sequence[Axes], **options: Any) -> None:
         """A color bar on the slide of each of these axes."""
+        scale = ScalarMappable(mesh.norm, mesh.cmap)
         for one in ax:
-            self.figures[self.axes.index(one)].colorbar(mesh, ax=one, **options)
+            self.figures[self.axes.index(one)].colorbar(scale, ax=one, **options)
 
     def finish(self) -> None:
         """Give every panel what it had of its neighbors, and a slide's weight of lines."""

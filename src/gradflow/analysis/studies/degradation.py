@@ -34,7 +34,7 @@ def draw_degradation(output: Output, steps: pd.DataFrame) -> None:
     runs = output.study.runs
     runs = runs.assign(error=100 * runs.final_train_error).merge(late_losses(steps), on="run_id")
     with output.figure(1, 2, height=2.5) as (made, axes):
-        error_against_depth(runs, ax=axes[0, 0])
+        error_against_depth(runs, ax=axes[0, 0]).set_ylabel(error_name(runs))
         loss_against_depth(runs, ax=axes[0, 1])
         style.legend(made, axes[0])
         style.letter_panels(axes[0])
@@ -68,7 +68,7 @@ def error_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
     plots.medians(runs, x="depth", y="error", ax=ax, lost="diverged")
     style.depth_axis(ax, sorted(runs.depth.unique()))
     ax.set_ylim(-3, max(103, 1.03 * runs.error.max()))
-    ax.set_ylabel(error_name(runs))
+    ax.set_ylabel("training error (%)")
     return ax
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from gradflow.analysis.figures import plots, style
 from gradflow.analysis.frames import groups
@@ -107,6 +108,7 @@ def error_against_cost(runs: pd.DataFrame, *, ax: Axes) -> Axes:
     ax.set_xscale("log")
     plots.medians(runs, x="cost", y="error", hue="depth", looks=looks, ax=ax, lost="diverged")
     ax.axvline((runs.cost / runs.budget).iloc[0], color=style.GUIDE, lw=0.8, ls=":", zorder=0)
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_ylim(-3, 103)
     ax.set_xlabel("multiply-accumulates of the training")
     ax.set_ylabel("training error (%)")

@@ -80,6 +80,7 @@ def distance_by_block(blocks: pd.DataFrame, *, ax: Axes) -> Axes:
     looks = {
         f"{depth}, {state}": {
             "color": shades[depth],
+            "label": "_",
             "ls": dashes,
             "lw": 1,
             "marker": "." if counts[blocks.depth == depth].max() == 1 else None,

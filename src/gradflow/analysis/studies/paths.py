@@ -84,7 +84,7 @@ def against_length(lengths: pd.DataFrame, value: str, *, ax: Axes) -> Axes:
     if value == "count" and (lengths["at"] == "trained").any():
         lengths = lengths[lengths["at"] == "trained"]  # counts are the same before and after
     looks = {
-        f"{depth}, {state}": {"color": color, "ls": dashes}
+        f"{depth}, {state}": {"color": color, "ls": dashes, "label": "_"}
         for depth, color in shades.items()
         for state, dashes in style.STATE_LINES.items()
     }

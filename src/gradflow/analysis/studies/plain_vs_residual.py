@@ -86,7 +86,7 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
     with output.figure(2, len(kinds), height=3.7, sharey="row") as (made, axes):
         for column, kind in enumerate(kinds):
             here = runs[runs.kind == kind]
-            error_against_depth(here, ax=axes[0, column])
+            error_against_depth(here, ax=axes[0, column]).set_ylabel(labels[column])
             ratio_against_depth(ratios[ratios.kind == kind], ax=axes[1, column])
             axes[0, column].set_title(kind)
             axes[0, column].set_xlabel("")
