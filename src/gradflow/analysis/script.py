@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from gradflow.analysis.figures.style import VENUES
-from gradflow.analysis.output import FORMATS, Output
+from gradflow.analysis.output import FORMATS, STAMPS, Output
 from gradflow.analysis.study import load_study
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
@@ -36,10 +36,15 @@ def run_script(
         help="take the runs with these values in the runs table",
     )
     add_figure_options(parser)
+    parser.add_argument(
+        "--stamp",
+        help=f"study, runs and code in a figure's footer: {', '.join(STAMPS)}; default: on for "
+        "the web, else off. The file's metadata name them either way",
+    )
     arguments = parser.parse_args()
     try:
         study = load_study(arguments.folder, _pairs(arguments.where), swept)
-        output = Output(study, formats_of(arguments.format), arguments.style)
+        output = Output(study, formats_of(arguments.format), arguments.style, arguments.stamp)
         for note in study.notes:
             print(f"note: {note}")
         analyze(output)
