@@ -4,15 +4,18 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from gradflow.analysis.figures import style
 from gradflow.analysis.figures.plotted_data import drawn
+from gradflow.analysis.settings import value_text
 from gradflow.analysis.study import Study
+from gradflow.analysis.swept import file_part, label, short_key
 from gradflow.analysis.tables import Table
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
@@ -29,6 +32,9 @@ DATELESS: dict[str, dict[str, Any]] = {
 @dataclass
 class Output:
     """What an analysis writes to: every figure and table of one study goes through here.
+
+    What is made of one setting among several has the setting in its title, its caption and the
+    names of its files.
 
     Attributes:
         study: the runs that are shown.
@@ -70,18 +76,24 @@ class Output:
         The figure names its study, runs and code in its footer; equal records give equal bytes.
         """
         study = self.study
+        name += file_part(study.setting)
         self.figures.mkdir(parents=True, exist_ok=True)
         footer = "\n".join([*(f"note: {note}" for note in study.notes), study.provenance])
         made.supxlabel(footer, fontsize=5.5, color="0.45", x=0.995, ha="right", ma="right")
+        if study.setting:
+            made.suptitle(_title(study, made.get_figwidth()), fontsize=7.5)
         for kind in self.formats:
             image = io.BytesIO()
             made.savefig(image, format=kind, metadata=DATELESS[kind])
             self.paths.append(self.figures / f"{name}.{kind}")
             atomic_write(self.paths[-1], image.getvalue())
         facts = {
-            "caption": caption,
+            "caption": f"{_sentence(study)}{caption}",
             "study": study.folder.name,
+            "setting": label(study.setting),
+            "others": [label(other) for other in study.others],
             "runs": sorted(study.runs.run_id),
+            "every_run": sorted(study.every or study.runs.run_id),
             "code_versions": sorted(study.runs.code_version.unique()),
             "notes": list(study.notes),
         }
@@ -91,8 +103,36 @@ class Output:
 
     def add_table(self, name: str, table: Table) -> None:
         """Print a table, and write it as Markdown, LaTeX and CSV with its provenance."""
+        study = self.study
+        if study.setting:
+            note = f"{_sentence(study)}{table.note}".rstrip()
+            table = replace(table, note=note)
         print(table)
-        self.paths += table.save(self.study.folder / "tables", name, self.study.provenance)
+        name += file_part(study.setting)
+        self.paths += table.save(study.folder / "tables", name, study.provenance)
+
+
+def _sentence(study: Study) -> str:
+    """Which setting is shown, and which others there are; empty for a study of one."""
+    if not study.setting:
+        return ""
+    others = "; ".join(map(label, study.others))
+    return f"Shown: {label(study.setting)}" + (f" (others: {others}). " if others else ". ")
+
+
+def _title(study: Study, inches: float) -> str:
+    """The setting, and the values of its keys in the study, in lines that fit the width."""
+    lines = [label(study.setting)]
+    if study.others:
+        values = {
+            short_key(key): dict.fromkeys(
+                value_text(each[key]) for each in (study.setting, *study.others) if key in each
+            )
+            for key in study.setting
+        }
+        there = "; ".join(f"{key}: {', '.join(found)}" for key, found in values.items())
+        lines.append(f"one of {len(study.others) + 1} settings of the study ({there})")
+    return "\n".join(part for line in lines for part in wrap(line, max(40, round(16 * inches))))
 
 
 def check_look(formats: Sequence[str], venue: str) -> None:

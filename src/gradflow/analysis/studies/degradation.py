@@ -33,7 +33,7 @@ def draw_degradation(output: Output, steps: pd.DataFrame) -> None:
     runs = output.study.runs
     runs = runs.assign(error=100 * runs.final_train_error).merge(late_losses(steps), on="run_id")
     with output.figure(1, 2, height=2.5) as (made, axes):
-        error_against_depth(runs, ax=axes[0, 0]).legend(loc="best")
+        style.legend(error_against_depth(runs, ax=axes[0, 0]), loc="best")
         loss_against_depth(runs, ax=axes[0, 1])
         style.letter_panels(axes[0])
         caption = (
@@ -100,7 +100,7 @@ def training_curves(steps: pd.DataFrame, *, ax: Axes) -> Axes:
     plots.curves(smooth, x="step", y="loss", hue="depth", looks=looks, ax=ax, log=True)
     ax.set_xlabel("step")
     ax.set_ylabel("training loss (nats)")
-    ax.legend(title="depth", loc="lower left")
+    style.legend(ax, title="depth", loc="lower left")
     return ax
 
 

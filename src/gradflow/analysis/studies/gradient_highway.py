@@ -37,7 +37,7 @@ def draw_profiles(output: Output, layers: pd.DataFrame, blocks: pd.DataFrame, de
             bottom.set_xlabel("block (0: first; the last is the head's input)")
         axes[0, 0].set_ylabel(r"$\|\partial L/\partial W\|$")
         axes[1, 0].set_ylabel(r"$\|\partial L/\partial x\|$ at the input")
-        axes[0, 0].legend()
+        style.legend(axes[0, 0])
         style.letter_panels(axes.flat)
         caption = (
             f"Gradient norms through networks of depth {depth}: of the loss by each layer's weight "

@@ -62,7 +62,7 @@ def draw_shares(output: Output, blocks: pd.DataFrame, paths: pd.DataFrame) -> No
             share_by_depth(mean_shares(rows), ends.dropna(subset="path_share"), ax=axes[1, column])
         axes[0, 0].set_ylabel("share over the shortcut")
         axes[1, 0].set_ylabel("mean over blocks")
-        axes[1, 0].legend()
+        style.legend(axes[1, 0])
         style.letter_panels(axes.flat)
         caption = (
             "Share of the loss gradient at a block's input that came back over the block's "
@@ -86,7 +86,7 @@ def draw_parts(output: Output, blocks: pd.DataFrame, depth: int) -> None:
             ax.set_title(f"residual, depth {depth}, {title}")
             ax.set_xlabel("block (0: first)")
         axes[0, 0].set_ylabel(r"$\|\partial L/\partial x\|$ at the input")
-        axes[0, 1].legend()
+        style.legend(axes[0, 1])
         style.letter_panels(axes[0])
         caption = (
             f"Norm of the loss gradient at each block's input in residual networks of depth "

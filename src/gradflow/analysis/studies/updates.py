@@ -50,7 +50,7 @@ def draw_profiles(output: Output, layers: pd.DataFrame, depth: int) -> None:
             bottom.set_xlabel("layer (0: stem)")
         axes[0, 0].set_ylabel(RATIO)
         axes[1, 0].set_ylabel(r"$\|W\|$")
-        axes[0, 0].legend()
+        style.legend(axes[0, 0])
         style.letter_panels(axes.flat)
         caption = (
             f"Update-to-weight ratio of each layer (top) and norm of its weight (bottom) in "
