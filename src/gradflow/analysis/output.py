@@ -9,11 +9,12 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from gradflow.analysis.figures import style
 from gradflow.analysis.figures.plotted_data import drawn
-from gradflow.analysis.settings import value_text
+from gradflow.analysis.settings import levels, value_text
 from gradflow.analysis.study import Study
 from gradflow.analysis.swept import file_part, label, short_key
 from gradflow.analysis.tables import Table
@@ -124,13 +125,12 @@ def _title(study: Study, inches: float) -> str:
     """The setting, and the values of its keys in the study, in lines that fit the width."""
     lines = [label(study.setting)]
     if study.others:
-        values = {
-            short_key(key): dict.fromkeys(
-                value_text(each[key]) for each in (study.setting, *study.others) if key in each
-            )
+        every = (study.setting, *study.others)
+        there = "; ".join(
+            f"{short_key(key)}: " + ", ".join(map(value_text, levels(pd.Series(values))))
             for key in study.setting
-        }
-        there = "; ".join(f"{key}: {', '.join(found)}" for key, found in values.items())
+            if (values := [each[key] for each in every if key in each])
+        )
         lines.append(f"one of {len(study.others) + 1} settings of the study ({there})")
     return "\n".join(part for line in lines for part in wrap(line, max(40, round(16 * inches))))
 

@@ -50,7 +50,7 @@ def analyze(output: Output) -> None:
 
 def trials_of(folder: Path) -> pd.DataFrame:
     """A row per trial of every search in a study's journal: `of` (what was listed), `number`,
-    `ended` (complete, pruned, failed), `value` of the objective, NaN if there is none, and
+    `ending` (complete, pruned, failed), `value` of the objective, NaN if there is none, and
     `param <key>` for each searched key. Trials that are still running are left out.
 
     Raises:
@@ -83,7 +83,7 @@ def trials_of(folder: Path) -> pd.DataFrame:
                     {
                         "of": study.study_name.rpartition(" ")[0],
                         "number": trial.number,
-                        "ended": words[trial.state.name],
+                        "ending": words[trial.state.name],
                         "value": np.nan if value is None or np.isinf(value) else float(value),
                         **{f"param {key}": found for key, found in trial.params.items()},
                     }
@@ -99,7 +99,7 @@ def draw_history(output: Output, trials: pd.DataFrame) -> None:
         for ax, (_, found) in panels:
             marks(found, "number", ax=ax)
             best = found.sort_values("number")
-            best = best.assign(value=best.value.where(best.ended == "complete").cummin())
+            best = best.assign(value=best.value.where(best.ending == "complete").cummin())
             ax.step(best.number, best.value, where="post", color="k", lw=1, label="best so far")
             ax.set_xlabel("trial")
         _finish(made, [ax for ax, _ in panels])
@@ -138,7 +138,7 @@ def draw_importance(output: Output, trials: pd.DataFrame, searched: list[str]) -
         return
     with _panels(output, trials, apart=True) as (made, panels):
         for ax, (_, found) in panels:
-            complete = found[found.ended == "complete"].dropna(subset="value")
+            complete = found[found.ending == "complete"].dropna(subset="value")
             keys = [name for name in searched if complete[name].nunique() > 1]
             if len(complete) > 1 and keys:
                 shares = importances(complete, keys, "value")
@@ -152,10 +152,10 @@ def draw_importance(output: Output, trials: pd.DataFrame, searched: list[str]) -
 
 def marks(trials: pd.DataFrame, x: str, *, ax: Axes) -> Axes:
     """A mark per trial, of the look of its ending; those without a value on the upper edge."""
-    for ended, look in LOOKS.items():
-        here = trials[trials.ended == ended]
+    for ending, look in LOOKS.items():
+        here = trials[trials.ending == ending]
         known = here.dropna(subset="value")
-        ax.plot(known[x], known.value, ls="none", ms=4, label=ended if len(here) else None, **look)
+        ax.plot(known[x], known.value, ls="none", ms=4, label=ending if len(here) else None, **look)
         lost = here[here.value.isna()]
         ax.plot(
             lost[x], np.ones(len(lost)), ls="none", ms=4, clip_on=False,
