@@ -50,7 +50,7 @@ def checked() -> Iterator[dict[str, list[str]]]:
             if wrong := faults(page, caption, slide=isinstance(made, Slides)):
                 found[f"{name} {number}"] = wrong
 
-    Output.add_figure = write_and_check  # type: ignore[method-assign]  # for the checks alone
+    Output.add_figure = write_and_check  # type: ignore[method-assign, assignment]  # for the checks
     try:
         yield found
     finally:
