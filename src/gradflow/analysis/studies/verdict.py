@@ -15,9 +15,9 @@ from gradflow.analysis.study import Study
 from gradflow.analysis.tables import Cell, Table
 from gradflow.config.run_id import TWINS
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import Interval, interval_method
+from gradflow.statistics import Interval
 from gradflow.verdict import RATE, judge_study
-from gradflow.verdict.gradient import EXPLODING, MOMENTS, NEITHER, UNCLEAR, UNKNOWN, VANISHING
+from gradflow.verdict.gradient import EXPLODING, LEVEL, MOMENTS, UNCLEAR, UNKNOWN, VANISHING
 from gradflow.verdict.outcome import DEGRADATION, NO_DIFFERENCE, OVERFITTING, TOO_FEW
 from gradflow.verdict.tuning import DOES_NOT, NO_GAP, REMOVES
 
@@ -26,7 +26,7 @@ NETWORKS = tuple(TWINS.values())[::-1]  # plain, residual
 GRADIENT_VERBS = {
     VANISHING: "vanishes",
     EXPLODING: "explodes",
-    NEITHER: "neither vanishes nor explodes",
+    LEVEL: "stays level",
     UNCLEAR: "differs too much from seed to seed to tell",
     UNKNOWN: "is unknown",
 }
@@ -76,8 +76,6 @@ def words_table(verdict: pd.DataFrame) -> Table:
 
 def numbers_table(verdict: pd.DataFrame) -> Table:
     """The numbers that decide, a row per depth."""
-    pairs = [*verdict.from_twin_n, *verdict.from_shallower_n]
-    methods = sorted({interval_method(int(n)) for n in pairs if n > 1}) or ["t"]
     formats = {"p": ".3f", "p at every rate": ".3f", "g": ".1f", "best rate": "g"}
     rows = []
     for _, row in verdict.iterrows():
@@ -100,7 +98,7 @@ def numbers_table(verdict: pd.DataFrame) -> Table:
                 formats[name] = ".2g"
         rows.append(cells)
     note = (
-        f"Differences in points, with 95 % {' and '.join(methods)} intervals. p: one-sided, of "
+        "Differences in points, with 95 % logit t intervals. p: one-sided, of "
         "both comparisons, after Holm's correction over depths. g: Hedges', of plain - residual. "
         "Gradient: its norm at the first block's input over that at the last block's output, "
         "geometric mean and interval."
