@@ -180,6 +180,6 @@ def _reason(outcome: Outcome, train: Errors, index: int) -> str:
 def _tuning_columns(found: tuning.Tuning, rates: Floats) -> dict[str, Any]:
     names = ["best_rate", "best_from_twin", "best_from_twin_low", "best_from_twin_high"]
     if len(rates) < 2:
-        return {"tuning": tuning.UNKNOWN, **dict.fromkeys([*names, "tuning_p"], np.nan)}
+        return {"tuning": found.word, **dict.fromkeys([*names, "tuning_p"], np.nan)}
     numbers = [rates[found.best], *(100 * values for values in found.from_twin[:3])]
     return {"tuning": found.word, **dict(zip(names, numbers, strict=True)), "tuning_p": found.p}

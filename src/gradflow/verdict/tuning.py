@@ -30,6 +30,7 @@ from gradflow.verdict.outcome import (
 
 RATE = "optimizer_learning_rate"
 REMOVES, DOES_NOT, NO_GAP, UNKNOWN = "removes the gap", "does not", "no gap", "unknown"
+ONE_RATE = "one rate tried"
 
 
 class Tuning(NamedTuple):
@@ -107,4 +108,5 @@ def tune(
         [REMOVES, DOES_NOT, NO_GAP],
         UNKNOWN,
     )
-    return Tuning(np.where(several, word, UNKNOWN), best, Comparison(*at_best), p_all)
+    word = np.select([several, there.any(axis=-2)], [word, ONE_RATE], UNKNOWN)
+    return Tuning(word, best, Comparison(*at_best), p_all)
