@@ -8,10 +8,11 @@ from typing import Any, Self
 
 import pyarrow as pa
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gradflow.core.errors import GradflowError
+from gradflow.probes import shards
 from gradflow.probes.details import distribution
 from gradflow.probes.gradients import Gradients
 from gradflow.probes.ledger import is_own
@@ -59,8 +60,8 @@ class Probes:
         layers: the weighted layers, in order of definition.
 
     Raises:
-        GradflowError: there is no weighted layer or no such block; or blocks are named in a
-            network that torch.compile has compiled.
+        GradflowError: there is no weighted layer or no such block; blocks are named in a network
+            that torch.compile has compiled; weights are sharded, but not by FSDP2.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Probes:
         scaler: Any = None,
         every: bool = False,
     ):
+        shards.check(network)
         self.layers = find_layers(network, every=every)
         self._name = type(network).__name__
         compiled = compiled_parts(network)
@@ -94,12 +96,13 @@ class Probes:
         self._scaler = scaler
         self._weights = [layer.weight for layer in self.layers]
         self._index = {id(weight): index for index, weight in enumerate(self._weights)}
+        self._sharded = any(shards.is_sharded(weight) for weight in self._weights)
         self._normed = [i for i, weight in enumerate(self._weights) if has_norm(weight)]
         self._moving = Weights([self._weights[i] for i in self._normed])
         self._parameters = [p for p in network.parameters() if p.requires_grad]
         self._compiled = whole
         self._passes = Passes(
-            network, names, blocks is not None and not whole, compiled,
+            network, names, blocks is not None and not whole, compiled, self._sharded,
             self._called, self._backward_begins, self._guarded, self._warn,
         )  # fmt: skip
         self._open: Measurement | None = None
@@ -234,12 +237,21 @@ class Probes:
         m.with_gradient, present = self._gradients.take()
         like = self._weights[0]
         m.with_norm = self._normed
-        m.pieces["gradient"] = norms(present, like=like) / m.pieces["loss_scale"]
-        m.pieces["weight"] = self._moving.hold(like)
+        found = norms(present, like=like)
+        m.pieces["gradient"] = self._whole(found, m.with_gradient) / m.pieces["loss_scale"]
+        m.pieces["weight"] = self._whole(self._moving.hold(like), self._normed)
         if m.details:
             counts = [distribution(gradient) for gradient in present]
-            m.pieces["distribution"] = torch.stack(counts) if counts else norms([], like=like)
+            table = torch.stack(counts) if counts else norms([], like=like)
+            of = [self._weights[i] for i in m.with_gradient]
+            m.pieces["distribution"] = shards.over_ranks(table, of) if self._sharded else table
         self._taken = True
+
+    def _whole(self, found: Tensor, layers: Sequence[int]) -> Tensor:
+        """Norms of layers, from those of what this rank holds of them."""
+        if not self._sharded:
+            return found
+        return shards.over_ranks(found.square(), [self._weights[i] for i in layers]).sqrt()
 
     def _close(self, *, ended: bool = False) -> None:
         """End the open measurement; `ended` says that its step is over, even if no weight has
@@ -251,7 +263,8 @@ class Probes:
             )
         if m is not None and self._taken:
             if ended or self._moving.changed():
-                m.pieces["update"] = self._moving.moved(self._weights[0])
+                moved = self._moving.moved(self._weights[0])
+                m.pieces["update"] = self._whole(moved, self._normed)
             rows, values = self._passes.measured()
             if rows:
                 m.pieces["blocks"] = as_tensor([v[2] for v in values], self._weights[0].device)

@@ -65,7 +65,8 @@ class _Builder:
         self.ends[-1]["skip"] = found.skip
         row.gated, row.elsewhere = found.gated, bool(found.elsewhere)
         row.parts = not found.reason
-        row.leaves = [leaf for node in found.within for leaf in self.graph.leaves(node)]
+        leaves = [leaf for node in found.within for leaf in self.graph.leaves(node)]
+        row.leaves = [self.recording.parameter(leaf) for leaf in leaves]
         if found.reason:
             row.reasons.append(found.reason)
         self.total_at(index, found.fork)
