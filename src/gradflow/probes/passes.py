@@ -185,7 +185,7 @@ class Passes:
         checked = not self.checked and not capturing()
         checked = checked and bool(this.plan.ends)
         ends = this.plan.edges(this.nodes)
-        path = self._details and not self.once
+        path = self._details and not self.once and not this.plan.opaque
         this.flow = Flow(this.rows, ends, task=task, keep=keep, checked=checked, path=path)
         if first:  # the hook at this node comes too late
             for position, places in this.plan.spots:
@@ -198,8 +198,8 @@ class Passes:
         if this.recording is not None:
             this.plan = make_plan(outputs, this.begin, this.end, this.recording, self.names)
             if self.once:  # no check would say whether x is used elsewhere: it may be
-                for row in this.plan.rows:
-                    row.elsewhere = True
+                for each in this.plan.rows:
+                    each.elsewhere = True
             if self._plan is None:
                 self._plan = this.plan
             signals = [(w, s) for labels, s in this.plan.signals for w in labels]
