@@ -267,6 +267,9 @@ class Passes:
 
     def measured(self) -> tuple[list[Row], list[Value]]:
         """The rows of all passes together and their values; a row is known by its name."""
+        if len(self.passes) == 1:  # as a rule
+            [this] = self.passes
+            return this.rows, this.forward + this.values if this.values else []
         rows: list[Row] = []
         places: dict[str, int] = {}
         values: list[Value] = []
@@ -277,9 +280,6 @@ class Passes:
                     rows.append(row)
             here = [places[row.name] for row in this.rows]
             found = this.forward + this.values if this.values else []
-            if here == list(range(len(here))):  # as a rule
-                values += found
-                continue
             values += [(q, here[index], value, count) for q, index, value, count in found]
         return rows, values
 

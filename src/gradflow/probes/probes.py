@@ -19,9 +19,13 @@ from gradflow.probes.ledger import is_own
 from gradflow.probes.measurement import Measurement, to_tables
 from gradflow.probes.norms import as_tensor, has_norm, norms
 from gradflow.probes.passes import Passes
+from gradflow.probes.plan import Row
 from gradflow.probes.sites import Branch, compiled_parts, find_layers, find_names
 from gradflow.probes.weights import Weights
 from gradflow.records.quantities import SUMS
+
+PLACES = {name: place for place, name in enumerate(SUMS)}
+Described = tuple[list[tuple[str, str | None]], dict[int, int]]
 
 
 class Probes:
@@ -111,6 +115,7 @@ class Probes:
         self._gradients = Gradients(self._parameters, self._weights)
         self._leaves: list[RemovableHandle] = []
         self._done: list[Measurement] = []
+        self._last: tuple[list[Row], int, Described] = [], 0, ([], {})
         self._inside = False
         self.seconds = 0.0
         """What measuring has cost so far: time spent in hooks and reductions (on a GPU, to
@@ -268,17 +273,28 @@ class Probes:
             rows, values = self._passes.measured()
             if rows:
                 m.pieces["blocks"] = as_tensor([v[2] for v in values], self._weights[0].device)
-                m.slots = [(SUMS.index(v[0]), v[1], v[3]) for v in values]
-                for index, row in enumerate(rows):
-                    m.rows.append((row.name, "; ".join(filter(None, row.reasons)) or None))
-                    # A plain block makes no sum, whose graph would say what is in it.
-                    own = row.block.parameters() if row.plain and row.block is not None else ()
-                    for leaf in row.leaves or own:
-                        if (layer := self._index.get(id(leaf))) is not None:
-                            m.within.setdefault(layer, index)
+                m.slots = [(PLACES[name], row, count) for name, row, _, count in values]
+                m.rows, m.within = self._described(rows)
             self._done.append(m)
         if m is not None:
             self.disarm()
+
+    def _described(self, rows: list[Row]) -> Described:
+        """Name and reason of each row, and layer -> the row that it belongs to."""
+        known, reasons, found = self._last
+        now = sum([len(row.reasons) for row in rows])
+        if rows is known and now == reasons:
+            return found
+        within: dict[int, int] = {}
+        for index, row in enumerate(rows):
+            # A plain block makes no sum, whose graph would say what is in it.
+            own = row.block.parameters() if row.plain and row.block is not None else ()
+            for leaf in row.leaves or own:
+                if (layer := self._index.get(id(leaf))) is not None:
+                    within.setdefault(layer, index)
+        names = [(row.name, "; ".join(filter(None, row.reasons)) or None) for row in rows]
+        self._last = rows, now, (names, within)
+        return names, within
 
     def _guarded(self, work: Callable[..., Any]) -> Callable[..., Any]:
         """`work`, timed; what goes wrong in it ends the measurement, not the training."""

@@ -35,7 +35,7 @@ class Weights:
             self._now = [w.detach() for w in self._held()]
             self._before = [torch.empty_like(w) for w in self._now]
             self._flat = None
-            if are_small(self._now):
+            if are_small(self._now) and not any(map(_has_gaps, self._now)):
                 pairs = zip(self._before, self._now, strict=True)
                 self._flat = [(_flat(before), _flat(now)) for before, now in pairs]
         self._versions = self._written()
@@ -86,3 +86,9 @@ class Weights:
 
 def _flat(tensor: Tensor) -> Any:
     return tensor.numpy().ravel("K")
+
+
+def _has_gaps(tensor: Tensor) -> bool:
+    """Whether its elements are not one behind the other in memory: `_flat` is then a copy."""
+    place: int = _flat(tensor).ctypes.data
+    return place != tensor.data_ptr()
