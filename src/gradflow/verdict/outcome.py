@@ -99,8 +99,8 @@ def judge(train: Errors, test: Errors, axes: int = 1) -> Outcome:
     test_from_twin = against_twin(test, among)
     test_p = holm_over(np.maximum(test_from_shallower.p, test_from_twin.p), axes)
 
-    there = [(~np.isnan(errors)).any(axis=-1) for errors in train]
-    first = np.cumsum(there[0], axis=-1) - there[0] == 0
+    there = [np.asarray((~np.isnan(errors)).any(axis=-1)) for errors in train]
+    first: npt.NDArray[np.bool_] = np.asarray(np.cumsum(there[0], axis=-1) - there[0] == 0)
     rises = (p <= LEVEL) & ~from_shallower.inside & ~from_twin.inside
     test_rises = (test_p <= LEVEL) & ~test_from_shallower.inside & ~test_from_twin.inside
     fits = (from_shallower.high <= MARGIN) & (from_twin.high <= MARGIN)

@@ -99,11 +99,11 @@ def better(errors: Floats) -> Floats:
         least = pooled_spread(so_far, axes=(-5, -4, -3))[..., 0, :, :, :, :]
         found = compare(gap[..., depth, :, :, :, :, :], among, least_spread=least)
         p[..., depth, :, :, :, :] = np.where(found.inside, 1.0, found.p)
-    usable = ~np.isnan(errors).all(axis=-1) & ~np.isinf(errors).any(axis=-1)
+    usable = np.asarray(~np.isnan(errors).all(axis=-1) & ~np.isinf(errors).any(axis=-1))
     rivals = np.where(usable[..., None, :, None, :], np.nan_to_num(p, nan=1.0), 0.0)
     worst = np.where(usable[..., :, None, :], rivals.max(axis=-1), 1.0)
-    tried = np.maximum(usable.sum(axis=-1), 1)[..., None]
-    tested = ~np.isnan(p).all(axis=(-2, -1)) & usable.any(axis=-1)[..., None, :]
+    tried = np.asarray(np.maximum(usable.sum(axis=-1), 1))[..., None]
+    tested = ~np.isnan(p).all(axis=(-2, -1)) & np.asarray(usable.any(axis=-1))[..., None, :]
     best = np.where(tested, np.minimum(tried * worst.min(axis=-1), 1.0), np.nan)
     return holm_over(best, axes=4)
 
@@ -140,7 +140,7 @@ def rank_settings(runs: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
         chosen, error = cross_validated(tables[index].dropna(axis=1, how="all").to_numpy())
         picked = chosen[chosen >= 0]
         mean = float(np.nanmean(error)) if np.isfinite(error).any() else np.nan
-        rate = tables[index].index[np.bincount(picked).argmax()] if len(picked) else np.nan
+        rate = tables[index].index[int(np.bincount(picked).argmax())] if len(picked) else np.nan
         rows.append(
             {"depth": depth, "twin": twin, **dict(zip(settings, values, strict=True))}
             | {"best_rate": rate, "error": 100 * mean}
