@@ -11,9 +11,9 @@ import pandas as pd
 
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
-from gradflow.analysis.settings import config_columns, key_of, value_text, varied_columns
-from gradflow.analysis.study import SWEPT as TWINS_DIFFER_IN
+from gradflow.analysis.settings import config_columns
 from gradflow.analysis.study import Study
+from gradflow.analysis.swept import label, swept_keys
 from gradflow.analysis.tables import Cell, Table
 from gradflow.config.run_id import TWINS
 from gradflow.core.errors import GradflowError
@@ -48,24 +48,6 @@ def analyze(output: Output) -> None:
     if settings:
         ranks = rank_settings(study.runs, settings)
         output.add_table("verdict_settings", ranks_table(ranks, settings))
-
-
-def swept_keys(runs: pd.DataFrame) -> list[str]:
-    """The fewest columns that tell the settings of a study apart."""
-    names = [name for name in varied_columns(runs) if name not in TWINS_DIFFER_IN]
-    names.sort(key=lambda name: (not name.endswith("_name"), bool(runs[name].isna().any())))
-    chosen: list[str] = []
-    count = 1
-    for name in names:
-        if (more := runs.groupby([*chosen, name], dropna=False).ngroups) > count:
-            chosen.append(name)
-            count = more
-    return chosen
-
-
-def label(setting: dict[str, Any]) -> str:
-    """A setting in words, such as norm=layer."""
-    return ", ".join(f"{key_of(name)}={value_text(value)}" for name, value in setting.items())
 
 
 def end_blocks(study: Study) -> pd.DataFrame | None:
