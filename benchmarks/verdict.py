@@ -19,7 +19,7 @@ from gradflow.verdict.tuning import DOES_NOT, REMOVES, tune
 
 DEPTHS = 5
 SEEDS = (3, 5, 10)
-LIMIT = 0.064  # 64 of 1,000: 5 % and its sampling error, two standard errors
+LIMIT = null_sweeps.LIMIT
 
 
 NULLS = {

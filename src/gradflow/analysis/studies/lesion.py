@@ -110,9 +110,7 @@ def deletion_table(lesions: pd.DataFrame) -> Table:
             {
                 "network": network,
                 "test error %": whole.mean(),
-                "one block deleted, mean over blocks (95 % interval)": interval(
-                    one.mean(), within=PERCENT
-                ),
+                "one block deleted, mean over blocks (95 % interval)": each,
                 "worst block": one.max().mean(),
                 "several deleted (95 % interval)": together,
                 "deleted, of all": f"{quarter} of {blocks}",
