@@ -15,7 +15,7 @@ from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table, shown
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import Interval, interval
+from gradflow.statistics import PERCENT, POINTS, Interval, interval
 
 SWEPT = ("steps",)
 PASSES = 3  # a step costs a forward pass and, to both the input and the weights, a backward one
@@ -54,7 +54,7 @@ def error_table(runs: pd.DataFrame) -> Table:
         for twin in style.COLORS:
             errors = group[group.twin == twin].error
             title = f"{twin}, training error % (95 % interval)"
-            row[title] = interval(errors) if len(errors) else None
+            row[title] = interval(errors, within=PERCENT) if len(errors) else None
         rows.append(row | {"seeds": group.seed.nunique()})
     return Table(rows, {"budget": ".2f"})
 
@@ -79,7 +79,7 @@ def answer(runs: pd.DataFrame) -> str:
 def _rise(runs: pd.DataFrame, shallow: int, deep: int) -> Interval:
     errors = runs.pivot_table(index="seed", columns="depth", values="error")
     errors = errors.reindex(columns=[shallow, deep]).dropna()
-    return interval(errors[deep] - errors[shallow])
+    return interval(errors[deep] - errors[shallow], within=POINTS)
 
 
 def draw(output: Output, runs: pd.DataFrame) -> None:

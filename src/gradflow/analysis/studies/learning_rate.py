@@ -18,7 +18,7 @@ from gradflow.analysis.script import run_script
 from gradflow.analysis.studies.degradation import error_against_depth
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import interval
+from gradflow.statistics import POINTS, interval
 from gradflow.verdict import RATE
 
 SWEPT = (RATE,)
@@ -154,7 +154,7 @@ def best_table(runs: pd.DataFrame, best: pd.DataFrame) -> Table:
             means = here.groupby(RATE).error.agg(_mean_of_all).dropna()
             row[f"{twin}, best rate"] = float(means.index[means.argmin()]) if len(means) else None
             row[f"{twin}, training error %"] = errors[twin].mean()
-        gap = interval((errors.plain - errors.residual).dropna())
+        gap = interval((errors.plain - errors.residual).dropna(), within=POINTS)
         rows.append(row | {"plain - residual, points (95 % interval)": gap, "seeds": gap.n})
     return Table(rows, {f"{twin}, best rate": "g" for twin in style.COLORS})
 
