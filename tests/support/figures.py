@@ -50,7 +50,7 @@ def checked() -> Iterator[dict[str, list[str]]]:
             if wrong := faults(page, caption, slide=isinstance(made, Slides)):
                 found[f"{name} {number}"] = wrong
 
-    Output.add_figure = write_and_check  # type: ignore[method-assign]  # for the checks alone
+    Output.add_figure = write_and_check  # type: ignore[assignment,method-assign]  # for the checks alone
     try:
         yield found
     finally:
@@ -145,7 +145,7 @@ def unnamed(made: Figure, caption: str) -> list[str]:
         for line in ax.get_lines():
             color = to_rgb(line.get_color())
             label = str(line.get_label())
-            if not label.startswith("_") and label not in labels:
+            if not label.startswith("_") and not any(f" {t}".endswith(f" {label}") for t in labels):
                 found.append(f"{label!r} of {name(ax)} is in no legend")
             if max(color) - min(color) > GRAYS and color not in named:
                 found.append(f"a {color} line of {name(ax)} is in no legend")
