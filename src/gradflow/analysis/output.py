@@ -4,14 +4,19 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
+
+import pandas as pd
 
 from gradflow.analysis.figures import style
 from gradflow.analysis.figures.plotted_data import drawn
 from gradflow.analysis.figures.slides import Slides
+from gradflow.analysis.settings import levels, value_text
 from gradflow.analysis.study import Study
+from gradflow.analysis.swept import file_part, label, short_key
 from gradflow.analysis.tables import Table
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
@@ -31,6 +36,9 @@ PROVENANCE = {"png": "Description", "pdf": "Subject", "svg": "Description"}
 @dataclass
 class Output:
     """What an analysis writes to: every figure and table of one study goes through here.
+
+    What is made of one setting among several has the setting in its title, its caption and the
+    names of its files.
 
     Attributes:
         study: the runs that are shown.
@@ -76,12 +84,15 @@ class Output:
         file's metadata alone; equal records give equal bytes. Slides are files NAME_a, NAME_b, ...
         """
         study = self.study
+        name += file_part(study.setting)
         self.figures.mkdir(parents=True, exist_ok=True)
         footer = [*(f"note: {note}" for note in study.notes), study.provenance]
         if isinstance(made, Slides):
             made.finish()
         pages = style.figures_of(made)
         for letter, page in zip("abcdefghijklmnopqrstuvwxyz", pages, strict=False):
+            if study.setting:
+                page.suptitle(_title(study, page.get_figwidth()), fontsize=7.5)
             if self.stamp == "on" or (self.stamp is None and self.venue == "web"):
                 style.stamp(page, footer)
             stem = f"{name}_{letter}" if isinstance(made, Slides) else name
@@ -92,9 +103,12 @@ class Output:
                 self.paths.append(self.figures / f"{stem}.{kind}")
                 atomic_write(self.paths[-1], image.getvalue())
         facts = {
-            "caption": caption,
+            "caption": f"{_sentence(study)}{caption}",
             "study": study.folder.name,
+            "setting": label(study.setting),
+            "others": [label(other) for other in study.others],
             "runs": sorted(study.runs.run_id),
+            "every_run": sorted(study.every or study.runs.run_id),
             "code_versions": sorted(study.runs.code_version.unique()),
             "notes": list(study.notes),
         }
@@ -104,8 +118,35 @@ class Output:
 
     def add_table(self, name: str, table: Table) -> None:
         """Print a table, and write it as Markdown, LaTeX and CSV with its provenance."""
+        study = self.study
+        if study.setting:
+            note = f"{_sentence(study)}{table.note}".rstrip()
+            table = replace(table, note=note)
         print(table)
-        self.paths += table.save(self.study.folder / "tables", name, self.study.provenance)
+        name += file_part(study.setting)
+        self.paths += table.save(study.folder / "tables", name, study.provenance)
+
+
+def _sentence(study: Study) -> str:
+    """Which setting is shown, and which others there are; empty for a study of one."""
+    if not study.setting:
+        return ""
+    others = "; ".join(map(label, study.others))
+    return f"Shown: {label(study.setting)}" + (f" (others: {others}). " if others else ". ")
+
+
+def _title(study: Study, inches: float) -> str:
+    """The setting, and the values of its keys in the study, in lines that fit the width."""
+    lines = [label(study.setting)]
+    if study.others:
+        every = (study.setting, *study.others)
+        there = "; ".join(
+            f"{short_key(key)}: " + ", ".join(map(value_text, levels(pd.Series(values))))
+            for key in study.setting
+            if (values := [each[key] for each in every if key in each])
+        )
+        lines.append(f"one of {len(study.others) + 1} settings of the study ({there})")
+    return "\n".join(part for line in lines for part in wrap(line, max(40, round(16 * inches))))
 
 
 def check_look(formats: Sequence[str], venue: str, stamp: str | None = None) -> None:

@@ -117,6 +117,6 @@ def figure_order(folder: Path, scripts: Sequence[str]) -> list[str]:
     ledger = folder / MADE
     known = json.loads(ledger.read_text()) if ledger.exists() else {}
     place = {script: number for number, script in enumerate(scripts)}
-    made = sorted(known, key=lambda key: place.get(key.split(" ")[0], len(place)))
+    made = sorted(known, key=lambda key: place.get(key.split(" ")[0].split("--")[0], len(place)))
     paths = [Path(file) for key in made for file in known[key]["files"]]
     return list(dict.fromkeys(path.stem for path in paths if path.parent.name == "figures"))

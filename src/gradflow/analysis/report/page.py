@@ -14,8 +14,10 @@ from urllib.parse import quote
 import pandas as pd
 
 from gradflow.analysis import settings
+from gradflow.analysis.ending import ending
 from gradflow.analysis.frames import dicts
-from gradflow.analysis.make import Made, make, scripts_of, studies_in
+from gradflow.analysis.inferred import analyses_of
+from gradflow.analysis.make import Made, make, studies_in
 from gradflow.analysis.report.answer import answer, figure_order
 from gradflow.analysis.report.explorer import explorer
 from gradflow.analysis.report.pages import embedded_figures, embedded_tables, html_of, render
@@ -36,9 +38,11 @@ SHOWN_ERRORS = 5
 
 
 class Report(NamedTuple):
-    """The files written, the notes on the page, and the scripts that failed, with the reason."""
+    """The files written, what the scripts printed, the notes on the page, and the scripts that
+    failed, with the reason."""
 
     paths: list[Path]
+    printed: list[str]
     notes: list[str]
     failures: list[str]
 
@@ -52,18 +56,18 @@ def make_report(folder: Path) -> Report:
     states = study_states(folder)
     runs = ended_runs(folder)
     notes = state_notes(states)
-    made = Made([], [])
+    made = Made([], [], [], [])
     facts: dict[str, Any] = {"explorer": None, "verdict": None, "figures": [], "tables": []}
     facts |= {"versions": [], "varied": [], "fixed": []}
     if len(runs):
         made = make(folder, FORMATS, "web")
-        notes += [f"not shown: {failure}" for failure in made.failures]
-        study = load_study(folder, swept=settings.varied_columns(runs))
+        notes += [*made.notes, *(f"not shown: {failure}" for failure in made.failures)]
+        study = load_study(folder)
         notes = list(dict.fromkeys([*study.notes, *notes]))
         varied, fixed = settings.settings(study.runs)
         facts |= {"varied": varied, "fixed": fixed}
         facts["versions"] = settings.versions(folder, study.runs)
-        order = figure_order(folder, scripts_of(folder))
+        order = figure_order(folder, list(analyses_of(folder, study.runs)))
         facts["figures"] = embedded_figures(folder, list(study.runs.run_id), notes, order)
         words = sorted(folder.glob(f"tables/{VERDICT}.md"))
         facts["tables"] = embedded_tables(folder, [path.stem for path in words])
@@ -89,7 +93,7 @@ def make_report(folder: Path) -> Report:
     )
     path = folder / PAGE
     atomic_write(path, page)
-    return Report([*made.paths, path], notes, made.failures)
+    return Report([*made.paths, path], made.printed, notes, made.failures)
 
 
 def state_notes(states: pd.DataFrame) -> list[str]:
@@ -162,7 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=folder_of, help="a study's folder, or one of many studies")
-    folder: Path = parser.parse_args(arguments).folder
+    parser.add_argument("--files", action="store_true", help="print tables and list all files")
+    chosen = parser.parse_args(arguments)
+    folder: Path = chosen.folder
     try:
         if (folder / "config.yaml").exists():
             raise GradflowError(f"{folder}: is one run; give its study, {folder.parent}")
@@ -175,10 +181,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except GradflowError as error:
         sys.exit(f"error: {error}")
     for study, report in zip(studies, reports, strict=True):
+        if chosen.files:
+            print("".join(report.printed), end="")
+            print("\n".join(map(str, report.paths)))
         for note in report.notes:
             print(f"note: {study.name}: {note}")
-        for path in report.paths:
-            print(path)
+        print(ending(study, study / PAGE, verdict_line(study)))
     for path in index:
         print(path)
     if failed := [failure for report in reports for failure in report.failures]:

@@ -88,7 +88,7 @@ def embedded_figures(
         if image is None:
             continue
         own = [note for note in facts["notes"] if note not in notes]
-        if lost := len(set(runs) - set(facts["runs"])):
+        if lost := len(set(runs) - set(facts.get("every_run", facts["runs"]))):
             own.append(f"made without {lost} of the study's {len(runs)} ended runs")
         source = _data_uri(image)
         room -= len(source)

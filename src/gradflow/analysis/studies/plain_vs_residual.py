@@ -12,7 +12,7 @@ from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.studies.degradation import error_against_depth, error_name
 from gradflow.analysis.studies.gradient_highway import ratio_against_depth
-from gradflow.analysis.study import SWEPT as TWINS_DIFFER_IN
+from gradflow.analysis.swept import TWINS_DIFFER_IN
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS
