@@ -39,8 +39,11 @@ def faults(made: Figure, caption: str, *, slide: bool = False) -> list[str]:
 
 
 @contextmanager
-def checked() -> Iterator[dict[str, list[str]]]:
-    """Within, every figure that an `Output` writes is checked; gives names with faults."""
+def checked(*, refuse: bool = False) -> Iterator[dict[str, list[str]]]:
+    """Within, every figure that an `Output` writes is checked; gives names with faults.
+
+    refuse: raise AssertionError at the first one, for figures that other processes draw.
+    """
     found: dict[str, list[str]] = {}
     write = Output.add_figure
 
@@ -49,6 +52,7 @@ def checked() -> Iterator[dict[str, list[str]]]:
         for number, page in enumerate(style.figures_of(made)):
             if wrong := faults(page, caption, slide=isinstance(made, Slides)):
                 found[f"{name} {number}"] = wrong
+                assert not refuse, f"{name}: {'; '.join(wrong)}"
 
     Output.add_figure = write_and_check  # type: ignore[assignment,method-assign]  # for the checks alone
     try:

@@ -116,9 +116,23 @@ def figures_of(made: Made) -> list[Figure]:
 def stamp(made: Figure, lines: Sequence[str]) -> None:
     """Notes and provenance in the figure's footer, broken at the figure's width."""
     size = 5.5
-    letters = int(made.get_figwidth() * 72 / (0.52 * size))
-    broken = [part for line in lines for part in textwrap.wrap(line, letters)]
-    made.supxlabel("\n".join(broken), fontsize=size, color="0.4", x=0.995, ha="right", ma="right")
+    text = _wrapped(lines, made, size)
+    made.supxlabel(text, fontsize=size, color="0.4", x=0.995, ha="right", ma="right")
+
+
+def heading(made: Figure, lines: Sequence[str]) -> None:
+    """Which setting a figure shows, above all of it."""
+    size = float(plt.rcParams["font.size"])
+    text = _wrapped(lines, made, size)
+    if made.legends:  # a title of the figure would lie on it
+        made.legends[0].set_title(text, prop={"size": size})
+    else:
+        made.suptitle(text, fontsize=size)
+
+
+def _wrapped(lines: Sequence[str], made: Figure, size: float) -> str:
+    letters = int(made.get_figwidth() * 72 / (0.55 * size))
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, letters))
 
 
 def letter_panels(axes: Sequence[Axes]) -> None:
