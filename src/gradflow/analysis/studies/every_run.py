@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import style
+from gradflow.analysis.figures.plotted_data import LOST as PLACELESS
 from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
@@ -121,10 +122,7 @@ def draw(
             ax.set_xlabel(key_of(key))
         for ax in axes[:, 0]:
             ax.set_ylabel(title)
-        handles: dict[str, Any] = {}
-        for ax in axes.flat:
-            handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-        made.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=4)
+        style.legend(made, axes.flat)
         output.add_figure(made, name, caption_of(key, others, value, pooled, rows))
 
 
@@ -166,7 +164,7 @@ def against_key(runs: pd.DataFrame, study: pd.DataFrame, key: str, value: str, *
         if (~known).any():
             ax.plot(
                 at[~known], np.ones((~known).sum()), LOST, ms=5, clip_on=False,
-                label=f"{twin}, none", transform=ax.get_xaxis_transform(), **look,
+                label=f"{twin}, none", transform=ax.get_xaxis_transform(), gid=PLACELESS, **look,
             )  # fmt: skip
         for place in sorted(set(at[known])):
             middle = np.median(values[known][at[known] == place])
@@ -197,8 +195,8 @@ def limits(axes: Sequence[Axes], runs: pd.DataFrame, value: str) -> None:
     values = runs[value].astype(float)
     for ax in axes:
         if value == "ratio":
-            ax.set_yscale("log")
-            ax.axhline(1, color="0.6", lw=0.8, ls=":", zorder=0)
+            style.log_axis(ax)
+            ax.axhline(1, color=style.GUIDE, lw=0.8, ls=":", zorder=0)
             shown = values[np.isfinite(values) & (values > 0)]
             if len(shown):
                 ax.set_ylim(min(0.5, shown.min() / 2), max(2, shown.max() * 2))

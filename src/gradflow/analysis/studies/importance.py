@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from gradflow.analysis.figures import style
 from gradflow.analysis.frames import dicts
@@ -59,10 +60,12 @@ def analyze(output: Output) -> None:
     with output.figure(1, 2, height=0.8 + 0.28 * len(keys) + 0.6) as (made, axes):
         bars(found, ax=axes[0, 0])
         parallel(runs, list(found), ax=axes[0, 1])
+        handles = [Line2D([], [], color=c, label=twin) for twin, c in style.COLORS.items()]
+        style.legend(made, [], handles=handles)
         style.letter_panels(axes[0])
         caption = (
             f"(a) {note} (b) A line per run through its value of each key, in equal steps and "
-            "a little spread, to its training error (right, %): orange plain, blue residual."
+            "a little spread, to its training error (right, %)."
         )
         output.add_figure(made, "importance", caption)
 
@@ -127,13 +130,13 @@ def parallel(runs: pd.DataFrame, keys: Sequence[str], *, ax: Axes) -> Axes:
         columns.append(runs[key].map(value_text).map(heights).to_numpy(dtype=float) + spread)
         for text, height in list(heights.items())[:: max(1, len(heights) // 8)]:
             ax.annotate(text, (place, height), (3, 0), textcoords="offset points",
-                        fontsize=6, va="center",
+                        fontsize="x-small", va="center",
                         bbox={"fc": "w", "ec": "none", "alpha": 0.8, "pad": 0.5})  # fmt: skip
     columns.append(runs.final_train_error.to_numpy(dtype=float))
     for line, twin in zip(np.array(columns).T, runs.twin, strict=True):
-        ax.plot(line, color=style.COLORS[twin], lw=0.6, alpha=0.6)
+        ax.plot(line, color=style.COLORS[twin], lw=0.6)
     for place in range(len(columns)):
-        ax.axvline(place, color="0.7", lw=0.6, zorder=0)
+        ax.axvline(place, color=style.GUIDE, lw=0.6, zorder=0)
     ax.set_xticks(range(len(columns)), [key_of(key).rpartition(".")[2] for key in keys] + ["error"],
                   rotation=20, ha="right")  # fmt: skip
     ax.set_yticks([0, 0.5, 1], ["0", "50", "100"])

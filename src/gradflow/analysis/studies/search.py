@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import style
+from gradflow.analysis.figures.plotted_data import LOST as PLACELESS
 from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
@@ -158,7 +159,7 @@ def marks(trials: pd.DataFrame, x: str, *, ax: Axes) -> Axes:
         lost = here[here.value.isna()]
         ax.plot(
             lost[x], np.ones(len(lost)), ls="none", ms=4, clip_on=False,
-            transform=ax.get_xaxis_transform(), **look,
+            transform=ax.get_xaxis_transform(), gid=PLACELESS, **look,
         )  # fmt: skip
     return ax
 
@@ -187,10 +188,7 @@ def _panels(
 
 def _finish(made: style.Made, axes: Sequence[Axes]) -> None:
     """One legend for all panels."""
-    handles: dict[str, Any] = {}
-    for ax in axes:
-        handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    made.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=4)
+    style.legend(made, axes)
 
 
 def objective_of(folder: Path) -> str:
