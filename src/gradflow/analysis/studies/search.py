@@ -104,9 +104,9 @@ def draw_history(output: Output, trials: pd.DataFrame) -> None:
             ax.set_xlabel("trial")
         _finish(made, [ax for ax, _ in panels])
         caption = (
-            "History of each search: the objective of every trial (see the legend for how it "
-            "ended; a pruned one at its last evaluation), and the lowest so far (line). Marks on "
-            "the upper edge: trials without a number (diverged, failed, or no config)."
+            "History of each search: the objective of every trial, marked by how it ended (a "
+            "pruned one stands at its last evaluation), and the lowest so far (line). Marks on the "
+            "upper edge: trials without a number (diverged, failed, or no config)."
         )
         output.add_figure(made, "search_history", caption)
 
