@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 
 from gradflow.analysis import status
 from gradflow.analysis.report import page
@@ -349,6 +350,69 @@ def test_one_damaged_runs_file_stops_nobody_and_the_run_is_done_again(ended, tmp
     assert_equal_records(ended, study)
 
 
+@pytest.mark.parametrize("damaged", ["layers", "steps", "runs", "attempts", "config.yaml"])
+def test_an_ended_run_with_damage_is_named_with_the_command_that_makes_its_rows_again(
+    ended, tmp_path, capsys, damaged
+):
+    study = copied(ended, tmp_path, "s")
+    one = min(path for path in study.iterdir() if path.is_dir())
+    config = replace(ended_config(one), output_root=str(tmp_path))
+    assert plan(config).state == "finished"
+    file = damaged if damaged == "config.yaml" else f"{damaged}/part-00000.parquet"
+    damaged_file = next(one.glob(file.replace("00000", "*")))
+    faults()["flipped 0"](damaged_file)
+    before = damaged_file.read_bytes()
+    assert plan(config).state == ("failed" if damaged == "runs" else "damaged")
+    text = status.report(study_states(study))
+    assert str(damaged_file) in text
+    if damaged != "config.yaml":
+        assert f"experiments/train.py --config-path {one} --config-name config" in text
+    capsys.readouterr()
+    result = execute(config)
+    assert f"{one.name}/{damaged_file.relative_to(one)}" in capsys.readouterr().err
+    assert result.skipped == (damaged in ("attempts", "config.yaml"))  # nothing to be trained
+    assert result.status == "finished"
+    assert_equal_records(ended, study)
+    attempts = read_records(study, "attempts").run_id
+    expected = 2 if not result.skipped else 0 if damaged == "attempts" else 1
+    assert (attempts == one.name).sum() == expected
+    assert (one / f"{file.replace('/', '-')}.damaged").read_bytes() == before
+    assert "damaged and moved aside" in status.report(study_states(study))
+    assert not load_study(study).runs.run_id.ne(one.name).all()  # it is shown again
+    assert plan(config).state == "finished"
+    assert execute(config).skipped
+
+
+def test_damaged_diagnoses_are_pending_again_and_nothing_else_is_touched(ended, tmp_path, capsys):
+    study = copied(ended, tmp_path, "s")
+    one = min(path for path in study.iterdir() if path.is_dir())
+    plain = replace(ended_config(one), output_root=str(tmp_path))
+    config = replace(plain, diagnostic=PathsConfig(at="final", images=8))
+    assert not execute(config).skipped
+    tables = {t: read_records(one, t) for t in config.diagnostic.TABLES}
+    weights = load_final(one)
+    for table in (*tables, "diagnoses"):
+        [part] = (one / table).iterdir()
+        faults()["truncated 10"](part)
+        assert plan(config).state == "damaged"
+        capsys.readouterr()
+        assert not execute(config).skipped
+        assert str(part) in capsys.readouterr().err
+        for name, rows in tables.items():
+            pd.testing.assert_frame_equal(read_records(one, name), rows)
+        assert plan(config).state == "finished"
+    assert equal_states(load_final(one), weights)
+    assert len(read_records(one, "attempts")) == 1
+    # A training that is done again takes its diagnoses with it, and says so.
+    faults()["zeros"](next((one / "steps").iterdir()))
+    assert not execute(plain).skipped
+    assert "diagnose.py" in capsys.readouterr().err
+    assert not any((one / t).exists() and list((one / t).iterdir()) for t in tables)
+    assert not execute(config).skipped
+    for name, rows in tables.items():
+        pd.testing.assert_frame_equal(read_records(one, name), rows)
+
+
 def test_an_edited_config_is_named_and_its_run_not_diagnosed(ended, tmp_path):
     study = copied(ended, tmp_path)
     run = next(path for path in study.iterdir() if path.is_dir())
@@ -358,7 +422,7 @@ def test_an_edited_config_is_named_and_its_run_not_diagnosed(ended, tmp_path):
     with pytest.raises(DamageError, match="config.yaml: is not what was written"):
         ended_config(run)
     body = text.partition("\n")[2]
-    for edit in (lambda: path.write_text(body), lambda: write_config(body, path)):
+    for edit in (lambda: path.write_text(body), lambda: write_config(yaml.safe_load(body), path)):
         edit()  # by somebody who knows of the digest
         with pytest.raises(DamageError, match="network_skip is False, but the run was made with"):
             ended_config(run)

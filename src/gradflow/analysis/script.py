@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from gradflow.analysis.figures.style import VENUES
-from gradflow.analysis.output import FORMATS, Output, check_look
+from gradflow.analysis.output import FORMATS, STAMPS, Output, check_look
 from gradflow.analysis.study import load_study
 from gradflow.analysis.swept import label
 from gradflow.core.door import folder_of, one_line
@@ -38,16 +38,21 @@ def run_script(
         "files of their own",
     )
     add_figure_options(parser)
+    parser.add_argument(
+        "--stamp",
+        help=f"study, runs and code in a figure's footer: {', '.join(STAMPS)}; default: on for "
+        "the web, else off. The file's metadata name them either way",
+    )
     arguments = parser.parse_args()
     try:
         formats = formats_of(arguments.format)
-        check_look(formats, arguments.style)
+        check_look(formats, arguments.style, arguments.stamp)
         study = load_study(arguments.folder, _pairs(arguments.where))
     except GradflowError as error:
         sys.exit(f"error: {error}")
     refusals = []
     for part in study.split(swept):
-        output = Output(part, formats, arguments.style)
+        output = Output(part, formats, arguments.style, arguments.stamp)
         for note in part.notes:
             print(f"note: {note}")
         try:

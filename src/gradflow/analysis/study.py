@@ -11,10 +11,9 @@ import pandas as pd
 from gradflow.analysis.settings import key_of, levels, value_text
 from gradflow.analysis.swept import Setting, of_setting, settings_of, swept_keys, tied_keys
 from gradflow.config.run_id import TWINS
-from gradflow.config.saved import check_config
 from gradflow.core.errors import GradflowError
 from gradflow.records import failures, read_records, read_runs
-from gradflow.records.damage import damage_of, moved_aside
+from gradflow.records.damage import config_damage, damage_of, moved_aside
 from gradflow.runs.status import CONFIG
 
 MOMENTS = {"first": "at initialization", "last": "at the last step"}
@@ -102,7 +101,7 @@ class Study:
             f"{self.folder}: no {name} was measured; "
             f"python experiments/diagnose.py run={self.folder} diagnostic={name}"
         )
-        if not any(self.folder.glob("*/diagnoses")):
+        if not any(self.folder.glob("*/diagnoses/part-*.parquet")):
             raise missing
         done = self.records("diagnoses", ["diagnostic_id"], name=name)
         if done.empty:
@@ -146,6 +145,8 @@ def load_study(folder: Path, where: Mapping[str, str] | None = None) -> Study:
     notes = damage_notes(folder)
     damaged = {run for run in runs.run_id if damage_of(folder / run)}
     runs = runs[~runs.run_id.isin(damaged)]
+    if damaged:
+        notes.append(f"{len(damaged)} runs with damaged records are left out")
     if runs.empty:
         raise GradflowError("; ".join(notes))
     every = tuple(sorted(runs.run_id))
@@ -183,11 +184,7 @@ def damage_notes(folder: Path) -> list[str]:
     """A line per damaged file of a study's runs: what is shown is without such a run's records."""
     lines = []
     for run in sorted(path.parent for path in folder.glob(f"*/{CONFIG}")):
-        try:
-            check_config(run / CONFIG)
-        except GradflowError as error:
-            lines.append(str(error))
-        lines += [f"{line} (the run is left out)" for line in damage_of(run)]
+        lines += [*config_damage(run), *damage_of(run)]
         if aside := moved_aside(run):
             lines.append(f"{run}: damaged and moved aside: {', '.join(aside)}")
     return lines

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gradflow.config.saved import command_of
 from gradflow.core.errors import GradflowError
 
 MARK = b"gradflow seal "
@@ -138,7 +139,7 @@ def line_of(path: str | Path, fault: str) -> str:
     """The line that names a damaged part."""
     return (
         f"{path}: not a readable parquet file of gradflow ({fault}); "
-        "delete its run's folder and run again"
+        f"its rows are made again by {command_of(Path(path).parents[1])}"
     )
 
 

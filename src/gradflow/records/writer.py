@@ -129,7 +129,7 @@ def recover(folder: Path) -> None:
             replaced.rename(replaced.with_suffix(""))
     for whole in folder.glob("*.whole"):
         shutil.rmtree(whole)
-    for partial in (*folder.glob("*/*.tmp"), *folder.glob(".*.pt.*.tmp")):
+    for partial in (*folder.glob("*/*.tmp"), *folder.glob(".*.tmp")):
         partial.unlink()
 
 

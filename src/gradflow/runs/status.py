@@ -16,12 +16,12 @@ from typing import Any
 import pandas as pd
 
 from gradflow.config.run_id import run_name
-from gradflow.config.saved import check_config, read_config
+from gradflow.config.saved import read_config
 from gradflow.core.errors import DamageError, GradflowError
 from gradflow.core.locks import is_running
 from gradflow.core.provenance import code_version
 from gradflow.records import ended_runs, has_ended, read_records
-from gradflow.records.damage import moved_aside
+from gradflow.records.damage import config_damage, damage_of, moved_aside
 
 ENDED = ("finished", "diverged")
 CONFIG = "config.yaml"
@@ -91,12 +91,7 @@ def study_states(folder: Path) -> pd.DataFrame:
 
 
 def _damage(run: Path) -> str | None:
-    lines = []
-    try:
-        if (run / CONFIG).exists():
-            check_config(run / CONFIG)
-    except GradflowError as error:
-        lines.append(str(error))
+    lines = [*config_damage(run), *damage_of(run)]
     if aside := moved_aside(run):
         lines.append(f"{run}: damaged and moved aside: {', '.join(aside)}")
     return "\n".join(lines) or None

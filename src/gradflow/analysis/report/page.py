@@ -16,15 +16,12 @@ import pandas as pd
 from gradflow.analysis import settings
 from gradflow.analysis.ending import ending
 from gradflow.analysis.frames import dicts
+from gradflow.analysis.inferred import analyses_of
 from gradflow.analysis.make import Made, make, studies_in
+from gradflow.analysis.report.answer import answer, figure_order
 from gradflow.analysis.report.explorer import explorer
-from gradflow.analysis.report.pages import (
-    embedded_figures,
-    embedded_tables,
-    html_of,
-    plotly_script,
-    render,
-)
+from gradflow.analysis.report.pages import embedded_figures, embedded_tables, html_of, render
+from gradflow.analysis.report.runs import table_of_runs
 from gradflow.analysis.study import load_study
 from gradflow.config.run_id import TWINS
 from gradflow.core.door import folder_of, one_line
@@ -36,9 +33,8 @@ from gradflow.runs.status import ENDED, study_states
 
 PAGE, INDEX = "report.html", "index.html"
 FORMATS = ("png", "pdf", "svg")
-VERDICT = ("verdict", "verdict_numbers")
+VERDICT = "verdict"
 SHOWN_ERRORS = 5
-FINAL = ["run_id", "final_train_error", "final_test_error"]
 
 
 class Report(NamedTuple):
@@ -62,7 +58,7 @@ def make_report(folder: Path) -> Report:
     notes = state_notes(states)
     made = Made([], [], [], [])
     facts: dict[str, Any] = {"explorer": None, "verdict": None, "figures": [], "tables": []}
-    facts |= {"versions": [], "varied": [], "fixed": [], "plotly": ""}
+    facts |= {"versions": [], "varied": [], "fixed": []}
     if len(runs):
         made = make(folder, FORMATS, "web")
         notes += [*made.notes, *(f"not shown: {failure}" for failure in made.failures)]
@@ -71,27 +67,24 @@ def make_report(folder: Path) -> Report:
         varied, fixed = settings.settings(study.runs)
         facts |= {"varied": varied, "fixed": fixed}
         facts["versions"] = settings.versions(folder, study.runs)
-        facts["figures"] = embedded_figures(folder, list(study.runs.run_id), notes)
-        facts["tables"] = embedded_tables(folder, left_out=VERDICT)
-        facts["verdict"] = [
-            html_of((folder / "tables" / f"{name}.md").read_text())
-            for name in VERDICT
-            if (folder / "tables" / f"{name}.md").exists()
-        ]
+        order = figure_order(folder, list(analyses_of(folder, study.runs)))
+        facts["figures"] = embedded_figures(folder, list(study.runs.run_id), notes, order)
+        words = sorted(folder.glob(f"tables/{VERDICT}.md"))
+        facts["tables"] = embedded_tables(folder, [path.stem for path in words])
+        facts["verdict"] = [html_of(path.read_text()) for path in words]
         facts["explorer"] = explorer(study)
-        if facts["explorer"]:
-            facts["plotly"] = plotly_script()
-        else:
+        if not facts["explorer"]:
             notes.append("no gradients were recorded (probe=off), so there is no profile of them")
     page = render(
         "report.html",
         name=folder.name,
         question=settings.question(folder.name),
+        answer=answer(runs, verdict_line(folder)),
         counts=counts_of(states),
         hours=hours_of(states),
         notes=notes,
         twins=list(TWINS.values())[::-1],
-        runs=run_rows(folder, states),
+        runs=table_of_runs(folder, states),
         failures=[
             (f"{r['name']} ({r['run_id']})", r["error"]) for r in dicts(states) if r["error"]
         ],
@@ -142,27 +135,6 @@ def hours_of(states: pd.DataFrame) -> str:
     """The core-hours of the runs."""
     hours = states.seconds.sum() / 3600
     return f"{hours:.2g} core-hours" if hours else ""
-
-
-def run_rows(folder: Path, states: pd.DataFrame) -> list[dict[str, str]]:
-    """The runs as the page's table shows them."""
-    final = ended_runs(folder)[FINAL]
-    return [
-        {
-            "name": run["name"],
-            "state": run["state"],
-            "steps": f"{run['steps_done']:.0f}/{run['steps']:.0f}",
-            "train": _number(100 * run["final_train_error"]),
-            "test": _number(100 * run["final_test_error"]),
-            "seconds": _number(run["seconds"]),
-            "id": run["run_id"],
-        }
-        for run in dicts(states.merge(final, on="run_id", how="left"))
-    ]
-
-
-def _number(value: float) -> str:
-    return "-" if pd.isna(value) else f"{value:.1f}"
 
 
 def make_index(root: Path) -> Path:

@@ -83,7 +83,7 @@ def draw_best(output: Output, runs: pd.DataFrame, best: pd.DataFrame, key: str) 
     values = sorted(runs[RATE].unique())
     with output.figure(1, 2, height=2.5) as (made, axes):
         error_against_depth(found, ax=axes[0, 0])
-        style.legend(axes[0, 0], loc="best")
+        style.legend(made, axes[0])
         for twin, color in style.COLORS.items():
             here = best[(best.twin == twin) & best[RATE].notna()]
             places = [values.index(value) for value in here[RATE]]

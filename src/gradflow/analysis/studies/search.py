@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from gradflow.analysis.figures import style
 from gradflow.analysis.frames import groups
@@ -167,7 +166,7 @@ def marks(trials: pd.DataFrame, x: str, *, ax: Axes) -> Axes:
 @contextmanager
 def _panels(
     output: Output, trials: pd.DataFrame, apart: bool = False
-) -> Iterator[tuple[Figure, list[tuple[Axes, tuple[str, pd.DataFrame]]]]]:
+) -> Iterator[tuple[style.Made, list[tuple[Axes, tuple[str, pd.DataFrame]]]]]:
     """A figure with a panel per search, each with its trials and the title of what was listed.
 
     apart: each with axes of its own.
@@ -186,7 +185,7 @@ def _panels(
         yield made, list(zip(axes.flat, found, strict=False))
 
 
-def _finish(made: Figure, axes: Sequence[Axes]) -> None:
+def _finish(made: style.Made, axes: Sequence[Axes]) -> None:
     """One legend for all panels."""
     handles: dict[str, Any] = {}
     for ax in axes:
