@@ -8,13 +8,13 @@ import pandas as pd
 
 from gradflow.analysis.frames import groups
 from gradflow.analysis.make import MADE
-from gradflow.analysis.settings import key_of, value_text, varied_columns
+from gradflow.analysis.settings import key_of, value_text
 from gradflow.analysis.studies.degradation import error_name
-from gradflow.config.run_id import NOT_IDENTITY, TWINS
+from gradflow.analysis.swept import swept_keys
+from gradflow.config.run_id import TWINS
 from gradflow.verdict import RATE
 
 PLAIN, RESIDUAL = TWINS[False], TWINS[True]
-SHOWN_BY_ITSELF = ("network_depth", "network_skip", "seed", "schedule_warmup_steps")
 
 
 def answer(runs: pd.DataFrame, verdict: str) -> str:
@@ -29,24 +29,13 @@ def answer(runs: pd.DataFrame, verdict: str) -> str:
     runs = runs.assign(twin=runs.network_skip.map(TWINS), error=100 * runs.final_train_error)
     if runs.error.isna().all():
         return f"Every one of the {len(runs)} runs diverged: there is no error to compare."
-    keys = _settings(runs)
+    keys = swept_keys(runs)
     words = [_across(runs, keys) if keys else _deepest(runs)]
     if verdict:
         words.append(f"Verdict: {verdict}.")
     if RATE in runs.columns and runs[RATE].nunique() == 1 and not keys:
         words.append(f"One learning rate was tried, {value_text(runs[RATE].iloc[0])}.")
     return " ".join(words)
-
-
-def _settings(runs: pd.DataFrame) -> list[str]:
-    """The columns that tell settings apart; of those that say the same, the first."""
-    names = [n for n in varied_columns(runs) if n not in (*SHOWN_BY_ITSELF, *NOT_IDENTITY)]
-    chosen: list[str] = []
-    for name in names:
-        before = runs.groupby(chosen, dropna=False).ngroups if chosen else 1
-        if runs.groupby([*chosen, name], dropna=False).ngroups > before:
-            chosen.append(name)
-    return chosen
 
 
 def _deepest(runs: pd.DataFrame) -> str:

@@ -35,6 +35,7 @@ PAGE, INDEX = "report.html", "index.html"
 FORMATS = ("png", "pdf", "svg")
 VERDICT = "verdict"
 SHOWN_ERRORS = 5
+NAMED = 3  # settings of an outcome, in a line
 
 
 class Report(NamedTuple):
@@ -118,10 +119,18 @@ def verdict_line(folder: Path) -> str:
         return ""
     table = pd.read_csv(path)
     words = table.outcome.str.replace(r" \(.*", "", regex=True)
-    parts = [
-        f"{word} at depth {', '.join(map(str, depths))}"
-        for word, depths in table.depth.groupby(words, sort=False)
-    ]
+    if "setting" in table.columns:
+        table["place"] = table.setting + " at depth " + table.depth.astype(str)
+        parts = [
+            f"{word} in {len(places)} of {len(table)} settings and depths ("
+            + "; ".join(places[:NAMED]) + (", ..." if len(places) > NAMED else "") + ")"
+            for word, places in table.place.groupby(words, sort=False)
+        ]  # fmt: skip
+    else:
+        parts = [
+            f"{word} at depth {', '.join(map(str, depths))}"
+            for word, depths in table.depth.groupby(words, sort=False)
+        ]
     return "; ".join(parts)
 
 
@@ -186,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print("\n".join(map(str, report.paths)))
         for note in report.notes:
             print(f"note: {study.name}: {note}")
-        print(ending(study, study / PAGE, verdict_line(study)))
+        print(ending(study, study / PAGE, answer(ended_runs(study), verdict_line(study))))
     for path in index:
         print(path)
     if failed := [failure for report in reports for failure in report.failures]:

@@ -3,7 +3,7 @@
 python analysis/search.py outputs/search
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def draw_history(output: Output, trials: pd.DataFrame) -> None:
             best = best.assign(value=best.value.where(best.ending == "complete").cummin())
             ax.step(best.number, best.value, where="post", color="k", lw=1, label="best so far")
             ax.set_xlabel("trial")
-        _finish(made, [ax for ax, _ in panels])
+        style.legend(made, [ax for ax, _ in panels])
         caption = (
             "History of each search: the objective of every trial, marked by how it ended (a "
             "pruned one stands at its last evaluation), and the lowest so far (line). Marks on the "
@@ -122,7 +122,7 @@ def draw_slices(output: Output, trials: pd.DataFrame, name: str) -> None:
                 ax.set_xscale("log")
             marks(found.dropna(subset=name).sort_values(name), name, ax=ax)
             ax.set_xlabel(key)
-        _finish(made, [ax for ax, _ in panels])
+        style.legend(made, [ax for ax, _ in panels])
         caption = (
             f"The objective of every trial against {key}, a panel per search. A pruned trial "
             "stands at its last evaluation. Marks on the upper edge: trials without a number."
@@ -183,14 +183,6 @@ def _panels(
         for ax in axes[:, 0] if share else ():
             ax.set_ylabel(objective_of(output.study.folder))
         yield made, list(zip(axes.flat, found, strict=False))
-
-
-def _finish(made: style.Made, axes: Sequence[Axes]) -> None:
-    """One legend for all panels."""
-    handles: dict[str, Any] = {}
-    for ax in axes:
-        handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    made.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=4)
 
 
 def objective_of(folder: Path) -> str:

@@ -11,13 +11,11 @@ import pandas as pd
 
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
-from gradflow.analysis.settings import config_columns, key_of, value_text, varied_columns
-from gradflow.analysis.study import SWEPT as TWINS_DIFFER_IN
 from gradflow.analysis.study import Study
+from gradflow.analysis.swept import EVERY_KEY, label, swept_keys
 from gradflow.analysis.tables import Cell, Table
 from gradflow.config.run_id import TWINS
 from gradflow.core.errors import GradflowError
-from gradflow.records import SCHEMAS
 from gradflow.statistics import Interval
 from gradflow.verdict import RATE, judge_study
 from gradflow.verdict.gradient import EXPLODING, LEVEL, MOMENTS, UNCLEAR, UNKNOWN, VANISHING
@@ -25,7 +23,7 @@ from gradflow.verdict.outcome import DEGRADATION, NO_DIFFERENCE, OVERFITTING, TO
 from gradflow.verdict.ranking import rank_settings
 from gradflow.verdict.tuning import DOES_NOT, NO_GAP, ONE_RATE, REMOVES
 
-SWEPT = tuple(config_columns(pd.DataFrame(columns=SCHEMAS["runs"].names)))
+SWEPT = EVERY_KEY
 SENTENCES = 12  # rows of a verdict that have a sentence each
 NETWORKS = tuple(TWINS.values())[::-1]  # plain, residual
 GRADIENT_VERBS = {
@@ -48,24 +46,6 @@ def analyze(output: Output) -> None:
     if settings:
         ranks = rank_settings(study.runs, settings)
         output.add_table("verdict_settings", ranks_table(ranks, settings))
-
-
-def swept_keys(runs: pd.DataFrame) -> list[str]:
-    """The fewest columns that tell the settings of a study apart."""
-    names = [name for name in varied_columns(runs) if name not in TWINS_DIFFER_IN]
-    names.sort(key=lambda name: (not name.endswith("_name"), bool(runs[name].isna().any())))
-    chosen: list[str] = []
-    count = 1
-    for name in names:
-        if (more := runs.groupby([*chosen, name], dropna=False).ngroups) > count:
-            chosen.append(name)
-            count = more
-    return chosen
-
-
-def label(setting: dict[str, Any]) -> str:
-    """A setting in words, such as norm=layer."""
-    return ", ".join(f"{key_of(name)}={value_text(value)}" for name, value in setting.items())
 
 
 def end_blocks(study: Study) -> pd.DataFrame | None:
