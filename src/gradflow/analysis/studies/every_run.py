@@ -109,7 +109,7 @@ def draw(
     depths = sorted(runs.depth.unique())
     columns = [[depth] for depth in depths] if len(depths) <= COLUMNS else [depths]
     height = 0.9 + 1.55 * len(rows)
-    with output.figure(len(rows), len(columns), height=height, sharex=True, sharey=True) as (
+    with output.figure(len(rows), len(columns), height=height, sharey=True) as (
         made,
         axes,
     ):
@@ -120,10 +120,9 @@ def draw(
                 words = [f"depth {within[0]}"] if len(within) == 1 else ["all depths"]
                 ax.set_title(", ".join([*words, *([label(setting)] if setting else [])]))
         limits(axes.flat, runs, value)
-        for ax in axes[-1]:
-            ax.set_xlabel(key_of(key))
-        for ax in axes[:, 0]:
-            ax.set_ylabel(title)
+        for ax in axes.flat:
+            ax.set(xlabel=key_of(key), ylabel=title)
+            ax.label_outer()
         style.legend(made, list(axes.flat))
         output.add_figure(made, name, caption_of(key, others, value, pooled, rows))
 
@@ -196,8 +195,12 @@ def places_of(values: pd.Series) -> Mapping[str, float]:
 def key_axis(ax: Axes, values: pd.Series, places: Mapping[str, float], step: float) -> None:
     """Ticks at the values that stand side by side; a log axis for numbers that span a decade."""
     if not step:
-        if values.min() > 0 and values.max() >= 10 * values.min():
+        low, high = float(values.min()), float(values.max())
+        if low > 0 and high >= 10 * low:
             ax.set_xscale("log")
+            ax.set_xlim(low / 1.3, high * 1.3)
+        else:
+            ax.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         return
     crowded = sum(map(len, places)) > LETTERS
     ax.set_xticks(list(places.values()), list(places), rotation=90 if crowded else 0)
@@ -209,11 +212,11 @@ def limits(axes: Sequence[Axes], runs: pd.DataFrame, value: str) -> None:
     values = runs[value].astype(float)
     for ax in axes:
         if value == "ratio":
-            ax.set_yscale("log")
+            style.log_axis(ax)
             ax.axhline(1, color=style.GUIDE, lw=0.8, ls=":", zorder=0)
             shown = values[np.isfinite(values) & (values > 0)]
             if len(shown):
-                ax.set_ylim(min(0.5, shown.min() / 2), max(2, shown.max() * 2))
+                ax.set_ylim(min(0.2, shown.min() / 2), max(5, shown.max() * 2))
         else:
             top = values.max() if values.notna().any() else 100.0
             ax.set_ylim(-0.04 * top, max(1.0, 1.08 * top))
