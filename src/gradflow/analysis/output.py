@@ -36,6 +36,7 @@ PROVENANCE = {"png": "Description", "pdf": "Subject", "svg": "Description"}
 
 
 TITLE, SLIDE_TITLE = 7.5, 18.0  # points, of the line that names a setting
+PAD = 3 / 72  # inches: matplotlib's own between what it lays out
 
 
 @dataclass
@@ -161,11 +162,14 @@ def _name_setting(page: Figure, study: Study, size: float) -> None:
     page.set_size_inches(width, whole)
     page.text(0.5, 1 - 0.3 * size / 72 / whole, "\n".join(lines), fontsize=size, ha="center",
               va="top", linespacing=1.2)  # fmt: skip
+    below = height
+    for legend in page.legends:  # those of `style.legend`, whose room goes with their place
+        box = legend.get_window_extent()
+        below = min(below, height - box.height / page.dpi - 2 * PAD)
+        legend.set_bbox_to_anchor((0, 0, 1, height / whole), transform=page.transFigure)
     engine = page.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
-        engine.set(rect=(0, 0, 1, height / whole))
-    for legend in page.legends:
-        legend.set_bbox_to_anchor((0, 0, 1, height / whole), transform=page.transFigure)
+        engine.set(rect=(0, 0, 1, below / whole))
 
 
 def check_look(formats: Sequence[str], venue: str, stamp: str | None = None) -> None:

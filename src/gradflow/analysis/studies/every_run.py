@@ -216,7 +216,7 @@ def limits(axes: Sequence[Axes], runs: pd.DataFrame, value: str) -> None:
             ax.axhline(1, color=style.GUIDE, lw=0.8, ls=":", zorder=0)
             shown = values[np.isfinite(values) & (values > 0)]
             if len(shown):
-                ax.set_ylim(min(0.2, shown.min() / 2), max(5, shown.max() * 2))
+                ax.set_ylim(min(0.08, shown.min() / 2), max(12, shown.max() * 2))
         else:
             top = values.max() if values.notna().any() else 100.0
             ax.set_ylim(-0.04 * top, max(1.0, 1.08 * top))

@@ -108,6 +108,7 @@ def draw_history(output: Output, trials: pd.DataFrame) -> None:
             best = found.sort_values("number")
             best = best.assign(value=best.value.where(best.ending == "complete").cummin())
             ax.step(best.number, best.value, where="post", color="k", lw=1, label="best so far")
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.set_xlabel("trial")
         style.legend(made, [ax for ax, _ in panels])
         caption = (
