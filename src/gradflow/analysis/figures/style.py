@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 from tueplots import bundles
@@ -125,7 +126,7 @@ def heading(made: Figure, lines: Sequence[str]) -> None:
     size = float(plt.rcParams["font.size"])
     text = _wrapped(lines, made, size)
     if made.legends:  # a title of the figure would lie on it
-        made.legends[0].set_title(text, prop={"size": size})
+        made.legends[0].set_title(text, prop=FontProperties(size=size))
     else:
         made.suptitle(text, fontsize=size)
 

@@ -35,6 +35,7 @@ PAGE, INDEX = "report.html", "index.html"
 FORMATS = ("png", "pdf", "svg")
 VERDICT = "verdict"
 SHOWN_ERRORS = 5
+NAMED = 3  # settings of an outcome, in a line
 
 
 class Report(NamedTuple):
@@ -121,13 +122,18 @@ def verdict_line(folder: Path) -> str:
         return ""
     table = pd.read_csv(path)
     words = table.outcome.str.replace(r" \(.*", "", regex=True)
-    if "setting" in table:
-        counts = words.value_counts(sort=False).items()
-        return "; ".join(f"{word} in {n} of {len(words)} settings" for word, n in counts)
-    parts = [
-        f"{word} at depth {', '.join(map(str, depths))}"
-        for word, depths in table.depth.groupby(words, sort=False)
-    ]
+    if "setting" in table.columns:
+        table["place"] = table.setting + " at depth " + table.depth.astype(str)
+        parts = [
+            f"{word} in {len(places)} of {len(table)} settings and depths ("
+            + "; ".join(places[:NAMED]) + (", ..." if len(places) > NAMED else "") + ")"
+            for word, places in table.place.groupby(words, sort=False)
+        ]  # fmt: skip
+    else:
+        parts = [
+            f"{word} at depth {', '.join(map(str, depths))}"
+            for word, depths in table.depth.groupby(words, sort=False)
+        ]
     return "; ".join(parts)
 
 
