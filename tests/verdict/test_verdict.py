@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.special
 import scipy.stats
 
 from benchmarks import verdict as simulation
@@ -63,10 +64,14 @@ def test_degradation_and_its_numbers_by_scipy():
     assert (row.from_shallower_p, row.from_twin_p) == pytest.approx((shallower, twin))
     assert row.p == pytest.approx(max(shallower, twin))  # of one depth: nothing to correct
     assert (row.plain_error, row.shallower_depth) == (pytest.approx(31), 8)
-    found = scipy.stats.ttest_rel(HIGH, DEGRADED[20, "residual"]).confidence_interval(0.95)
-    assert (row.from_twin_low, row.from_twin_high) == pytest.approx(
-        (100 * found.low, 100 * found.high)
+    # A difference lies between -100 and 100 points: as a share of that range, m = (d + 1) / 2.
+    share = (np.subtract(HIGH, DEGRADED[20, "residual"]) + 1) / 2
+    m, error = share.mean(), scipy.stats.sem(share)
+    reach = scipy.stats.t.ppf(0.975, 2) * error / (m * (1 - m))
+    low, high = (
+        200 * scipy.special.expit(scipy.special.logit(m) + r) - 100 for r in (-reach, reach)
     )
+    assert (row.from_twin_low, row.from_twin_high) == pytest.approx((low, high))
 
 
 def test_both_comparisons_are_needed():
@@ -173,12 +178,12 @@ def make_blocks(ratios, depth=20, twin="plain"):
 @pytest.mark.parametrize(
     ("ratios", "words"),
     [
-        ([(90, 1.0), (100, 0.9), (110, 1.2)], ("exploding", "neither")),
-        ([(2, 1e-9), (2, 1e-10), (3, 1e-9)], ("neither", "vanishing")),
-        ([(2, 0.0), (2, 0.0), (3, 0.0)], ("neither", "vanishing")),
-        ([(2, np.inf), (2, np.inf), (3, np.inf)], ("neither", "exploding")),
-        ([(2, 1e-9), (2, 1.0), (3, 1.0)], ("neither", "unclear")),
-        ([(2, np.nan), (2, np.nan), (3, np.nan)], ("neither", "unknown")),
+        ([(90, 1.0), (100, 0.9), (110, 1.2)], ("exploding", "level")),
+        ([(2, 1e-9), (2, 1e-10), (3, 1e-9)], ("level", "vanishing")),
+        ([(2, 0.0), (2, 0.0), (3, 0.0)], ("level", "vanishing")),
+        ([(2, np.inf), (2, np.inf), (3, np.inf)], ("level", "exploding")),
+        ([(2, 1e-9), (2, 1.0), (3, 1.0)], ("level", "unclear")),
+        ([(2, np.nan), (2, np.nan), (3, np.nan)], ("level", "unknown")),
         ([(200, 200), (200, 200)], ("unknown", "unknown")),
     ],
 )
@@ -223,7 +228,7 @@ def test_tuning_words():
     def word(runs):
         return judge_study(runs).set_index("depth").tuning[20]
 
-    assert word(make_runs(DEGRADED)) == "unknown"
+    assert word(make_runs(DEGRADED)) == "one rate tried"
     assert word(sweep({})) == "does not"
     assert word(sweep({(20, "plain"): LOW})) == "removes the gap"
     assert word(sweep({(20, "plain"): [0.0, 0.1, 0.2]})) == "unknown"
@@ -301,13 +306,12 @@ def test_sentences_say_what_the_row_says():
     first, second = (sentence(row) for _, row in verdict.iterrows())
     assert first == (
         "Depth 8, no difference: the plain network's training error is within a point of its "
-        "residual twin's. Of its gradient too little was recorded; whether another learning rate "
-        "would change this is unknown."
+        "residual twin's. Of its gradient too little was recorded; one learning rate was tried."
     )
     assert second.startswith(
         "Depth 20, degradation: the plain network's training error is 30.9 points above that of "
         "depth 8 and 30.9 points above its residual twin's. The plain network's gradient "
-        "explodes at the first step and neither vanishes nor explodes at the last;"
+        "explodes at the first step and is level at the last;"
     )
 
 
@@ -330,15 +334,23 @@ def test_depths_may_have_unequal_numbers_of_seeds():
     assert by_depth.from_shallower_n.tolist() == [0, 8, 3]
     assert by_depth.from_twin_p[20] == 2.0**-8  # sign flips: every difference is above 0
     pairs = [(plain32, residual32), (plain32, plain8[:3]), (plain32, plain20[:3])]
-    twin, *shallower = (scipy.stats.ttest_rel(*p, alternative="greater").pvalue for p in pairs)
+    twin = scipy.stats.ttest_rel(*pairs[0], alternative="greater").pvalue
     assert by_depth.from_twin_p[32] == pytest.approx(twin)
+    # Against the shallower ones with the larger of the pair's spread and that of both pairs.
+    differences = [np.subtract(*pair) for pair in pairs[1:]]
+    own = [d.std(ddof=1) for d in differences]
+    both = np.sqrt(np.mean(np.square(own)))
+    shallower = [
+        scipy.stats.t.sf(d.mean() * np.sqrt(3) / max(s, both), 2)
+        for d, s in zip(differences, own, strict=True)
+    ]
     assert by_depth.from_shallower_p[32] == pytest.approx(min(2 * min(shallower), max(shallower)))
     assert by_depth.from_shallower[32] == pytest.approx(
         100 * (np.mean(plain32) - np.mean(plain8[:3]))
     )
     table = numbers_table(verdict)
     assert [row["pairs"] for row in table.rows] == [8, 8, 3]
-    assert "95 % BCa bootstrap and t intervals" in table.note
+    assert "95 % logit t intervals" in table.note
 
 
 def test_the_script_judges_a_study(study_folder, tmp_path):

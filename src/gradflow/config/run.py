@@ -6,7 +6,7 @@ frozen; a value that has passed the door is never checked again.
 
 import re
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
@@ -51,6 +51,12 @@ class EvaluationConfig(Checked):
     GROUP: ClassVar[str] = "evaluation"
     every: int = number(60, at_least=1)
     images: int | None = number(None, at_least=1)
+    all_at_end: bool = False  # after the last step, of all images, whatever `images` says
+
+    def recorded(self) -> dict[str, Any]:
+        """Without `all_at_end` unless it is true, so that ids of earlier runs stay."""
+        recorded = super().recorded()
+        return recorded if self.all_at_end else {k: recorded[k] for k in ("every", "images")}
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def write_config(config: dict[str, Any], path: Path) -> None:
         raise GradflowError(f"{path}: cannot be written ({error})") from error
 
 
-class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]  # yaml has no types
+class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]  # the C library has no stubs
     """Quotes text that some readers of YAML take for a number, such as 1e3."""
 
     def text(self, value: str) -> yaml.ScalarNode:

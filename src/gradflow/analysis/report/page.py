@@ -14,16 +14,14 @@ from urllib.parse import quote
 import pandas as pd
 
 from gradflow.analysis import settings
+from gradflow.analysis.ending import ending
 from gradflow.analysis.frames import dicts
+from gradflow.analysis.inferred import analyses_of
 from gradflow.analysis.make import Made, make, studies_in
+from gradflow.analysis.report.answer import answer, figure_order
 from gradflow.analysis.report.explorer import explorer
-from gradflow.analysis.report.pages import (
-    embedded_figures,
-    embedded_tables,
-    html_of,
-    plotly_script,
-    render,
-)
+from gradflow.analysis.report.pages import embedded_figures, embedded_tables, html_of, render
+from gradflow.analysis.report.runs import table_of_runs
 from gradflow.analysis.study import load_study
 from gradflow.config.run_id import TWINS
 from gradflow.core.door import folder_of, one_line
@@ -35,15 +33,16 @@ from gradflow.runs.status import ENDED, study_states
 
 PAGE, INDEX = "report.html", "index.html"
 FORMATS = ("png", "pdf", "svg")
-VERDICT = ("verdict", "verdict_numbers")
+VERDICT = "verdict"
 SHOWN_ERRORS = 5
-FINAL = ["run_id", "final_train_error", "final_test_error"]
 
 
 class Report(NamedTuple):
-    """The files written, the notes on the page, and the scripts that failed, with the reason."""
+    """The files written, what the scripts printed, the notes on the page, and the scripts that
+    failed, with the reason."""
 
     paths: list[Path]
+    printed: list[str]
     notes: list[str]
     failures: list[str]
 
@@ -57,38 +56,35 @@ def make_report(folder: Path) -> Report:
     states = study_states(folder)
     runs = ended_runs(folder)
     notes = state_notes(states)
-    made = Made([], [])
+    made = Made([], [], [], [])
     facts: dict[str, Any] = {"explorer": None, "verdict": None, "figures": [], "tables": []}
-    facts |= {"versions": [], "varied": [], "fixed": [], "plotly": ""}
+    facts |= {"versions": [], "varied": [], "fixed": []}
     if len(runs):
         made = make(folder, FORMATS, "web")
-        notes += [f"not shown: {failure}" for failure in made.failures]
-        study = load_study(folder, swept=settings.varied_columns(runs))
+        notes += [*made.notes, *(f"not shown: {failure}" for failure in made.failures)]
+        study = load_study(folder)
         notes = list(dict.fromkeys([*study.notes, *notes]))
         varied, fixed = settings.settings(study.runs)
         facts |= {"varied": varied, "fixed": fixed}
         facts["versions"] = settings.versions(folder, study.runs)
-        facts["figures"] = embedded_figures(folder, list(study.runs.run_id), notes)
-        facts["tables"] = embedded_tables(folder, left_out=VERDICT)
-        facts["verdict"] = [
-            html_of((folder / "tables" / f"{name}.md").read_text())
-            for name in VERDICT
-            if (folder / "tables" / f"{name}.md").exists()
-        ]
+        order = figure_order(folder, list(analyses_of(folder, study.runs)))
+        facts["figures"] = embedded_figures(folder, list(study.runs.run_id), notes, order)
+        words = sorted(folder.glob(f"tables/{VERDICT}.md"))
+        facts["tables"] = embedded_tables(folder, [path.stem for path in words])
+        facts["verdict"] = [html_of(path.read_text()) for path in words]
         facts["explorer"] = explorer(study)
-        if facts["explorer"]:
-            facts["plotly"] = plotly_script()
-        else:
+        if not facts["explorer"]:
             notes.append("no gradients were recorded (probe=off), so there is no profile of them")
     page = render(
         "report.html",
         name=folder.name,
         question=settings.question(folder.name),
+        answer=answer(runs, verdict_line(folder)),
         counts=counts_of(states),
         hours=hours_of(states),
         notes=notes,
         twins=list(TWINS.values())[::-1],
-        runs=run_rows(folder, states),
+        runs=table_of_runs(folder, states),
         failures=[
             (f"{r['name']} ({r['run_id']})", r["error"]) for r in dicts(states) if r["error"]
         ],
@@ -97,7 +93,7 @@ def make_report(folder: Path) -> Report:
     )
     path = folder / PAGE
     atomic_write(path, page)
-    return Report([*made.paths, path], notes, made.failures)
+    return Report([*made.paths, path], made.printed, notes, made.failures)
 
 
 def state_notes(states: pd.DataFrame) -> list[str]:
@@ -141,27 +137,6 @@ def hours_of(states: pd.DataFrame) -> str:
     return f"{hours:.2g} core-hours" if hours else ""
 
 
-def run_rows(folder: Path, states: pd.DataFrame) -> list[dict[str, str]]:
-    """The runs as the page's table shows them."""
-    final = ended_runs(folder)[FINAL]
-    return [
-        {
-            "name": run["name"],
-            "state": run["state"],
-            "steps": f"{run['steps_done']:.0f}/{run['steps']:.0f}",
-            "train": _number(100 * run["final_train_error"]),
-            "test": _number(100 * run["final_test_error"]),
-            "seconds": _number(run["seconds"]),
-            "id": run["run_id"],
-        }
-        for run in dicts(states.merge(final, on="run_id", how="left"))
-    ]
-
-
-def _number(value: float) -> str:
-    return "-" if pd.isna(value) else f"{value:.1f}"
-
-
 def make_index(root: Path) -> Path:
     """Write the page of all studies below a folder."""
     studies = []
@@ -191,7 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=folder_of, help="a study's folder, or one of many studies")
-    folder: Path = parser.parse_args(arguments).folder
+    parser.add_argument("--files", action="store_true", help="print tables and list all files")
+    chosen = parser.parse_args(arguments)
+    folder: Path = chosen.folder
     try:
         if (folder / "config.yaml").exists():
             raise GradflowError(f"{folder}: is one run; give its study, {folder.parent}")
@@ -204,10 +181,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except GradflowError as error:
         sys.exit(f"error: {error}")
     for study, report in zip(studies, reports, strict=True):
+        if chosen.files:
+            print("".join(report.printed), end="")
+            print("\n".join(map(str, report.paths)))
         for note in report.notes:
             print(f"note: {study.name}: {note}")
-        for path in report.paths:
-            print(path)
+        print(ending(study, study / PAGE, verdict_line(study)))
     for path in index:
         print(path)
     if failed := [failure for report in reports for failure in report.failures]:
