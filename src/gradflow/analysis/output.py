@@ -32,10 +32,6 @@ PROVENANCE = {"png": "Description", "pdf": "Subject", "svg": "Description"}
 """The key of a file's metadata that names study, runs and code, stamped or not."""
 
 
-TITLE, SLIDE_TITLE = 7.5, 18.0  # points, of the line that names a setting
-PAD = 3 / 72  # inches: matplotlib's own between what it lays out
-
-
 @dataclass
 class Output:
     """What an analysis writes to: every figure and table of one study goes through here.
