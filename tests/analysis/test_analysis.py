@@ -266,6 +266,7 @@ def test_unfinished_diverged_and_older_runs_are_noted(study_folder, tmp_path):
     row = {k: (None if pd.isna(v) else v) for k, v in row.items() if k != "run_id"}
     with RecordWriter(copy / "odd", "odd") as writer:
         writer.add("runs", **row)
+    (copy / "odd" / "config.yaml").write_text("seed: 7\n")
     notes = load_study(copy).notes
     assert notes[0] == "1 runs have not finished and are left out"
     assert notes[1].startswith("runs of 2 code versions: 0.0.1+old")
