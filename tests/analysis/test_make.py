@@ -45,7 +45,7 @@ def test_what_is_up_to_date_is_not_made_again(study):
 
 def test_venues_have_their_widths(study):
     inches = {}
-    for venue in ("web", "neurips", "icml", "ieee", "slides"):
+    for venue in ("web", "neurips", "icml", "ieee"):
         with style.figure(1, 2, height=2.5, venue=venue) as (made, _):
             width, height = made.get_size_inches()
             inches[venue] = round(float(width), 2)

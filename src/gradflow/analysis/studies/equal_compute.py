@@ -63,8 +63,12 @@ def answer(runs: pd.DataFrame) -> str:
     """How much worse the deepest networks are than the shallowest of an equal budget, by twin."""
     depths = sorted(runs.depth.unique())
     equal = runs[runs.budget.between(1 / ALIKE, ALIKE)]
-    gaps = {twin: _rise(equal[equal.twin == twin], depths[0], depths[-1]) for twin in style.COLORS}
-    if len(depths) < 2 or not all(gap.n for gap in gaps.values()):
+    gaps = {
+        twin: _rise(equal[equal.twin == twin], depths[0], depths[-1])
+        for twin in style.COLORS
+        if len(depths) > 1
+    }
+    if not gaps or not all(gap.n for gap in gaps.values()):
         raise GradflowError(
             "no two depths have had an equal budget of multiply-accumulates; "
             "python experiments/train.py study=equal_compute makes such runs"
