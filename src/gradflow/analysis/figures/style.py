@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 from tueplots import bundles
@@ -125,7 +126,7 @@ def heading(made: Figure, lines: Sequence[str]) -> None:
     size = float(plt.rcParams["font.size"])
     text = _wrapped(lines, made, size)
     if made.legends:  # a title of the figure would lie on it
-        made.legends[0].set_title(text, prop={"size": size})
+        made.legends[0].set_title(text, prop=FontProperties(size=size))
     else:
         made.suptitle(text, fontsize=size)
 
@@ -191,7 +192,6 @@ def legend(
     *,
     title: str = "",
     handles: Sequence[Any] = (),
-    ncols: int = 0,
 ) -> None:
     """One legend above the panels, off the data: what has a label in any of them, then `handles`.
 
@@ -207,11 +207,17 @@ def legend(
         return
     if title:
         found = {f"{title} {name}": handle for name, handle in found.items()}
-    columns = ncols or min(len(found), LEGEND_COLUMNS)
+    columns = _columns(list(found), made)
     made.legend(found.values(), found.keys(), loc="outside upper center", ncols=columns)
 
 
-LEGEND_COLUMNS = 8
+def _columns(names: Sequence[str], made: Made) -> int:
+    """As many entries of a legend as fit side by side."""
+    size = float(plt.rcParams["legend.fontsize"])
+    widest = (4.8 + 0.6 * max(map(len, names))) * size  # points: line, gaps and letters
+    whole = sum(4.8 + 0.6 * len(name) for name in names) * size
+    room = 72 * figures_of(made)[0].get_figwidth()
+    return len(names) if whole <= room else max(1, int(room / widest))
 
 
 def depth_handles(depths: Sequence[int]) -> list[Line2D]:
