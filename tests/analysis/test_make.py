@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from gradflow.analysis import make
 from gradflow.analysis.figures import style
@@ -47,6 +48,7 @@ def test_venues_have_their_widths(study):
     inches = {}
     for venue in ("web", "neurips", "icml", "ieee"):
         with style.figure(1, 2, height=2.5, venue=venue) as (made, _):
+            assert isinstance(made, Figure)
             width, height = made.get_size_inches()
             inches[venue] = round(float(width), 2)
             assert height / width == pytest.approx(2.5 / 6.75)

@@ -56,9 +56,9 @@ class Slides:
         return list(self.grid.flat)
 
     def legend(self, handles: Any, labels: Any, **options: Any) -> None:
-        """The same legend on every slide, in as many columns as have room."""
+        """The same legend on every slide."""
         for made in self.figures:
-            made.legend(list(handles), list(labels), **options | {"ncols": 4})
+            made.legend(list(handles), list(labels), **options)
 
     def colorbar(self, mesh: Any, *, ax: Sequence[Axes], **options: Any) -> None:
         """A color bar on the slide of each of these axes."""
@@ -81,6 +81,8 @@ class Slides:
                 line.set_linewidth(THICKER * line.get_linewidth())
                 line.set_markersize(THICKER * line.get_markersize())
                 line.set_markeredgewidth(THICKER * line.get_markeredgewidth())
+            for patch in (patch for ax in made.axes for patch in ax.patches):
+                patch.set_linewidth(THICKER * patch.get_linewidth())
 
     @staticmethod
     def _nearest(axes: Iterable[Axes], axis: str) -> str:

@@ -192,7 +192,6 @@ def legend(
     *,
     title: str = "",
     handles: Sequence[Any] = (),
-    ncols: int = 0,
 ) -> None:
     """One legend above the panels, off the data: what has a label in any of them, then `handles`.
 
@@ -208,11 +207,17 @@ def legend(
         return
     if title:
         found = {f"{title} {name}": handle for name, handle in found.items()}
-    columns = ncols or min(len(found), LEGEND_COLUMNS)
+    columns = _columns(list(found), made)
     made.legend(found.values(), found.keys(), loc="outside upper center", ncols=columns)
 
 
-LEGEND_COLUMNS = 8
+def _columns(names: Sequence[str], made: Made) -> int:
+    """As many entries of a legend as fit side by side."""
+    size = float(plt.rcParams["legend.fontsize"])
+    widest = (4.8 + 0.6 * max(map(len, names))) * size  # points: line, gaps and letters
+    whole = sum(4.8 + 0.6 * len(name) for name in names) * size
+    room = 72 * figures_of(made)[0].get_figwidth()
+    return len(names) if whole <= room else max(1, int(room / widest))
 
 
 def depth_handles(depths: Sequence[int]) -> list[Line2D]:
