@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 import pandas as pd
@@ -92,7 +91,7 @@ class Output:
         pages = style.figures_of(made)
         for letter, page in zip("abcdefghijklmnopqrstuvwxyz", pages, strict=False):
             if study.setting:
-                page.suptitle(_title(study, page.get_figwidth()), fontsize=7.5)
+                style.heading(page, _title(study))
             if self.stamp == "on" or (self.stamp is None and self.venue == "web"):
                 style.stamp(page, footer)
             stem = f"{name}_{letter}" if isinstance(made, Slides) else name
@@ -135,8 +134,8 @@ def _sentence(study: Study) -> str:
     return f"Shown: {label(study.setting)}" + (f" (others: {others}). " if others else ". ")
 
 
-def _title(study: Study, inches: float) -> str:
-    """The setting, and the values of its keys in the study, in lines that fit the width."""
+def _title(study: Study) -> list[str]:
+    """The setting, and the values of its keys in the study."""
     lines = [label(study.setting)]
     if study.others:
         every = (study.setting, *study.others)
@@ -146,7 +145,7 @@ def _title(study: Study, inches: float) -> str:
             if (values := [each[key] for each in every if key in each])
         )
         lines.append(f"one of {len(study.others) + 1} settings of the study ({there})")
-    return "\n".join(part for line in lines for part in wrap(line, max(40, round(16 * inches))))
+    return lines
 
 
 def check_look(formats: Sequence[str], venue: str, stamp: str | None = None) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 from tueplots import bundles
@@ -116,9 +117,23 @@ def figures_of(made: Made) -> list[Figure]:
 def stamp(made: Figure, lines: Sequence[str]) -> None:
     """Notes and provenance in the figure's footer, broken at the figure's width."""
     size = 5.5
-    letters = int(made.get_figwidth() * 72 / (0.52 * size))
-    broken = [part for line in lines for part in textwrap.wrap(line, letters)]
-    made.supxlabel("\n".join(broken), fontsize=size, color="0.4", x=0.995, ha="right", ma="right")
+    text = _wrapped(lines, made, size)
+    made.supxlabel(text, fontsize=size, color="0.4", x=0.995, ha="right", ma="right")
+
+
+def heading(made: Figure, lines: Sequence[str]) -> None:
+    """Which setting a figure shows, above all of it."""
+    size = float(plt.rcParams["font.size"])
+    text = _wrapped(lines, made, size)
+    if made.legends:  # a title of the figure would lie on it
+        made.legends[0].set_title(text, prop=FontProperties(size=size))
+    else:
+        made.suptitle(text, fontsize=size)
+
+
+def _wrapped(lines: Sequence[str], made: Figure, size: float) -> str:
+    letters = int(made.get_figwidth() * 72 / (0.55 * size))
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, letters))
 
 
 def letter_panels(axes: Sequence[Axes]) -> None:
@@ -138,10 +153,18 @@ def depth_axis(ax: Axes, depths: Sequence[int]) -> None:
     ax.set_xlabel("depth (weighted layers)")
 
 
+class PlainNumbers(LogFormatter):
+    """Minor ticks of a log axis as 0.2 and 30, where matplotlib's formatter labels any."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of a tick; empty between those that have room."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
 def log_axis(ax: Axes) -> None:
     """A logarithmic axis of values; within a decade its minor ticks are plain numbers."""
     ax.set_yscale("log")
-    ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.5)))
+    ax.yaxis.set_minor_formatter(PlainNumbers(minor_thresholds=(1.0, 0.5)))
 
 
 SHALLOWEST = 0.58  # of viridis: beyond it the contrast to white is below 3:1
@@ -173,7 +196,7 @@ def legend(
 ) -> None:
     """One legend above the panels, off the data: what has a label in any of them, then `handles`.
 
-    `title`: is its first entry, so that the legend takes one row.
+    `title`: what the labels are values of: "depth" makes 8 "depth 8".
     """
     found = {
         name: handle
@@ -184,7 +207,7 @@ def legend(
     if not found:
         return
     if title:
-        found = {title: Line2D([], [], ls="none"), **found}
+        found = {f"{title} {name}": handle for name, handle in found.items()}
     columns = ncols or min(len(found), LEGEND_COLUMNS)
     made.legend(found.values(), found.keys(), loc="outside upper center", ncols=columns)
 
@@ -194,7 +217,8 @@ LEGEND_COLUMNS = 8
 
 def depth_handles(depths: Sequence[int]) -> list[Line2D]:
     """Lines for a legend of the shades of `depth_colors`."""
-    return [Line2D([], [], color=c, label=str(depth)) for depth, c in depth_colors(depths).items()]
+    shades = depth_colors(depths).items()
+    return [Line2D([], [], color=shade, label=f"depth {depth}") for depth, shade in shades]
 
 
 def dash_handles(dashes: Mapping[str, Any]) -> list[Line2D]:

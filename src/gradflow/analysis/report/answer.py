@@ -4,17 +4,18 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from gradflow.analysis.frames import groups
 from gradflow.analysis.make import MADE
-from gradflow.analysis.settings import key_of, value_text, varied_columns
+from gradflow.analysis.settings import key_of, value_text
 from gradflow.analysis.studies.degradation import error_name
-from gradflow.config.run_id import NOT_IDENTITY, TWINS
+from gradflow.analysis.swept import swept_keys
+from gradflow.config.run_id import TWINS
 from gradflow.verdict import RATE
 
 PLAIN, RESIDUAL = TWINS[False], TWINS[True]
-SHOWN_BY_ITSELF = ("network_depth", "network_skip", "seed", "schedule_warmup_steps")
 
 
 def answer(runs: pd.DataFrame, verdict: str) -> str:
@@ -29,24 +30,13 @@ def answer(runs: pd.DataFrame, verdict: str) -> str:
     runs = runs.assign(twin=runs.network_skip.map(TWINS), error=100 * runs.final_train_error)
     if runs.error.isna().all():
         return f"Every one of the {len(runs)} runs diverged: there is no error to compare."
-    keys = _settings(runs)
+    keys = swept_keys(runs)
     words = [_across(runs, keys) if keys else _deepest(runs)]
     if verdict:
         words.append(f"Verdict: {verdict}.")
     if RATE in runs.columns and runs[RATE].nunique() == 1 and not keys:
         words.append(f"One learning rate was tried, {value_text(runs[RATE].iloc[0])}.")
     return " ".join(words)
-
-
-def _settings(runs: pd.DataFrame) -> list[str]:
-    """The columns that tell settings apart; of those that say the same, the first."""
-    names = [n for n in varied_columns(runs) if n not in (*SHOWN_BY_ITSELF, *NOT_IDENTITY)]
-    chosen: list[str] = []
-    for name in names:
-        before = runs.groupby(chosen, dropna=False).ngroups if chosen else 1
-        if runs.groupby([*chosen, name], dropna=False).ngroups > before:
-            chosen.append(name)
-    return chosen
 
 
 def _deepest(runs: pd.DataFrame) -> str:
@@ -70,6 +60,10 @@ def _across(runs: pd.DataFrame, keys: list[str]) -> str:
         medians = group.groupby("twin").error.median()
         if medians.notna().sum() == 2:
             found.append((float(medians[PLAIN] - medians[RESIDUAL]), values, group))
+    lost = sum(
+        bool(group.groupby("twin").error.count().eq(0).any())
+        for _, group in groups(runs, [*keys, "network_depth"])
+    )
     if not found:
         best = runs.sort_values("error").iloc[0]
         return (
@@ -90,6 +84,8 @@ def _across(runs: pd.DataFrame, keys: list[str]) -> str:
             f"; it is smallest, {least:.1f} points, with {_named(keys, small[:-1])} at depth "
             f"{small[-1]}"
         )
+    if lost:
+        sentence += f"; in {lost} of {len(found) + lost} settings every run of a twin diverged"
     return f"{sentence}."
 
 
@@ -107,7 +103,8 @@ def spread(errors: "pd.Series[float]") -> str:
 
 
 def _named(keys: list[str], values: list[object]) -> str:
-    pairs = zip(keys, values, strict=True)
+    found = [value.item() if isinstance(value, np.generic) else value for value in values]
+    pairs = zip(keys, found, strict=True)
     return ", ".join(f"{key_of(key)}={value_text(value)}" for key, value in pairs)
 
 
@@ -119,4 +116,5 @@ def figure_order(folder: Path, scripts: Sequence[str]) -> list[str]:
     place = {script: number for number, script in enumerate(scripts)}
     made = sorted(known, key=lambda key: place.get(key.split(" ")[0].split("--")[0], len(place)))
     paths = [Path(file) for key in made for file in known[key]["files"]]
-    return list(dict.fromkeys(path.stem for path in paths if path.parent.name == "figures"))
+    names = list(dict.fromkeys(path.stem for path in paths if path.parent.name == "figures"))
+    return sorted(names, key=lambda name: "--" in name)  # what shows all settings first

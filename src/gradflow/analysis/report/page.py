@@ -35,12 +35,14 @@ PAGE, INDEX = "report.html", "index.html"
 FORMATS = ("png", "pdf", "svg")
 VERDICT = "verdict"
 SHOWN_ERRORS = 5
+NAMED = 3  # settings of an outcome, in a line
 
 
 class Report(NamedTuple):
-    """The files written, what the scripts printed, the notes on the page, and the scripts that
-    failed, with the reason."""
+    """The sentence that the page begins with, the files written, what the scripts printed, the
+    notes on the page, and the scripts that failed, with the reason."""
 
+    answer: str
     paths: list[Path]
     printed: list[str]
     notes: list[str]
@@ -75,11 +77,12 @@ def make_report(folder: Path) -> Report:
         facts["explorer"] = explorer(study)
         if not facts["explorer"]:
             notes.append("no gradients were recorded (probe=off), so there is no profile of them")
+    sentence = answer(runs, verdict_line(folder))
     page = render(
         "report.html",
         name=folder.name,
         question=settings.question(folder.name),
-        answer=answer(runs, verdict_line(folder)),
+        answer=sentence,
         counts=counts_of(states),
         hours=hours_of(states),
         notes=notes,
@@ -93,7 +96,7 @@ def make_report(folder: Path) -> Report:
     )
     path = folder / PAGE
     atomic_write(path, page)
-    return Report([*made.paths, path], made.printed, notes, made.failures)
+    return Report(sentence, [*made.paths, path], made.printed, notes, made.failures)
 
 
 def state_notes(states: pd.DataFrame) -> list[str]:
@@ -112,16 +115,25 @@ def state_notes(states: pd.DataFrame) -> list[str]:
 
 
 def verdict_line(folder: Path) -> str:
-    """The verdict's words with their depths; empty if there is no verdict."""
+    """The verdict's words with their depths, or with the number of settings (by depth) that they
+    hold in; empty if there is no verdict."""
     path = folder / "tables" / "verdict.csv"
     if not path.exists():
         return ""
     table = pd.read_csv(path)
     words = table.outcome.str.replace(r" \(.*", "", regex=True)
-    parts = [
-        f"{word} at depth {', '.join(map(str, depths))}"
-        for word, depths in table.depth.groupby(words, sort=False)
-    ]
+    if "setting" in table.columns:
+        table["place"] = table.setting + " at depth " + table.depth.astype(str)
+        parts = [
+            f"{word} in {len(places)} of {len(table)} settings and depths ("
+            + "; ".join(places[:NAMED]) + (", ..." if len(places) > NAMED else "") + ")"
+            for word, places in table.place.groupby(words, sort=False)
+        ]  # fmt: skip
+    else:
+        parts = [
+            f"{word} at depth {', '.join(map(str, depths))}"
+            for word, depths in table.depth.groupby(words, sort=False)
+        ]
     return "; ".join(parts)
 
 
@@ -186,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print("\n".join(map(str, report.paths)))
         for note in report.notes:
             print(f"note: {study.name}: {note}")
-        print(ending(study, study / PAGE, verdict_line(study)))
+        print(ending(study, study / PAGE, report.answer))
     for path in index:
         print(path)
     if failed := [failure for report in reports for failure in report.failures]:

@@ -53,7 +53,7 @@ def draw_curves(output: Output, steps: pd.DataFrame) -> None:
             training_curves(steps[steps.twin == twin], ax=ax)
             ax.set_title(f"{twin} networks")
         axes[0, 1].set_ylabel("")
-        style.legend(made, axes[0], title="depth:")
+        style.legend(made, axes[0], title="depth")
         style.letter_panels(axes[0])
         caption = (
             f"Mini-batch training loss by step and depth: median over seeds of a running mean of "

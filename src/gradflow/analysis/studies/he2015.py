@@ -131,7 +131,7 @@ def error_curves(
         train = steps[steps.depth == depth].groupby("step").error.median().rolling(size).mean()
         test = tests[tests.depth == depth].groupby("step").error.median()
         ax.plot(train.index, 100 * train, color=shades[depth], lw=0.8, ls="--")
-        ax.plot(test.index, 100 * test, color=shades[depth], marker=".", label=str(depth))
+        ax.plot(test.index, 100 * test, color=shades[depth], marker=".", label=f"depth {depth}")
     ax.set_xlabel("step")
     ax.set_ylabel("error (%)")
     ax.set_ylim(0, 100)
@@ -161,6 +161,7 @@ def published_against_depth(depths: Sequence[int], *, ax: Axes) -> Axes:
             transform=ax.get_xaxis_transform(), gid=LOST,
         )  # fmt: skip
     style.depth_axis(ax, depths)
+    ax.set_ylabel("test error (%)")
     ax.set_ylim(bottom=0)
     return ax
 

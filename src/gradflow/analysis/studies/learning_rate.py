@@ -83,7 +83,7 @@ def draw_best(output: Output, runs: pd.DataFrame, best: pd.DataFrame) -> None:
     with output.figure(1, 2, height=2.5) as (made, axes):
         error_against_depth(best, ax=axes[0, 0])
         rate_against_depth(best, sorted(runs[RATE].unique()), ax=axes[0, 1])
-        style.legend(made, axes[0])
+        style.legend(made, axes[0, :1])
         style.letter_panels(axes[0])
         caption = (
             "Each network at its own best learning rate: training error (a) and that rate (b) "
@@ -132,12 +132,15 @@ def rate_against_depth(best: pd.DataFrame, rates: Sequence[float], *, ax: Axes) 
                 markersize=2 + 2.5 * row["seeds"] ** 0.5, transform=beside,
             )  # fmt: skip
         line = own.groupby("depth")[RATE].agg(lambda rates: plots.middle(rates, tried=True))
-        ax.plot(line.index, line, color=look["color"], transform=beside, label=twin, lw=0.9)
+        ax.plot(line.index, line, color=look["color"], transform=beside, lw=0.9)
     ax.set_yticks(rates, [f"{rate:g}" for rate in rates])
     ax.set_yticks([], minor=True)
     ax.set_ylim(min(rates) / 1.3, max(rates) * 1.3)
     ax.set_ylabel("best learning rate")
-    style.depth_axis(ax, sorted(best.depth.unique()))
+    depths = sorted(best.depth.unique())
+    style.depth_axis(ax, depths)
+    room = 0.08 * (depths[-1] - depths[0]) or 1.0
+    ax.set_xlim(depths[0] - room, depths[-1] + room)
     return ax
 
 
