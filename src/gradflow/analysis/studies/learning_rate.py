@@ -20,6 +20,7 @@ from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
 from gradflow.statistics import POINTS, interval
 from gradflow.verdict import RATE
+from gradflow.verdict.ranking import cross_validated
 
 SWEPT = (RATE,)
 
@@ -50,16 +51,14 @@ def at_own_best(runs: pd.DataFrame) -> pd.DataFrame:
     also what its rate was chosen by. A rate at which a run diverged is not chosen. With one
     seed the rate is chosen by that seed.
     """
-    rows = []
+    parts = []
     for (depth, twin), group in groups(runs, ["depth", "twin"]):
-        errors = group.pivot_table(index="seed", columns=RATE, values="error", dropna=False)
-        for seed in errors.index:
-            others = errors.drop(index=seed) if len(errors) > 1 else errors
-            means = others.mean(skipna=False).dropna()
-            rate = means.idxmin() if len(means) else np.nan
-            error = errors.loc[seed, rate] if len(means) else np.nan
-            rows.append({"depth": depth, "twin": twin, "seed": seed, RATE: rate, "error": error})
-    return pd.DataFrame(rows)
+        errors = group.pivot_table(index=RATE, columns="seed", values="error", dropna=False)
+        chosen, error = cross_validated(errors.to_numpy(dtype=float))
+        rates = np.where(chosen < 0, np.nan, errors.index.to_numpy()[chosen])
+        part = {"depth": depth, "twin": twin, "seed": errors.columns, RATE: rates, "error": error}
+        parts.append(pd.DataFrame(part))
+    return pd.concat(parts, ignore_index=True)
 
 
 def draw_heatmaps(output: Output, runs: pd.DataFrame) -> None:
