@@ -6,8 +6,9 @@ from typing import Any
 from gradflow.probes.calls import Call, Recording, Signal, Source
 from gradflow.probes.graph import ACCUMULATE, Edge, Graph, Node, Use, is_opaque
 from gradflow.probes.plan import BRANCH, SKIP, Ends, Places, Plan, Row
+from gradflow.probes.routes import Scope
 from gradflow.probes.sites import Names
-from gradflow.probes.sums import Scope, Sum, find_sums
+from gradflow.probes.sums import Sum, find_sums
 
 
 def make_plan(
