@@ -316,6 +316,13 @@ def test_a_path_that_cannot_be_used_is_one_line(error, capsys):
     assert ended.value.code == f"error: /a/path: {os.strerror(error)}"
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_an_output_folder_that_no_system_makes_is_one_line():
+    refused(
+        command("train", "output_root=/proc/x"), "output_root=/proc/x: No such file or directory"
+    )
+
+
 def test_another_oserror_is_a_bug_and_keeps_its_traceback():
     with pytest.raises(OSError, match="a bug"), one_line():
         raise OSError(errno.EBADF, "a bug")
