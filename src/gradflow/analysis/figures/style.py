@@ -5,12 +5,9 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from tueplots import bundles
@@ -78,18 +75,16 @@ def _settings(venue: str) -> tuple[dict[str, Any], float]:
 def figure(
     rows: int, columns: int, *, height: float, venue: str = "web", **options: Any
 ) -> Iterator[tuple[Figure, Any]]:
-    """A page-wide figure of rows x columns panels (always a 2-D array of axes), closed after.
+    """A page-wide figure of rows x columns panels (always a 2-D array of axes).
 
     `height`: in inches on a page of 6.75; on another in proportion. `venue`: of `VENUES`.
     """
     settings, width = _settings(venue)
-    with plt.rc_context(cast(Any, settings)):  # stubs list the keys as literals
-        size = (width, height * width / PAGE)
-        made, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
-        try:
-            yield made, axes
-        finally:
-            plt.close(made)
+    with matplotlib.rc_context(cast(Any, settings)):  # stubs list the keys as literals
+        # Not pyplot's: it would choose a window system for a notebook or a script that has one.
+        made = Figure(figsize=(width, height * width / PAGE))
+        FigureCanvasAgg(made)
+        yield made, made.subplots(rows, columns, squeeze=False, **options)
 
 
 def letter_panels(axes: Sequence[Axes]) -> None:
@@ -106,7 +101,7 @@ def depth_axis(ax: Axes, depths: Sequence[int]) -> None:
 
 def depth_colors(depths: Sequence[int]) -> dict[int, Any]:
     """A shade of one perceptually even map for each depth, darker for deeper."""
-    shades = plt.get_cmap("viridis_r")(np.linspace(0.1, 0.95, max(len(depths), 2)))
+    shades = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 0.95, max(len(depths), 2)))
     return dict(zip(depths, shades, strict=False))
 
 

@@ -2,6 +2,8 @@
 
 python analysis/report.py outputs/degradation
 python analysis/report.py outputs
+
+Of a folder that gradflow.watch() filled, the page of that run.
 """
 
 import argparse
@@ -24,7 +26,9 @@ from gradflow.analysis.report.pages import (
     plotly_script,
     render,
 )
+from gradflow.analysis.report.run_page import make_run_page
 from gradflow.analysis.study import load_study
+from gradflow.analysis.watched import is_watched
 from gradflow.config.run_id import TWINS
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
@@ -184,23 +188,33 @@ def make_index(root: Path) -> Path:
     return path
 
 
+def _pages(folder: Path) -> tuple[list[Path], list[Report], list[Path]]:
+    """The studies in a folder, what was made of each, and the page of all of them."""
+    if (folder / "config.yaml").exists():
+        raise GradflowError(f"{folder}: is one run; give its study, {folder.parent}")
+    studies = studies_in(folder)
+    reports = []
+    for study in studies:
+        with drawing(study):
+            reports.append(make_report(study))
+    return studies, reports, [make_index(folder)] if studies != [folder] else []
+
+
 @one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=folder_of, help="a study's folder, or one of many studies")
+    parser.add_argument(
+        "folder", type=folder_of, help="a study's folder, one of many studies, or a watched run's"
+    )
     folder: Path = parser.parse_args(arguments).folder
     try:
-        if (folder / "config.yaml").exists():
-            raise GradflowError(f"{folder}: is one run; give its study, {folder.parent}")
-        studies = studies_in(folder)
-        reports = []
-        for study in studies:
-            with drawing(study):
-                reports.append(make_report(study))
-        index = [make_index(folder)] if studies != [folder] else []
+        if is_watched(folder):
+            print(*make_run_page(folder), sep="\n")
+            return
+        studies, reports, index = _pages(folder)
     except GradflowError as error:
         sys.exit(f"error: {error}")
     for study, report in zip(studies, reports, strict=True):

@@ -38,7 +38,8 @@
       { ...edge, y: high, fill: "tonexty", fillcolor: `${colors[profile.twin]}33` },
       {
         ...common, y: mean, name: profile.twin, showlegend: true, hoverinfo: "all",
-        hovertemplate: `${kind().name.slice(0, -1)} %{x}: %{y:.3~g}<extra>${profile.twin}</extra>`,
+        text: kind().names || [],
+        hovertemplate: `${kind().name.slice(0, -1)} %{x}${kind().names ? " %{text}" : ""}: %{y:.3~g}<extra>${profile.twin}</extra>`,
         line: { width: 2.5, color: colors[profile.twin], dash: dashes[profile.twin] },
       },
     ];
