@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from gradflow.watching.alerts import RULES, Alert
-from gradflow.watching.watch import Watch
+from gradflow.watching.session import Watch
 
 __all__ = ["RULES", "Alert", "Watch", "watch"]
 

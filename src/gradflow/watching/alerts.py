@@ -45,6 +45,7 @@ class Seen:
     """One measured step, null values as NaN.
 
     Attributes:
+        kinds: classes of the layers' modules; those of one kind are comparable.
         present: which layers had a gradient; NaN in `gradient` says that it is not finite there.
         blocks: names of the blocks; their arrays have one more entry, of the last one's output.
         without_sum: blocks that make fewer residual sums than siblings of the same form.
@@ -52,6 +53,7 @@ class Seen:
 
     step: int
     layers: list[str]
+    kinds: list[str]
     present: npt.NDArray[np.bool_]
     gradient: Floats
     weight: Floats
@@ -84,6 +86,7 @@ def seen_of(
     return Seen(
         step,
         layers["layer_name"].to_pylist(),
+        layers["kind"].to_pylist(),
         gradient.is_valid().to_numpy(),
         floats(layers, "grad_norm"),
         floats(layers, "weight_norm"),
@@ -118,16 +121,39 @@ class Rule:
 
 
 class Past:
-    """What earlier steps showed: the total gradient norm of each."""
+    """What earlier steps showed.
+
+    Attributes:
+        totals: the gradient norm over all layers of each step.
+        from_zero: layers whose weight was 0 at first. Until it has a size of its own, every
+            update of it is large beside it.
+    """
 
     def __init__(self) -> None:
         self.totals: list[float] = []
+        self.steps = 0
+        self.from_zero: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+
+    def begin(self, seen: Seen) -> None:
+        """Before a step is looked at."""
+        if self.steps == 0:
+            self.from_zero = seen.weight == 0
+        elif self.steps == YOUNG:
+            self.from_zero = np.zeros_like(self.from_zero)
+        self.steps += 1
 
     def add(self, seen: Seen) -> None:
         """Remember a step."""
-        total = float(np.sqrt(np.nansum(np.square(seen.gradient[seen.present]))))
+        total = _total(seen)
         if np.isfinite(total):
             self.totals.append(total)
+
+
+def _total(seen: Seen) -> float:
+    return float(np.sqrt(np.square(seen.gradient[seen.present]).sum()))
+
+
+YOUNG = 10  # measured steps in which a weight that began at 0 has no size of its own
 
 
 def _non_finite(seen: Seen, past: Past, threshold: float) -> Found:
@@ -172,11 +198,14 @@ def _exploding(seen: Seen, past: Past, threshold: float) -> Found:
     return {profile[0]: profile[2]} if profile and profile[2] > threshold else {}
 
 
+FEWEST_BEFORE = 5  # measured steps, of which the largest gradient is taken
+
+
 def _jump(seen: Seen, past: Past, threshold: float) -> Found:
     """The total gradient against the largest one so far."""
-    if len(past.totals) < 5:
+    if len(past.totals) < FEWEST_BEFORE:
         return {}
-    total = float(np.sqrt(np.nansum(np.square(seen.gradient[seen.present]))))
+    total = _total(seen)
     ratio = total / max(max(past.totals), EPSILON)
     if not ratio > threshold:
         return {}
@@ -195,34 +224,47 @@ def _dead(seen: Seen, past: Past, threshold: float) -> Found:
     return found
 
 
-def _ratios(seen: Seen) -> Floats:
+def _ratios(seen: Seen, past: Past) -> Floats:
+    """Update-to-weight ratios; NaN of weights that are, or began as, 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios: Floats = np.where(seen.weight > 0, seen.update / seen.weight, np.nan)
+        ratios: Floats = np.where(
+            (seen.weight > 0) & ~past.from_zero, seen.update / seen.weight, np.nan
+        )
     return ratios
 
 
 def _large_update(seen: Seen, past: Past, threshold: float) -> Found:
-    ratios = _ratios(seen)
+    ratios = _ratios(seen, past)
     return {seen.layers[i]: float(ratios[i]) for i in np.flatnonzero(ratios > threshold)}
 
 
-def _uneven_update(seen: Seen, past: Past, threshold: float) -> Found:
-    """A layer that moves much faster than the median layer."""
-    ratios = _ratios(seen)
-    moving = ratios[np.isfinite(ratios) & (ratios > 0)]
-    if len(moving) < SHORTEST:
-        return {}
-    relative = ratios / np.median(moving)
-    wrong = np.flatnonzero((relative > threshold) & (ratios > LEAST_UNEVEN))
+def _relative(seen: Seen, past: Past) -> Floats:
+    """Update-to-weight ratio of a layer by the median of its kind; NaN if there are few."""
+    ratios = _ratios(seen, past)
+    relative = np.full(len(ratios), np.nan)
+    kinds = np.array(seen.kinds)
+    for kind in set(seen.kinds):
+        group = (kinds == kind) & np.isfinite(ratios)
+        moving = ratios[group & (ratios > 0) & (seen.gradient > 0)]
+        if len(moving) >= SHORTEST:
+            relative[group] = ratios[group] / np.median(moving)
+    return relative
+
+
+def _fast_layer(seen: Seen, past: Past, threshold: float) -> Found:
+    relative = _relative(seen, past)
+    return {seen.layers[i]: float(relative[i]) for i in np.flatnonzero(relative > threshold)}
+
+
+def _slow_layer(seen: Seen, past: Past, threshold: float) -> Found:
+    relative = _relative(seen, past)
+    wrong = np.flatnonzero((relative < threshold) & (seen.gradient > 0))
     return {seen.layers[i]: float(relative[i]) for i in wrong}
-
-
-LEAST_UNEVEN = 0.01  # an update ratio below this does no harm, whatever the others do
 
 
 def _small_update(seen: Seen, past: Past, threshold: float) -> Found:
     """The whole network stands still."""
-    ratios = _ratios(seen)
+    ratios = _ratios(seen, past)
     moving = np.isfinite(ratios) & (seen.gradient > 0)
     if moving.sum() < SHORTEST or not (median := float(np.median(ratios[moving]))) < threshold:
         return {}
@@ -247,36 +289,46 @@ def _missing_skip(seen: Seen, past: Past, threshold: float) -> Found:
 
 RULES = (
     Rule("non_finite", _non_finite, np.inf, 1, "not finite: it begins at {place}",
-         "IEEE 754; a GradScaler skips single steps, so with one it takes 3 in a row", 3),
-    Rule("exploding", _exploding, 1e3, 2,
+         "IEEE 754; a GradScaler skips such steps to find its scale, so with one it takes 3",
+         scaled=3),
+    Rule("exploding", _exploding, 1e3, 1,
          "the gradient grows {value:.2g} times from the last block to {place} (> {threshold:g})",
-         "isometry is a ratio of 1 (Saxe et al. 2014)"),
-    Rule("vanishing", _vanishing, 1e-3, 2,
+         "1 is isometry (Saxe et al. 2014); 1e3 was chosen on the healthy trainings: at most 60"),
+    Rule("vanishing", _vanishing, 1e-3, 1,
          "the gradient shrinks to {value:.2g} of itself on its way to {place} (< {threshold:g})",
-         "as exploding"),
+         "as exploding; healthy trainings: at least 0.4"),
     Rule("jump", _jump, 10, 1,
          "the gradient is {value:.3g} times the largest before, most in {place} (> {threshold:g})",
-         "loss spikes"),
+         "chosen on the healthy trainings: at most 2"),
     Rule("dead", _dead, 0.99, 3, "dead: no gradient reaches {place}",
-         "a unit whose gradient is exactly 0 for every example learns nothing"),
-    Rule("large_update", _large_update, 0.2, 3,
+         "what is exactly 0 for every example learns nothing; weights that begin at 0 pass it on "
+         "after a step or two"),
+    Rule("large_update", _large_update, 1.0, 1,
          "a step moves {place} by {value:.2g} of its norm (> {threshold:g})",
-         "rule of thumb: 0.001"),
-    Rule("uneven_update", _uneven_update, 30, 3,
-         "a step moves {place} {value:.3g} times as far as the median layer (> {threshold:g})",
-         "layers of one network under one optimizer"),
+         "a step that replaces the weight; the rule of thumb is 0.001 (Karpathy, CS231n)"),
+    Rule("large_update", _large_update, 0.25, 2,
+         "steps move {place} by {value:.2g} of its norm (> {threshold:g})",
+         "chosen on the healthy trainings: at most 0.18 at two measured steps in a row"),
+    Rule("fast_layer", _fast_layer, 40, 1,
+         "a step moves {place} {value:.3g} times as far as the median of its kind "
+         "(> {threshold:g})",
+         "chosen on the healthy trainings: at most 16"),
+    Rule("slow_layer", _slow_layer, 0.02, 3,
+         "steps move {place} {value:.2g} times as far as the median of its kind (< {threshold:g})",
+         "chosen on the healthy trainings: at least 0.2"),
     Rule("small_update", _small_update, 1e-7, 3,
          "a step moves the median layer by {value:.2g} of its norm (< {threshold:g})",
          "float32 resolves 6e-8 of a weight: smaller steps are rounded away"),
-    Rule("stream", _stream, 10, 2,
-         "the residual stream grows {value:.2g} times more than unit branches explain, "
-         "most at {place} (> {threshold:g})",
-         "branches of equal size add as the root of their number"),
-    Rule("missing_skip", _missing_skip, 1, 2,
+    Rule("stream", _stream, 10, 1,
+         "the residual stream grows {value:.2g} times more than equal branches explain, most at "
+         "{place} (> {threshold:g})",
+         "equal branches add as the root of their number; language models grow up to 1.05 times "
+         "per block (Heimersheim and Turner 2023), 10 times over 48"),
+    Rule("missing_skip", _missing_skip, 0, 2,
          "{place} makes {value:.0f} residual sums fewer than its siblings of the same form",
-         "structure"),
+         "by structure; twice, as a block may be left out at random"),
 )  # fmt: skip
-"""Every rule. Thresholds and their false-alarm rates: docs/alerts.md."""
+"""Every rule; several of one kind are one alert. docs/alerts.md is made from them."""
 
 
 class Alarms:
@@ -290,25 +342,26 @@ class Alarms:
         self._rules = rules
         self._scaled = scaled
         self._past = Past()
-        self._streaks: dict[str, dict[str, int]] = {}
-        self._quiet: dict[str, int] = {}
+        self._streaks: list[dict[str, int]] = [{} for _ in rules]
+        self._last: dict[str, int] = {}
 
     def see(self, seen: Seen) -> list[Alert]:
         """The alerts of a step that comes after those seen before."""
         with np.errstate(over="ignore", invalid="ignore"):
-            alerts = [a for rule in self._rules if (a := self._apply(rule, seen)) is not None]
+            self._past.begin(seen)
+            found: dict[str, Alert | None] = {}
+            for number, rule in enumerate(self._rules):
+                found[rule.kind] = found.get(rule.kind) or self._apply(number, rule, seen)
             self._past.add(seen)
-        return alerts
+        return [alert for kind, alert in found.items() if alert and self._is_new(kind, alert)]
 
-    def _apply(self, rule: Rule, seen: Seen) -> Alert | None:
+    def _apply(self, number: int, rule: Rule, seen: Seen) -> Alert | None:
         found = rule.find(seen, self._past, rule.threshold)
-        before = self._streaks.get(rule.kind, {})
-        streaks = self._streaks[rule.kind] = {p: before.get(p, 0) + 1 for p in found}
+        before = self._streaks[number]
+        streaks = self._streaks[number] = {p: before.get(p, 0) + 1 for p in found}
         needed = rule.scaled if self._scaled and rule.scaled else rule.persist
         ripe = [place for place in found if streaks[place] >= needed]
-        quiet = self._quiet.get(rule.kind, QUIET)
-        self._quiet[rule.kind] = 0 if ripe else quiet + 1
-        if not ripe or quiet < QUIET:
+        if not ripe:
             return None
         worst = max(ripe, key=lambda place: abs(np.log(max(found[place], EPSILON))))
         value = found[worst]
@@ -316,3 +369,9 @@ class Alarms:
         if len(ripe) > 1:
             text += f"; {len(ripe) - 1} more"
         return Alert(seen.step, rule.kind, worst, value, rule.threshold, text)
+
+    def _is_new(self, kind: str, alert: Alert) -> bool:
+        """Whether the kind has not been seen for `QUIET` measured steps."""
+        last = self._last.get(kind)
+        self._last[kind] = self._past.steps
+        return last is None or self._past.steps - last > QUIET

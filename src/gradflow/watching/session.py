@@ -202,10 +202,7 @@ class Watch:
             self._records.add(name, rows)
         self._check_updates(tables["layers"])
         loss = self._pass_on()
-        layers = tables["layers"]
-        trained = layers["layer_name"].filter(layers["grad_norm"].is_valid()).to_pylist()
-        blocks = tables["blocks"]["block_name"].to_pylist() if "blocks" in tables else []
-        lacking = self._siblings.without_sum(blocks, trained) if blocks else {}
+        lacking = self._siblings.without_sum(tables) if "blocks" in tables else {}
         for alert in self._alarms.see(seen_of(tables, step, loss, lacking)):
             self.alerts.append(alert)
             self._records.alert(alert)
