@@ -48,7 +48,7 @@ class Siblings:
         over_skip = pc.greater(pc.fill_null(rows["skip_grad_norm"], 0), 0)
         blocks = rows["block_name"].filter(over_skip).to_pylist()
         trained = layers["layer_name"].filter(layers["grad_norm"].is_valid()).to_pylist()
-        found = {}
+        found: dict[str, float] = {}
         for names, majority in self._groups:
             counts = {
                 name: sum(_is_in(block, name) for block in blocks)

@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from gradflow.analysis.figures import style
+from gradflow.analysis.frames import groups
 
 Floats = npt.NDArray[np.float64]
 
@@ -140,9 +141,9 @@ def _mark_alerts(
     """A line and its kind where an alert comes, and a ring at its place."""
     strip = axes["e"]
     ends = strip.get_xlim()
-    for number, (step, kinds) in enumerate(alerts.groupby("step").kind):
+    for number, (step, kinds) in enumerate(groups(alerts, "step")):
         strip.axvline(step, color=ALERT, lw=1)
-        text = ", ".join(kind.replace("_", " ") for kind in kinds)
+        text = ", ".join(kind.replace("_", " ") for kind in kinds.kind)
         left = step > sum(ends) / 2
         strip.annotate(
             f"{text} ({step})", (step, 1.0 - 0.16 * (number % 5)),
