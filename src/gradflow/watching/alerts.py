@@ -5,6 +5,7 @@ steps in a row. How often a healthy training has an alert, and a faulty one none
 `python -m benchmarks --sections alerts`.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -375,3 +376,16 @@ class Alarms:
         last = self._last.get(kind)
         self._last[kind] = self._past.steps
         return last is None or self._past.steps - last > QUIET
+
+
+def reference() -> str:
+    """The table of rules in docs/alerts.md."""
+    lines = ["| alert | in words | lasts | threshold from |", "| --- | --- | ---: | --- |"]
+    for rule in RULES:
+        words = re.sub(r"\{(place|value)[^}]*\}", lambda m: NAMES[m[1]], rule.words)
+        words = words.format(threshold=rule.threshold)
+        lines.append(f"| `{rule.kind}` | {words} | {rule.persist} | {rule.source} |")
+    return "\n".join(lines) + "\n"
+
+
+NAMES = {"place": "PLACE", "value": "X"}
