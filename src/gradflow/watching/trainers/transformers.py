@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 from gradflow.watching import Watch, watch
 
 
-class WatchCallback(TrainerCallback):  # type: ignore[misc]  # transformers has no types
+class WatchCallback(TrainerCallback):
     """Watches `Trainer.train`; a step is an optimizer's step, whatever is accumulated.
 
     The loss is the model's own output, of the last part of an accumulated batch.
