@@ -114,6 +114,7 @@ HEALTHY = (
     Training("transformer, 18", family("transformer", depth=18, width=16), digits, adamw(1e-3)),
     Training("GPT, 6 blocks", gpt(6), text, adamw(1e-3)),
     Training("GPT, 12 blocks", gpt(12), text, adamw(3e-4)),
+    Training("GPT, 6 blocks, SGD", gpt(6), text, sgd(0.1)),
     Training("GPT, 6 blocks from 0", gpt(6, zero=True), text, adamw(1e-3)),
 )
 """Trainings that learn, as people train such networks."""
@@ -263,14 +264,14 @@ def power_row(fault: Callable[[Training], Training], found: list[list[Alert]]) -
         "runs": len(found),
         "with an alert": sum(map(bool, found)),
         "first alert, median step": first[len(first) // 2] if first else None,
-        "kinds": ", ".join(rule.kind for rule in RULES if rule.kind in kinds),
+        "kinds": ", ".join(dict.fromkeys(rule.kind for rule in RULES if rule.kind in kinds)),
     }
 
 
 def false_alarms(found: dict[str, list[Alert]]) -> Table:
     """A row per kind of alert and one for any: healthy runs that had one."""
     rows: list[dict[str, Cell]] = []
-    for kind in [*(rule.kind for rule in RULES), "any"]:
+    for kind in dict.fromkeys([*(rule.kind for rule in RULES), "any"]):
         wrong = [n for n, a in found.items() if any(kind in ("any", x.kind) for x in a)]
         low, high = binomtest(len(wrong), len(found)).proportion_ci()  # Clopper and Pearson
         rows.append(

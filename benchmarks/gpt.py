@@ -1,8 +1,17 @@
-"""A pre-norm GPT by hand, as people write it who have never heard of this package."""
+"""A pre-norm GPT by hand, as people write it who have never heard of this package.
+
+python -m benchmarks.gpt outputs/diverging    # 48 blocks at a rate that grows until they diverge
+"""
+
+import sys
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from gradflow.analysis.report.run_page import make_run_page
+from gradflow.watching import watch
 
 
 class Block(nn.Module):
@@ -47,3 +56,32 @@ class GPT(nn.Module):
             x = block(x)
         logits: Tensor = self.head(self.norm(x))
         return logits
+
+
+def diverge(folder: Path, steps: int = 240) -> None:
+    """Train 48 blocks by SGD at a rate that grows from 0.03 to 30, until the loss is not finite."""
+    torch.manual_seed(0)
+    model = GPT(layers=48, width=32, tokens=32, context=16)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.03)
+    chain = torch.rand(32, 32).pow(6)
+    with watch(model, folder, every=5, on_alert=print, settings={"optimizer": "SGD"}) as watching:
+        for step in range(steps):
+            tokens = torch.randint(32, (16, 1))
+            for _ in range(16):
+                following = torch.multinomial(chain[tokens[:, -1]], 1)
+                tokens = torch.cat([tokens, following], 1)
+            rate = 0.03 * 1000 ** (step / steps)
+            optimizer.param_groups[0]["lr"] = rate
+            loss = F.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            watching.step(loss, learning_rate=rate)
+            if not torch.isfinite(loss):
+                break
+    print(watching.account)
+    print(*make_run_page(folder), sep="\n")
+
+
+if __name__ == "__main__":
+    diverge(Path(sys.argv[1]))

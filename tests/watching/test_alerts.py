@@ -22,7 +22,6 @@ def healthy(step=0, **changes):
     calm = Seen(
         step=step,
         layers=[f"l{i}" for i in range(LAYERS)],
-        kinds=["Linear"] * LAYERS,
         present=np.ones(LAYERS, dtype=bool),
         gradient=np.ones(LAYERS),
         weight=np.ones(LAYERS),
@@ -133,9 +132,9 @@ def test_a_weight_that_begins_at_0_may_move_by_its_own_size():
     assert {alert.kind for alert in alarms.see(healthy(YOUNG, **large))} == {"fast_layer"}
 
 
-def test_layers_of_several_kinds_are_compared_within_their_kind():
-    kinds = ["Linear"] * 7 + ["Positions"]
-    assert Alarms().see(healthy(kinds=kinds, update=but(CALM.update, 7, 0.1))) == []
+def test_layers_are_compared_with_their_like_alone():
+    names = [*CALM.layers[:7], "positions"]
+    assert Alarms().see(healthy(layers=names, update=but(CALM.update, 7, 0.1))) == []
 
 
 def test_a_network_without_blocks_is_judged_by_its_layers():

@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 BROKEN, ZERO, ABSENT = "#D55E00", "#000000", "0.88"
 """Colors of cells that are not finite, exactly 0 (or dead), and not measured."""
 MOST_COLUMNS = 400  # steps that are drawn, evenly spread
-OUTER = (0.02, 0.98)  # quantiles at the ends of a color scale; what lies outside has its end color
+OUTER = (0.05, 0.95)  # quantiles at the ends of a color scale; what lies outside has its end color
 TICKS = 9  # names along the depth
 USUAL = 1e-3  # the rule of thumb for a step's size relative to the weights
 ALERT = "#CC79A7"
