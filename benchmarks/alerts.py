@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from benchmarks.gpt import GPT
 from gradflow import build_network
-from gradflow.analysis.frames import dicts
+from gradflow.analysis.frames import groups
+from gradflow.analysis.study import load_study
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.door import one_line
-from gradflow.records import read_runs
 from gradflow.records.reader import read_table
 from gradflow.watching import RULES, Watch, watch
 from gradflow.watching.alerts import Alarms, Alert, seen_of
@@ -286,12 +286,31 @@ def false_alarms(found: dict[str, list[Alert]]) -> Table:
     return Table(rows)
 
 
+def by_network(study: Path) -> Table:
+    """A row per depth and twin of a study: its ended runs that would have had an alert."""
+    runs = load_study(study).runs
+    rows: list[dict[str, Cell]] = []
+    for (depth, twin), own in groups(runs, ["depth", "twin"]):
+        found = [recorded(study / name) for name in own.run_id]
+        kinds = {alert.kind for alerts in found for alert in alerts}
+        rows.append(
+            {
+                "depth": int(depth),
+                "network": str(twin),
+                "training error, mean %": 100 * float(own.final_train_error.mean()),
+                "runs": len(found),
+                "with an alert": sum(map(bool, found)),
+                "kinds": ", ".join(dict.fromkeys(r.kind for r in RULES if r.kind in kinds)) or "-",
+            }
+        )
+    return Table(rows)
+
+
 @one_line()
 def main() -> None:
     """Of the recorded runs of studies: how many would have had an alert."""
     for study in map(Path, sys.argv[1:]):
-        names = {row["run_id"]: row for row in dicts(read_runs(study))}
-        print(false_alarms({name: recorded(study / name) for name in names}))
+        print(by_network(study))
 
 
 if __name__ == "__main__":
