@@ -17,6 +17,7 @@ from filelock import FileLock
 
 import gradflow
 from gradflow.analysis.report.page import PAGE, make_index
+from gradflow.config.conf_folder import JOURNAL
 from gradflow.config.run import (
     DescribeConfig,
     RunConfig,
@@ -28,7 +29,6 @@ from gradflow.core.errors import GradflowError
 from gradflow.core.locks import held, is_running, lock_of
 from gradflow.runs.execute import execute
 from gradflow.sweeps.search import LOCK
-from gradflow.training.pruning import JOURNAL
 from tests.support.configs import small_config
 from tests.support.doors import ROOT, Ended, command, files_below
 

@@ -53,8 +53,8 @@ def test_commands_compose(script, arguments):
 
 
 SMALL = [
-    "network.width=4", "data.subset=64", "data.batch_size=32", "steps=4", "study.analysis=[]",
-    "network.depth=8,14",
+    "network.width=4", "data.subset=64", "data.batch_size=32", "steps=4",
+    "~hydra.callbacks.analysis", "network.depth=8,14",
 ]  # fmt: skip
 
 

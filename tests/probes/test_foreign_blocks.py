@@ -1,6 +1,6 @@
 """Random residual blocks of other people: their parts are found without names, or null.
 
-The oracle (tests/foreign.py) gives the shortcut and the branch a view of x each.
+The oracle (tests/support/foreign.py) gives the shortcut and the branch a view of x each.
 """
 
 import pytest
@@ -39,24 +39,31 @@ def compare(seed):
         found += bool(split)
         inside = skip + branch
         norms = [float(part.norm()) for part in (total, skip, branch, total - inside)]
-        share = float((skip * inside).sum() / inside.square().sum())
+        size = float(inside.square().sum())
+        share = None  # of no gradient
+        if size:
+            share = pytest.approx(float((skip * inside).sum()) / size, rel=CLOSE, abs=CLOSE)
         for row in split:
             about = f"seed {seed}, {name}: {net.get_submodule(name).describe()}"
             assert [row[n] for n in NAMES] == pytest.approx(norms, rel=CLOSE, abs=CLOSE), about
-            assert row["skip_share"] == pytest.approx(share, rel=CLOSE, abs=CLOSE), about
+            assert row["skip_share"] == share, about
     return found, sum(isinstance(module, Foreign) for module in net.modules())
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_parts_of_random_blocks_are_right_or_null(seed):
-    compare(seed)
+def check(seeds):
+    """Two joins of thirteen are not additions (stack, cat: a sixth of the blocks); nine tenths
+    of the others are found."""
+    counts = [compare(seed) for seed in seeds]
+    found, there = map(sum, zip(*counts, strict=True))
+    assert there > 4 * len(seeds)
+    assert found > 0.9 * there * 11 / 13
+
+
+def test_parts_of_three_hundred_random_blocks_are_right_or_null():
+    check(range(75))
 
 
 @pytest.mark.slow
-def test_parts_of_six_hundred_random_blocks():
-    """Two joins of thirteen are not additions (stack, cat: a sixth of the blocks); nine tenths
-    of the others are found."""
-    counts = [compare(seed) for seed in range(100, 240)]
-    found, there = map(sum, zip(*counts, strict=True))
-    assert there > 300
-    assert found > 0.9 * there * 11 / 13
+@pytest.mark.parametrize("first", range(100, 700, 100))
+def test_parts_of_more_random_blocks(first):
+    check(range(first, first + 100))

@@ -1,6 +1,7 @@
 """Networks of other people, tiny and with random weights: residual sums are found without names,
-their parts agree with views of x (tests/alias.py), and measuring changes nothing."""
+their parts agree with views of x (tests/support/alias.py), and measuring changes nothing."""
 
+import copy
 import importlib.util
 
 import pytest
@@ -8,7 +9,16 @@ import torch
 
 from gradflow.probes import Probes
 from tests.support.alias import sums_of
-from tests.support.real_networks import IMAGES, TEXT, TIMM, from_timm, from_transformers, wav2vec2
+from tests.support.real_networks import (
+    IMAGES,
+    TEXT,
+    TIMM,
+    from_timm,
+    from_transformers,
+    has_torchvision,
+    unet,
+    wav2vec2,
+)
 
 transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None, reason="needs pip install '.[networks]'"
@@ -22,11 +32,13 @@ SUMS = {
     "vit": 4, "deit": 4, "beit": 4, "dinov2": 4, "swin": 4, "convnext": 3, "convnextv2": 6,
     "resnet": 4, "regnet": 4, "efficientnet": 1, "mobilenet_v2": 10, "poolformer": 8,
     "segformer": 8, "wav2vec2": 5,
-    "resnet10t": 4, "resnext26ts": 8, "densenet121": 0, "mobilenetv3_small_050": 7,
-    "test_nfnet": 4, "vit_tiny_patch16_224": 4, "convnext_atto": 4, "mixer_s32_224": 16,
-    "resmlp_12_224": 24,
+    "resnet10t": 4, "resnet18": 8, "resnext26ts": 8, "densenet121": 0,
+    "mobilenetv3_small_050": 7, "test_nfnet": 4, "vit_tiny_patch16_224": 4,
+    "swin_tiny_patch4_window7_224": 8, "convnext_atto": 4, "efficientnet_lite0": 9,
+    "mixer_s32_224": 16, "resmlp_12_224": 24, "unet": 12,
 }  # fmt: skip
-NULL = {"t5": 2, "mamba": 2}
+NULL = {"t5": 2, "mamba": 2, "unet": 7}
+ELSEWHERE = {"unet": 3}  # inputs of blocks that take a long skip too
 QUICK = ("gpt2", "llama", "bert", "albert", "t5", "mixtral", "mamba", "vit", "convnext", "resnet")
 
 
@@ -66,10 +78,34 @@ def check(name, made):
     assert len(split) == SUMS[name]
     assert len(null) == NULL.get(name, 0)
     assert all(row["reason"] for row in null)
-    for row in split:
-        mine = [row["input_grad_norm"], row["skip_grad_norm"], row["skip_share"]]
-        assert any(mine == pytest.approx(list(one), rel=1e-9, abs=1e-12) for one in expected), row
-        assert row["elsewhere_grad_norm"] == pytest.approx(0, abs=1e-12)
+    others = [row for row in split if row["elsewhere_grad_norm"] > 1e-12]
+    assert len(others) == ELSEWHERE.get(name, 0)
+    for row in split:  # the oracle's share is of all that comes to x
+        known = ["input_grad_norm", "skip_grad_norm"] + ["skip_share"] * (row not in others)
+        mine = [row[column] for column in known]
+        norms = [list(one)[: len(known)] for one in expected]
+        assert any(mine == pytest.approx(one, rel=1e-9, abs=1e-12) for one in norms), row
+    assert_training_is_the_same(network, loss_of)
+
+
+def assert_training_is_the_same(network, loss_of):
+    """Two steps with probes leave the same parameters and buffers as two without, bit for bit."""
+    twin = copy.deepcopy(network)
+    with Probes(twin) as probes:
+        for model, measured in ((network, False), (twin, True)):
+            optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+            torch.manual_seed(4)
+            for step in range(2):
+                optimizer.zero_grad()
+                if measured:
+                    probes.arm(step, details=step == 1)
+                loss_of(model).backward()
+                optimizer.step()
+    assert len(probes.tables()["layers"]) == 2 * len(probes.layers)
+    states = network.state_dict(), twin.state_dict()
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
 
 
 @transformers
@@ -90,7 +126,23 @@ def test_sums_of_a_network_for_sound():
     check("wav2vec2", wav2vec2())
 
 
+torchvision = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("timm", "diffusers", "torchvision")),
+    reason="needs pip install '.[networks]'",
+)
+
+
+@pytest.mark.slow
+@torchvision
 @pytest.mark.parametrize("name", TIMM)
 def test_sums_of_networks_of_timm(name):
-    pytest.importorskip("timm", reason="timm needs torchvision; see README", exc_type=ImportError)
+    assert has_torchvision()
     check(name, from_timm(name))
+
+
+@pytest.mark.slow
+@torchvision
+def test_sums_of_a_unet():
+    """Of its blocks' inputs three are used by a long skip too: it is elsewhere."""
+    assert has_torchvision()
+    check("unet", unet())

@@ -48,6 +48,8 @@ class Aliases(TorchFunctionMode):
             if scaled and _varies(args[scaled[0]]):
                 args = tuple(self.view(a) if i == scaled[0] else a for i, a in enumerate(args))
             return func(*args, **kwargs)
+        if name == "contiguous" and _varies(args[0]):  # a copy: x is what it is a copy of
+            return func(self.view(args[0]), *args[1:], **kwargs)
         if name not in ADDS or len(args) != 2 or not all(map(_varies, args)):
             return func(*args, **kwargs)
         one, other = args

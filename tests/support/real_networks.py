@@ -1,5 +1,6 @@
 """Small instances of networks that other people wrote, random weights, nothing downloaded."""
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -54,12 +55,21 @@ IMAGES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 TIMM: dict[str, dict[str, Any]] = {
     "resnet10t": {},
+    "resnet18": {"act_layer": lambda inplace: nn.ReLU(), "channels": (8, 8, 12, 12)},
     "resnext26ts": {},
     "densenet121": {"growth_rate": 4, "block_config": (2, 2)},
     "mobilenetv3_small_050": {},
     "test_nfnet": {},
     "vit_tiny_patch16_224": {"img_size": 32, "depth": 2, "embed_dim": 16, "num_heads": 2},
+    "swin_tiny_patch4_window7_224": {
+        "img_size": 32,
+        "embed_dim": 8,
+        "depths": (2, 2),
+        "num_heads": (1, 2),
+        "window_size": 4,
+    },
     "convnext_atto": {"depths": (1, 1, 1, 1), "dims": (8, 8, 8, 8)},
+    "efficientnet_lite0": {},
     "mixer_s32_224": {"img_size": 32},
     "resmlp_12_224": {"img_size": 32},
 }
@@ -67,6 +77,7 @@ TIMM: dict[str, dict[str, Any]] = {
 
 def from_transformers(name: str) -> Made:
     """A model without a head of transformers by its `model_type`."""
+    has_torchvision()  # what is there but cannot be imported is an error in transformers
     from transformers import AutoConfig, AutoModel
 
     options = TEXT[name] if name in TEXT else IMAGES[name]
@@ -91,6 +102,7 @@ def from_transformers(name: str) -> Made:
 
 
 def wav2vec2() -> Made:
+    has_torchvision()
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
     torch.manual_seed(0)
@@ -113,6 +125,39 @@ def from_timm(name: str) -> Made:
     shaken(network)
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).double()
     return network, lambda model: model(images).square().mean()
+
+
+def unet() -> Made:
+    """The U-Net of diffusers: residual blocks and attention, whose inputs take long skips too."""
+    from diffusers import UNet2DModel
+
+    torch.manual_seed(0)
+    network: Any = UNet2DModel(
+        sample_size=8, block_out_channels=(8, 16), layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"), norm_num_groups=4, attention_head_dim=4,
+    ).double()  # fmt: skip
+    shaken(network)
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    return network, lambda model: model(images, torch.tensor([1, 5])).sample.square().mean()
+
+
+def has_torchvision() -> bool:
+    """Whether timm and diffusers can import torchvision. The wheel on PyPI is built for CUDA:
+    beside a torch for CPUs its operators do not load, and it fails where it describes two of
+    them. They are declared then; no network calls one."""
+    try:
+        importlib.import_module("torchvision")
+    except ImportError:
+        return False
+    except RuntimeError:
+        for name in ("nms", "qnms"):
+            DECLARED.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        importlib.import_module("torchvision")
+    return True
+
+
+DECLARED = torch.library.Library("torchvision", "FRAGMENT")
 
 
 def shaken(network: nn.Module) -> None:

@@ -43,6 +43,11 @@ class WatchedRun:
         return self.folder.name
 
     @property
+    def run_id(self) -> str:
+        """In the records: the folder's name when it was made."""
+        return str(self.layers.run_id.iloc[0])
+
+    @property
     def first_alerts(self) -> pd.DataFrame:
         """The first of each kind, in the order of their steps."""
         return self.alerts.drop_duplicates("kind")

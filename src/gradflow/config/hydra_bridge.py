@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING as REQUIRED
-from dataclasses import field, fields, is_dataclass, make_dataclass
+from dataclasses import asdict, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -129,7 +129,7 @@ def save_run_config(config: RunConfig, path: Path) -> None:
     Raises:
         GradflowError: the disk is full or the folder cannot be written to.
     """
-    write_config(OmegaConf.to_yaml(OmegaConf.structured(config)), path)
+    write_config(asdict(config), path)
 
 
 def call(function: Callable[[Root], Any], cfg: DictConfig, root: type[Root]) -> Any:

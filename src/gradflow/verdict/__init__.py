@@ -1,12 +1,23 @@
-"""The verdict on a study: for each depth outcome, gradient and tuning, which are never mixed."""
+"""The verdict on a study: outcome, gradient and tuning of each depth, which are never mixed."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from gradflow.core.errors import GradflowError
 from gradflow.verdict import tuning
+from gradflow.verdict.arrays import (
+    KEYS,
+    TEST,
+    TRAIN,
+    by_setting,
+    check_columns,
+    errors_of,
+    padded,
+    refuse_twice,
+)
 from gradflow.verdict.gradient import gradients
 from gradflow.verdict.outcome import (
     INCONCLUSIVE,
@@ -14,6 +25,7 @@ from gradflow.verdict.outcome import (
     TOO_FEW,
     Comparison,
     Errors,
+    Floats,
     Outcome,
     judge,
 )
@@ -21,88 +33,99 @@ from gradflow.verdict.tuning import RATE
 
 __all__ = ["RATE", "judge_study"]
 
-TRAIN, TEST = "final_train_error", "final_test_error"
-KEYS = ["depth", "twin", "seed"]
 BLOCKS = ["run_id", *KEYS, "step", "block_index", "input_grad_norm"]
 
 
 def judge_study(
-    runs: pd.DataFrame, blocks: pd.DataFrame | None = None, rate: float | None = None
+    runs: pd.DataFrame,
+    blocks: pd.DataFrame | None = None,
+    rate: float | None = None,
+    settings: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """A row per depth: the words, and the numbers that decided.
+    """A row per setting and depth: the words, and the numbers that decided.
 
     Args:
         runs: run_id, depth, twin ("plain" or "residual"), seed, final_train_error,
-            final_test_error (shares; no number if a run diverged), optimizer_learning_rate.
+            final_test_error (shares; no number if a run diverged), optimizer_learning_rate, and
+            the columns of `settings`.
         blocks: run_id, depth, twin, seed, step, block_index, input_grad_norm; None if
             nothing was recorded.
         rate: of a sweep's learning rates the one that is judged; None: see
-            `tuning.judged_rate`.
+            `tuning.judged_rate`, for each setting.
+        settings: the columns whose combinations are judged one by one, such as ["norm"]. All
+            claims of the table are corrected together.
 
     Returns:
-        depth, rate, outcome, reason (of an outcome that claims nothing); plain_error,
-        residual_error in percent, plain_diverged, residual_diverged (runs); shallower_depth;
-        for from_shallower and from_twin the difference in points, _low, _high, _p (one-sided),
-        _g (Hedges), _n (pairs), and the same of the test error as test_from_...; p and test_p
-        after Holm's correction over depths; the columns of `gradients`; tuning, best_rate of
-        the plain network, best_from_twin, _low, _high (it minus its twin at the judged rate)
-        and tuning_p (that it is worse at every rate, after Holm's correction).
+        the columns of `settings`; depth, rate, outcome, reason (of an outcome that claims
+        nothing); plain_error, residual_error in percent, plain_diverged, residual_diverged
+        (runs); shallower_depth; for from_shallower and from_twin the difference in points, _low,
+        _high, _p (one-sided), _g (Hedges), _n (pairs), and the same of the test error as
+        test_from_...; p and test_p after Holm's correction over the table; the columns of
+        `gradients`; tuning, best_rate of the plain network, best_from_twin, _low, _high (it minus
+        its twin at the judged rate) and tuning_p (that it is worse at every rate, after Holm's
+        correction).
 
     Raises:
-        GradflowError: a missing column, no runs, two runs of one depth, twin, seed and rate,
-            or a rate that is not there.
+        GradflowError: a missing column, no runs, two runs of one setting, depth, twin, seed and
+            rate, or a rate that is not there.
     """
-    _check(runs, ["run_id", *KEYS, TRAIN, TEST, RATE])
-    if (twice := runs.duplicated([*KEYS, RATE], keep=False)).any():
-        row = runs[twice].iloc[0]
-        raise GradflowError(
-            f"{twice.sum()} runs share depth, twin, seed and learning rate, such as {row.depth}, "
-            f"{row.twin}, {row.seed}, {row[RATE]:g}: give runs of one setting"
-        )
-    rate = tuning.judged_rate(runs[RATE]) if rate is None else rate
-    here = runs[runs[RATE] == rate]
-    if here.empty:
+    check_columns(runs, ["run_id", *KEYS, TRAIN, TEST, RATE, *settings])
+    refuse_twice(runs, settings)
+    if rate is not None and not (runs[RATE] == rate).any():
         rates = ", ".join(f"{found:g}" for found in sorted(runs[RATE].unique()))
         raise GradflowError(f"rate={rate:g}: no such run; there are {rates}")
-    depths = pd.Index(sorted(here.depth.unique()), name="depth")
-    seeds = pd.Index(sorted(runs.seed.unique()), name="seed")
-    train, test = _errors(here, depths, seeds)
-    outcome = judge(train, test)
-    table = _outcome_columns(outcome, train, depths)
-    table.insert(1, "rate", rate)
     if blocks is None or blocks.empty:
         blocks = pd.DataFrame({name: [] for name in BLOCKS})
-    _check(blocks, BLOCKS, may_be_empty=True)
-    found = gradients(blocks[blocks.run_id.isin(here.run_id)], depths)
-    return table.merge(found, on="depth").assign(
-        **_tuning_columns(runs, outcome, rate, depths, seeds)
+    check_columns(blocks, BLOCKS, may_be_empty=True)
+    depths = pd.Index(sorted(runs.depth.unique()), name="depth")
+    seeds = pd.Index(sorted(runs.seed.unique()), name="seed")
+    found = [_judged(part, rate, depths, seeds) for _, part in by_setting(runs, settings)]
+    train, test, sweep = (
+        Errors(*(padded(twin) for twin in zip(*parts, strict=True)))
+        for parts in zip(*(each.errors for each in found), strict=True)
     )
-
-
-def _check(frame: pd.DataFrame, columns: list[str], *, may_be_empty: bool = False) -> None:
-    if missing := [name for name in columns if name not in frame.columns]:
-        raise GradflowError(f"a verdict needs the columns {', '.join(missing)}")
-    if frame.empty and not may_be_empty:
-        raise GradflowError("a verdict needs runs; there are none")
-
-
-def _errors(runs: pd.DataFrame, depths: pd.Index, seeds: pd.Index) -> tuple[Errors, Errors]:
-    """Training and test errors as arrays (depth, seed): NaN is no run, Inf a diverged one."""
-    diverged = ~np.isfinite(runs[TRAIN].astype(float))
-    arrays = []
-    for column in (TRAIN, TEST):
-        values = runs.assign(error=runs[column].astype(float).mask(diverged, np.inf))
-        arrays.append(
-            [
-                values[values.twin == twin]
-                .pivot(index="depth", columns="seed", values="error")
-                .reindex(index=depths, columns=seeds)
-                .to_numpy(dtype=float)
-                for twin in Errors._fields
-            ]
+    outcome = judge(train, test, axes=2)
+    tuned = tuning.tune(outcome.word, sweep, np.array([each.judged for each in found]), axes=2)
+    tables = []
+    for index, (values, part) in enumerate(by_setting(runs, settings)):
+        each, here = found[index], _row(outcome, index)
+        chosen = part[part[RATE] == each.rate]
+        table = _outcome_columns(here, _row(train, index), depths)
+        table.insert(1, "rate", each.rate)
+        table = table.merge(
+            gradients(blocks[blocks.run_id.isin(chosen.run_id)], depths), on="depth"
         )
-    train, test = arrays
-    return Errors(*train), Errors(*test)
+        table = table.assign(**_tuning_columns(_row(tuned, index), each.rates))
+        for place, (name, value) in enumerate(zip(settings, values, strict=True)):
+            table.insert(place, name, [value] * len(table))
+        tables.append(table[table.depth.isin(chosen.depth)])
+    return pd.concat(tables, ignore_index=True)
+
+
+class _Judged(NamedTuple):
+    """One setting: its rates, the judged one and its index, and its errors at that rate (train,
+    test: depth, seed) and at each (rate, depth, seed)."""
+
+    rates: Floats
+    rate: float
+    judged: int
+    errors: tuple[Errors, Errors, Errors]
+
+
+def _judged(runs: pd.DataFrame, rate: float | None, depths: pd.Index, seeds: pd.Index) -> _Judged:
+    rates = np.sort(runs[RATE].unique())
+    rate = tuning.judged_rate(runs[RATE]) if rate is None else rate
+    train, test = errors_of(runs[runs[RATE] == rate], depths, seeds)
+    each = [errors_of(runs[runs[RATE] == one], depths, seeds)[0] for one in rates]
+    sweep = Errors(*(np.stack(twin) for twin in zip(*each, strict=True)))
+    return _Judged(rates, rate, int(np.searchsorted(rates, rate)), (train, test, sweep))
+
+
+def _row(found: Any, index: int) -> Any:
+    """One setting of a named tuple of arrays, or of such tuples."""
+    return type(found)(
+        *(_row(part, index) if isinstance(part, tuple) else part[index] for part in found)
+    )
 
 
 def _outcome_columns(outcome: Outcome, train: Errors, depths: pd.Index) -> pd.DataFrame:
@@ -140,13 +163,13 @@ def _reason(outcome: Outcome, train: Errors, index: int) -> str:
     if diverged := int(np.isinf(plain).sum() + np.isinf(residual).sum()):
         return f"{diverged} run{'s'[: diverged > 1]} diverged"
     if outcome.word[index] == TOO_FEW:
-        pairs = int(twin.n if index == 0 else min(twin.n, shallower.n))
+        pairs = int(twin.n if outcome.shallowest[index] else min(twin.n, shallower.n))
         return f"{pairs} seed{'s'[: pairs != 1]} in common; a claim takes 3"
     above_twin, above_shallower = twin.p <= LEVEL, shallower.p <= LEVEL
-    if index == 0 and above_twin:
+    if outcome.shallowest[index] and above_twin:
         return "above its twin, and nothing shallower to compare with"
     if above_twin and above_shallower:
-        return "above both, but not after correction for the number of depths"
+        return "above both, but not after correction for the number of claims"
     if above_twin:
         return "above its twin, not surely above a shallower plain network"
     if above_shallower:
@@ -154,15 +177,9 @@ def _reason(outcome: Outcome, train: Errors, index: int) -> str:
     return "the differences are too uncertain"
 
 
-def _tuning_columns(
-    runs: pd.DataFrame, outcome: Outcome, rate: float, depths: pd.Index, seeds: pd.Index
-) -> dict[str, Any]:
+def _tuning_columns(found: tuning.Tuning, rates: Floats) -> dict[str, Any]:
     names = ["best_rate", "best_from_twin", "best_from_twin_low", "best_from_twin_high"]
-    rates = np.sort(runs[RATE].unique())
     if len(rates) < 2:
-        return {"tuning": tuning.UNKNOWN, **dict.fromkeys([*names, "tuning_p"], np.nan)}
-    arrays = [_errors(runs[runs[RATE] == each], depths, seeds)[0] for each in rates]
-    sweep = Errors(*(np.stack(twin) for twin in zip(*arrays, strict=True)))
-    found = tuning.tune(outcome.word, sweep, int(np.searchsorted(rates, rate)))
+        return {"tuning": found.word, **dict.fromkeys([*names, "tuning_p"], np.nan)}
     numbers = [rates[found.best], *(100 * values for values in found.from_twin[:3])]
     return {"tuning": found.word, **dict(zip(names, numbers, strict=True)), "tuning_p": found.p}

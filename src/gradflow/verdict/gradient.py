@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 
 from gradflow.config.run_id import TWINS
-from gradflow.statistics import CLAIM_FROM, interval
+from gradflow.statistics import CLAIM_FROM, t_interval
 
 FACTOR = 10.0
 """Over the whole network, either way: what a change of the learning rate could not make good."""
 
-VANISHING, EXPLODING, NEITHER = "vanishing", "exploding", "neither"
+VANISHING, EXPLODING, LEVEL = "vanishing", "exploding", "level"
 UNCLEAR, UNKNOWN = "unclear", "unknown"
 MOMENTS = ("initial", "trained")
 
@@ -67,7 +67,7 @@ def gradients(blocks: pd.DataFrame, depths: pd.Index) -> pd.DataFrame:
         for twin in reversed(TWINS.values()):
             for moment in MOMENTS:
                 at = moments[moment]
-                found = interval(
+                found = t_interval(
                     np.log10(at[(at.depth == depth) & (at.twin == twin)].ratio.dropna())
                 )
                 mean, low, high = (10.0**end for end in found[:3])
@@ -88,4 +88,4 @@ def word(low: float, high: float, n: int) -> str:
         return VANISHING
     if low > FACTOR:
         return EXPLODING
-    return NEITHER if low >= 1 / FACTOR and high <= FACTOR else UNCLEAR
+    return LEVEL if low >= 1 / FACTOR and high <= FACTOR else UNCLEAR

@@ -1,5 +1,6 @@
 """The page of a watched run: alerts, its figure, the gradient by layer and block, settings."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from gradflow.analysis.report.explorer import explorer
 from gradflow.analysis.report.pages import (
     embedded_figures,
     embedded_tables,
-    plotly_script,
     render,
 )
 from gradflow.analysis.settings import versions
@@ -64,21 +64,39 @@ def make_run_page(folder: Path) -> list[Path]:
         versions=_versions(run, study),
         explorer=data,
         twins=[str(study.runs.twin.iloc[0])],
-        plotly=plotly_script() if data else "",
-        figures=embedded_figures(folder, [run.name], study.notes),
+        figures=embedded_figures(folder, [run.run_id], study.notes),
         tables=embedded_tables(folder),
     )
     atomic_write(folder / PAGE, page)
     return [*output.paths, folder / PAGE]
 
 
+class OneRun(Study):
+    """A study of one watched run, of which nothing is said about twins and seeds."""
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What the page lacks, and why."""
+        return self.of_study
+
+    @property
+    def provenance(self) -> str:
+        """One line: the run and its code."""
+        return f"{self.folder.name}; code {self.runs.code_version.iloc[0]}"
+
+
 def as_study(run: WatchedRun) -> Study:
     """A watched run as a study of one network, which figures and the explorer take."""
     row = dict(run.outcome or {"code_version": "of a run that has not ended"})
     twin = "residual" if len(run.blocks) else "plain"
-    row |= {"run_id": run.name, "twin": twin, "seed": 0, "depth": run.layers.layer_index.nunique()}
+    row |= {
+        "run_id": run.run_id,
+        "twin": twin,
+        "seed": 0,
+        "depth": run.layers.layer_index.nunique(),
+    }
     row |= {"network_skip": bool(len(run.blocks)), "network_name": run.settings.get("model")}
-    return Study(run.folder, pd.DataFrame([row]), tuple(notes_of(run)))
+    return OneRun(run.folder, pd.DataFrame([row]), tuple(notes_of(run)))
 
 
 def notes_of(run: WatchedRun) -> list[str]:
