@@ -15,6 +15,7 @@ from gradflow.config.validation import whole
 from gradflow.core.errors import GradflowError, shown
 from gradflow.probes import Probes
 from gradflow.watching.alerts import Alarms, Alert, seen_of
+from gradflow.watching.ranks import combined, rank_and_ranks
 from gradflow.watching.run_folder import RunFolder, facts_of, new_folder, setting_texts
 from gradflow.watching.siblings import Siblings
 
@@ -38,7 +39,8 @@ class Watch:
 
     Layers and residual sums are found as `gradflow.probes.Probes` finds them. Nothing that goes
     wrong while it measures raises into the training: it warns, and the training is what it would
-    be without it, bit for bit.
+    be without it, bit for bit. Of several ranks, rank 0 writes; blocks are those of all ranks, and
+    the loss is rank 0's.
 
     Attributes:
         folder: of the run's tables, see `gradflow.read_records`.
@@ -64,8 +66,11 @@ class Watch:
         texts = setting_texts(settings)
         if on_alert is not None and not callable(on_alert):
             raise GradflowError(f"on_alert={shown(on_alert)}: must be a function of an alert")
-        self._probes = Probes(model, scaler=scaler)
-        self.folder = new_folder(folder)
+        self._rank, self._ranks = rank_and_ranks()
+        with warnings.catch_warnings():  # the blocks of all ranks are put together here
+            warnings.filterwarnings("ignore", ".*blocks are of this rank's examples")
+            self._probes = Probes(model, scaler=scaler)
+        self.folder = new_folder(folder) if self._rank == 0 else Path(folder)
         self._siblings = Siblings(model)
         self._alarms = Alarms(scaled=scaler is not None)
         self._on_alert = on_alert
@@ -100,7 +105,8 @@ class Watch:
         """
         if self._started is not None:
             raise GradflowError(f"{self.folder}: this watch has begun already; make another")
-        self._records.begin()
+        if self._rank == 0:
+            self._records.begin()
         self._started = time.perf_counter()
         atexit.register(self.close)
         self._arm()
@@ -118,10 +124,12 @@ class Watch:
             return
         measured = self._probes.seconds
         start = time.perf_counter()
-        self._apart(self._keep, loss, scalars)
-        if self._probes.armed is not None:
+        if self._rank == 0:
+            self._apart(self._keep, loss, scalars)
+        # Of several ranks all have to put their measurements together, also one that has none.
+        if self._probes.armed is not None or (self._ranks > 1 and self._is_measured):
             self._apart(self._measured, self._count)
-            if self._records.is_due():
+            if self._rank == 0 and self._records.is_due():
                 self._apart(self.flush)
         self._count += 1
         self._arm()
@@ -137,8 +145,11 @@ class Watch:
             return
         self._stopped = time.perf_counter()
         atexit.unregister(self.close)
-        self._apart(self._measured, self._count)  # a step that an error cut off
+        if self._ranks == 1:
+            self._apart(self._measured, self._count)  # a step that an error cut off
         self._probes.disarm()
+        if self._rank > 0:
+            return
         self._apart(self._pass_on)
         seconds = self._stopped - self._started
         self._apart(self._records.end, self._count, self.share, seconds, error)
@@ -163,7 +174,9 @@ class Watch:
         )
 
     def flush(self) -> None:
-        """Write everything measured so far; a figure or page shows it."""
+        """Write everything measured so far; a figure or page shows it. Rank 0 alone writes."""
+        if self._rank > 0:
+            return
         self._pass_on()
         self._records.flush()
 
@@ -180,8 +193,12 @@ class Watch:
 
     # One step.
 
+    @property
+    def _is_measured(self) -> bool:
+        return self._count % self._every == 0
+
     def _arm(self) -> None:
-        if self._count % self._every == 0:
+        if self._is_measured:
             self._probes.arm(self._count, details=self._count % self._details == 0)
 
     def _keep(self, loss: Tensor | float | None, scalars: dict[str, Tensor | float]) -> None:
@@ -195,8 +212,12 @@ class Watch:
 
     def _measured(self, step: int) -> None:
         """Rows, alerts and sinks of the measurement that is open, if one is."""
+        if self._ranks > 1:
+            found = combined(self._probes.take(), self._probes.layers[0].weight.device)
+            if found is not None:
+                self._probes.add(found)
         tables = self._probes.tables()
-        if "layers" not in tables:
+        if "layers" not in tables or self._rank > 0:
             return
         for name, rows in tables.items():
             self._records.add(name, rows)
