@@ -21,8 +21,10 @@ from gradflow.analysis.make import Made, make, studies_in
 from gradflow.analysis.report.answer import answer, figure_order
 from gradflow.analysis.report.explorer import explorer
 from gradflow.analysis.report.pages import embedded_figures, embedded_tables, html_of, render
+from gradflow.analysis.report.run_page import make_run_page
 from gradflow.analysis.report.runs import table_of_runs
 from gradflow.analysis.study import load_study
+from gradflow.analysis.watched import is_watched
 from gradflow.config.run_id import TWINS
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
@@ -171,25 +173,35 @@ def make_index(root: Path) -> Path:
     return path
 
 
+def _pages(folder: Path) -> tuple[list[Path], list[Report], list[Path]]:
+    """The studies in a folder, what was made of each, and the page of all of them."""
+    if (folder / "config.yaml").exists():
+        raise GradflowError(f"{folder}: is one run; give its study, {folder.parent}")
+    studies = studies_in(folder)
+    reports = []
+    for study in studies:
+        with drawing(study):
+            reports.append(make_report(study))
+    return studies, reports, [make_index(folder)] if studies != [folder] else []
+
+
 @one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=folder_of, help="a study's folder, or one of many studies")
+    parser.add_argument(
+        "folder", type=folder_of, help="a study's folder, one of many studies, or a watched run's"
+    )
     parser.add_argument("--files", action="store_true", help="print tables and list all files")
     chosen = parser.parse_args(arguments)
     folder: Path = chosen.folder
     try:
-        if (folder / "config.yaml").exists():
-            raise GradflowError(f"{folder}: is one run; give its study, {folder.parent}")
-        studies = studies_in(folder)
-        reports = []
-        for study in studies:
-            with drawing(study):
-                reports.append(make_report(study))
-        index = [make_index(folder)] if studies != [folder] else []
+        if is_watched(folder):
+            print(*make_run_page(folder), sep="\n")
+            return
+        studies, reports, index = _pages(folder)
     except GradflowError as error:
         sys.exit(f"error: {error}")
     for study, report in zip(studies, reports, strict=True):
