@@ -9,18 +9,16 @@ from gradflow.statistics import CLAIM_FROM
 
 
 def ending(folder: Path, page: Path, answer: str) -> str:
-    """Four lines on a study whose report was made; `answer`: the sentence that the page begins
-    with."""
-    runs = ended_runs(folder)
-    tables = sorted(path.stem for path in folder.glob("tables/*.csv"))
+    """Four lines on a study whose report was made; `answer`: what the report says first."""
+    tables = len(list(folder.glob("tables/*.csv")))
     figures = len(list(folder.glob("figures/*.json")))
     return "\n".join(
         [
             f"answer: {answer}",
             f"report: {page}",
-            f"tables: {folder / 'tables'} ({len(tables)}); figures: {folder / 'figures'} "
-            f"({figures}); --files of analysis/report.py lists them",
-            f"next: {next_command(folder, runs)}",
+            f"tables: {folder / 'tables'} ({tables}); figures: {folder / 'figures'} ({figures}); "
+            "--files of analysis/report.py lists them",
+            f"next: {next_command(folder, ended_runs(folder))}",
         ]
     )
 

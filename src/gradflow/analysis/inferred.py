@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from gradflow.config.conf_folder import JOURNAL, STUDIES
 from gradflow.config.saved import read_config
 from gradflow.core.errors import GradflowError
 from gradflow.runs.status import CONFIG
+
+TABLES = ("verdict",)
+FEW = 16  # values of a key, of more of which a heatmap cannot be read
 
 NETWORKS, RESIDUAL, TWINS = "networks", "residual networks", "twins"
 KEY, NUMERIC, SEVERAL, SEARCH = "a key", "a numeric key", "several keys", "a search"
@@ -32,10 +36,15 @@ SHOWN_BY = (
 def analyses_of(folder: Path, runs: pd.DataFrame) -> dict[str, bool]:
     """The analysis scripts of a study with ended runs, and whether the study names them.
 
-    A study that names its analyses gets the inferred ones for keys that none of them shows.
+    A study that names its analyses gets the inferred ones for keys that no figure of theirs
+    shows; the verdict shows all, in tables.
     """
     named = named_analyses(folder)
-    shown = {key for name in named for key in shown_keys(name)}
+    shown: set[str] = set()
+    for name in named:
+        if name not in TABLES:
+            with suppress(Exception):  # a module that cannot be imported fails when it is run
+                shown |= set(shown_keys(name))
     keys = [key for key in swept_keys(runs) if key not in shown]
     has = _of_keys(runs, keys)
     if (folder / JOURNAL).exists():
@@ -47,7 +56,7 @@ def analyses_of(folder: Path, runs: pd.DataFrame) -> dict[str, bool]:
 
 
 def _of_keys(runs: pd.DataFrame, keys: Sequence[str]) -> set[str]:
-    numeric = any(is_numeric(runs[key]) for key in keys)
+    numeric = any(is_numeric(runs[key]) and runs[key].nunique() <= FEW for key in keys)
     facts = {KEY: bool(keys), NUMERIC: numeric, SEVERAL: len(keys) > 1}
     return {word for word, holds in facts.items() if holds}
 

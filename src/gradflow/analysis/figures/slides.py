@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -23,6 +23,16 @@ SLIDES: dict[str, Any] = {
 THICKER = 2.4  # lines and marks, than on a page
 
 
+def new_figure(size: tuple[float, float]) -> Figure:
+    """A figure of so many inches.
+
+    Not pyplot's, which would choose a window system for a notebook or a script that has one.
+    """
+    made = Figure(figsize=size)
+    FigureCanvasAgg(made)
+    return made
+
+
 class Slides:
     """The panels of a figure, each a figure of its own.
 
@@ -35,7 +45,7 @@ class Slides:
 
     def __init__(self, rows: int, columns: int, *, shared: Mapping[str, Any]) -> None:
         """`shared`: options of `subplots`; of these `sharex` and `sharey` count."""
-        self.figures: list[Figure] = [plt.figure(figsize=SIZE) for _ in range(rows * columns)]
+        self.figures: list[Figure] = [new_figure(SIZE) for _ in range(rows * columns)]
         panels = [made.add_subplot() for made in self.figures]
         self.grid = np.array(panels, dtype=object).reshape(rows, columns)
         for row, column in np.ndindex(rows, columns):

@@ -6,10 +6,6 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -19,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 from tueplots import bundles
 
-from gradflow.analysis.figures.slides import SLIDES, Slides
+from gradflow.analysis.figures.slides import SLIDES, Slides, new_figure
 
 Made = Figure | Slides
 """A figure of all panels, or one figure per panel."""
@@ -88,25 +84,21 @@ def _settings(venue: str) -> tuple[dict[str, Any], float]:
 def figure(
     rows: int, columns: int, *, height: float, venue: str = "web", **options: Any
 ) -> Iterator[tuple[Made, Any]]:
-    """A page-wide figure of rows x columns panels (always a 2-D array of axes), closed after.
+    """A page-wide figure of rows x columns panels (always a 2-D array of axes).
 
     `height`: in inches on a page of 6.75; on another in proportion. `venue`: of `VENUES`; for
     slides each panel is a figure of its own.
     """
     settings, width = _settings(venue)
-    with plt.rc_context(cast(Any, settings)):  # stubs list the keys as literals
+    with matplotlib.rc_context(cast(Any, settings)):  # stubs list the keys as literals
         made: Made
         if venue == "slides":
             made = Slides(rows, columns, shared=options)
             axes = made.grid
         else:
-            size = (width, height * width / PAGE)
-            made, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
-        try:
-            yield made, axes
-        finally:
-            for one in figures_of(made):
-                plt.close(one)
+            made = new_figure((width, height * width / PAGE))
+            axes = made.subplots(rows, columns, squeeze=False, **options)
+        yield made, axes
 
 
 def figures_of(made: Made) -> list[Figure]:
@@ -123,7 +115,7 @@ def stamp(made: Figure, lines: Sequence[str]) -> None:
 
 def heading(made: Figure, lines: Sequence[str]) -> None:
     """Which setting a figure shows, above all of it."""
-    size = float(plt.rcParams["font.size"])
+    size = float(matplotlib.rcParams["font.size"])
     text = _wrapped(lines, made, size)
     if made.legends:  # a title of the figure would lie on it
         made.legends[0].set_title(text, prop=FontProperties(size=size))
@@ -148,7 +140,7 @@ def depth_axis(ax: Axes, depths: Sequence[int]) -> None:
     if len(depths) > 1:
         nearest = np.diff(sorted(depths)).min() / (max(depths) - min(depths))
         width = ax.get_window_extent().width / ax.figure.dpi * 72
-        if nearest * width < 1.3 * plt.rcParams["font.size"]:
+        if nearest * width < 1.3 * matplotlib.rcParams["font.size"]:
             ax.tick_params(axis="x", rotation=45)
     ax.set_xlabel("depth (weighted layers)")
 
@@ -173,7 +165,7 @@ DEPTH_MARKERS = "osD^vPX"
 
 def depth_colors(depths: Sequence[int]) -> dict[int, Any]:
     """A shade of one perceptually even map for each depth, darker for deeper."""
-    shades = plt.get_cmap("viridis")(np.linspace(SHALLOWEST, 0.0, max(len(depths), 2)))
+    shades = matplotlib.colormaps["viridis"](np.linspace(SHALLOWEST, 0.0, max(len(depths), 2)))
     return dict(zip(depths, shades, strict=False))
 
 

@@ -21,8 +21,10 @@ from gradflow.analysis.make import Made, make, studies_in
 from gradflow.analysis.report.answer import answer, figure_order
 from gradflow.analysis.report.explorer import explorer
 from gradflow.analysis.report.pages import embedded_figures, embedded_tables, html_of, render
+from gradflow.analysis.report.run_page import make_run_page
 from gradflow.analysis.report.runs import table_of_runs
 from gradflow.analysis.study import load_study
+from gradflow.analysis.watched import is_watched
 from gradflow.config.run_id import TWINS
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
@@ -35,6 +37,7 @@ PAGE, INDEX = "report.html", "index.html"
 FORMATS = ("png", "pdf", "svg")
 VERDICT = "verdict"
 SHOWN_ERRORS = 5
+NAMED = 3  # settings of an outcome, in a line
 
 
 class Report(NamedTuple):
@@ -121,13 +124,18 @@ def verdict_line(folder: Path) -> str:
         return ""
     table = pd.read_csv(path)
     words = table.outcome.str.replace(r" \(.*", "", regex=True)
-    if "setting" in table:
-        counts = words.value_counts(sort=False).items()
-        return "; ".join(f"{word} in {n} of {len(words)} settings" for word, n in counts)
-    parts = [
-        f"{word} at depth {', '.join(map(str, depths))}"
-        for word, depths in table.depth.groupby(words, sort=False)
-    ]
+    if "setting" in table.columns:
+        table["place"] = table.setting + " at depth " + table.depth.astype(str)
+        parts = [
+            f"{word} in {len(places)} of {len(table)} settings and depths ("
+            + "; ".join(places[:NAMED]) + (", ..." if len(places) > NAMED else "") + ")"
+            for word, places in table.place.groupby(words, sort=False)
+        ]  # fmt: skip
+    else:
+        parts = [
+            f"{word} at depth {', '.join(map(str, depths))}"
+            for word, depths in table.depth.groupby(words, sort=False)
+        ]
     return "; ".join(parts)
 
 
@@ -165,25 +173,35 @@ def make_index(root: Path) -> Path:
     return path
 
 
+def _pages(folder: Path) -> tuple[list[Path], list[Report], list[Path]]:
+    """The studies in a folder, what was made of each, and the page of all of them."""
+    if (folder / "config.yaml").exists():
+        raise GradflowError(f"{folder}: is one run; give its study, {folder.parent}")
+    studies = studies_in(folder)
+    reports = []
+    for study in studies:
+        with drawing(study):
+            reports.append(make_report(study))
+    return studies, reports, [make_index(folder)] if studies != [folder] else []
+
+
 @one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=folder_of, help="a study's folder, or one of many studies")
+    parser.add_argument(
+        "folder", type=folder_of, help="a study's folder, one of many studies, or a watched run's"
+    )
     parser.add_argument("--files", action="store_true", help="print tables and list all files")
     chosen = parser.parse_args(arguments)
     folder: Path = chosen.folder
     try:
-        if (folder / "config.yaml").exists():
-            raise GradflowError(f"{folder}: is one run; give its study, {folder.parent}")
-        studies = studies_in(folder)
-        reports = []
-        for study in studies:
-            with drawing(study):
-                reports.append(make_report(study))
-        index = [make_index(folder)] if studies != [folder] else []
+        if is_watched(folder):
+            print(*make_run_page(folder), sep="\n")
+            return
+        studies, reports, index = _pages(folder)
     except GradflowError as error:
         sys.exit(f"error: {error}")
     for study, report in zip(studies, reports, strict=True):

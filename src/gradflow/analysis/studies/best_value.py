@@ -8,6 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from gradflow.analysis.figures import style
+from gradflow.analysis.inferred import FEW
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.settings import key_of, value_text
@@ -18,7 +19,6 @@ from gradflow.core.errors import GradflowError
 from gradflow.verdict import RATE
 
 SWEPT = EVERY_KEY
-MOST = 16  # values of a heatmap's rows, and settings that have one each
 
 
 def analyze(output: Output) -> None:
@@ -30,17 +30,17 @@ def analyze(output: Output) -> None:
     """
     study = output.study
     keys = [key for key in swept_keys(study.runs) if is_numeric(study.runs[key])]
-    few = [key for key in keys if study.runs[key].nunique() <= MOST]
+    few = [key for key in keys if study.runs[key].nunique() <= FEW]
     drawn = False
     for key in few:
         parts = study.split((key,))
-        for part in parts if len(parts) <= MOST else ():
+        for part in parts if len(parts) <= FEW else ():
             if part.runs[key].nunique() > 1 and part.runs.final_train_error.notna().any():
                 draw(replace(output, study=part), key)
                 drawn = True
     if not drawn:
         raise GradflowError(
-            f"{study.folder}: no numeric key that was swept has two to {MOST} values within a "
+            f"{study.folder}: no numeric key that was swept has two to {FEW} values within a "
             "setting of the others"
         )
 
@@ -53,9 +53,16 @@ def draw(output: Output, key: str) -> None:
     as_rate = runs.assign(**{RATE: runs[key].astype(float)})
     best = at_own_best(as_rate)
     name = short_key(key)
-    output.add_table(f"best_{name}", best_table(as_rate, best))
+    table = best_table(as_rate, best)
+    rows = [{_of(title, key): cell for title, cell in row.items()} for row in table.rows]
+    formats = {_of(title, key): form for title, form in table.formats.items()}
+    output.add_table(f"best_{name}", replace(table, rows=rows, formats=formats))
     draw_heatmaps(output, as_rate, key)
     draw_best(output, as_rate, best, key)
+
+
+def _of(title: str, key: str) -> str:
+    return title.replace("best rate", f"best {key_of(key)}")
 
 
 def draw_heatmaps(output: Output, runs: pd.DataFrame, key: str) -> None:
@@ -70,7 +77,8 @@ def draw_heatmaps(output: Output, runs: pd.DataFrame, key: str) -> None:
         style.letter_panels(axes[0])
         caption = (
             f"Training error in evaluation mode after the last step, by {key_of(key)} and depth: "
-            "mean over seeds in percent; framed: the lowest of each depth; div.: a run diverged."
+            "mean over seeds in percent; framed: the lowest of each depth; div., gray: a "
+            "run diverged."
         )
         output.add_figure(made, f"heatmap_{short_key(key)}", caption)
 

@@ -3,6 +3,8 @@
 python analysis/budget.py outputs/budget
 """
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -87,14 +89,18 @@ def error_by_steps(runs: pd.DataFrame, *, ax: Axes) -> Axes:
     shifts = {d: 1.03 ** (i - (len(depths) - 1) / 2) for i, d in enumerate(depths)}
     aside = runs.assign(place=runs.steps * runs.depth.map(shifts))
     plots.medians(aside, x="place", y="error", hue="depth", looks=looks, ax=ax, lost="diverged")
-    budgets = sorted(runs.steps.unique())
+    steps_axis(ax, sorted(runs.steps.unique()))
+    ax.set_xlabel("training steps")
+    ax.set_ylabel("training error (%)")
+    return ax
+
+
+def steps_axis(ax: Axes, budgets: Sequence[int]) -> None:
+    """Budgets as ticks of a log axis, percentages on the other."""
     ax.set_xscale("log")
     ax.set_xticks(budgets, [str(steps) for steps in budgets])
     ax.minorticks_off()
     ax.set_ylim(-3, 103)
-    ax.set_xlabel("training steps")
-    ax.set_ylabel("training error (%)")
-    return ax
 
 
 def main() -> None:

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradflow.analysis.figures import style
-from gradflow.analysis.figures.plotted_data import LOST as PLACELESS
+from gradflow.analysis.figures import plots, style
 from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.settings import key_of, levels, value_text
+from gradflow.analysis.studies.degradation import error_name
 from gradflow.analysis.study import Study
 from gradflow.analysis.swept import (
     EVERY_KEY,
@@ -36,6 +36,7 @@ ROWS = 6  # of panels on a page
 COLUMNS = 5
 DODGE = 0.12  # of the distance of two values, by which plain stands left and residual right
 LOST = "x"  # a run without a number
+LETTERS = 24  # of all values below a panel, that have room side by side
 
 
 def analyze(output: Output) -> None:
@@ -49,11 +50,12 @@ def analyze(output: Output) -> None:
     if not keys:
         raise GradflowError(f"{study.folder}: nothing was swept but depth, skip and seed")
     runs = study.runs.assign(error=100 * study.runs.final_train_error.astype(float))
+    title = error_name(runs)
     output.add_table("settings", settings_table(runs, keys))
     ratios = first_ratios(study)
     for key in keys:
         others = [name for name in keys if name != key]
-        draw(output, runs, key, others, "error", "training error (%)", f"error_by_{short_key(key)}")
+        draw(output, runs, key, others, "error", title, f"error_by_{short_key(key)}")
         if ratios is not None:
             with_ratios = runs.merge(ratios, on="run_id", how="left")
             name = f"gradient_ratio_by_{short_key(key)}"
@@ -107,7 +109,7 @@ def draw(
     depths = sorted(runs.depth.unique())
     columns = [[depth] for depth in depths] if len(depths) <= COLUMNS else [depths]
     height = 0.9 + 1.55 * len(rows)
-    with output.figure(len(rows), len(columns), height=height, sharex=True, sharey=True) as (
+    with output.figure(len(rows), len(columns), height=height, sharey=True) as (
         made,
         axes,
     ):
@@ -118,11 +120,10 @@ def draw(
                 words = [f"depth {within[0]}"] if len(within) == 1 else ["all depths"]
                 ax.set_title(", ".join([*words, *([label(setting)] if setting else [])]))
         limits(axes.flat, runs, value)
-        for ax in axes[-1]:
-            ax.set_xlabel(key_of(key))
-        for ax in axes[:, 0]:
-            ax.set_ylabel(title)
-        style.legend(made, axes.flat)
+        for ax in axes.flat:
+            ax.set(xlabel=key_of(key), ylabel=title)
+            ax.label_outer()
+        style.legend(made, list(axes.flat))
         output.add_figure(made, name, caption_of(key, others, value, pooled, rows))
 
 
@@ -131,17 +132,20 @@ def caption_of(
 ) -> str:
     """What is drawn, and where the other keys are."""
     what = {
-        "error": "Training error in evaluation mode after the last step",
+        "error": "Error in evaluation mode on the training data after the last step",
         "ratio": "End-to-end ratio at the first measured step (norm of the loss gradient at the "
         "first block's input over that at the last block's output)",
     }[value]
-    text = f"{what} of every run, against {key_of(key)}. A mark is a run; short lines: medians. "
+    text = (
+        f"{what} of every run, against {key_of(key)}. An open mark is a run; short lines are "
+        "medians, runs without a value counted as above all others. "
+    )
     names = ", ".join(map(key_of, others))
     if pooled:
         text += f"Runs of every value of {names} are in the same panel. "
     elif len(rows) > 1:
         text += f"Rows: {names}. "
-    return text + "Crosses on the upper edge: runs without a number (diverged, or not recorded)."
+    return text + "Crosses on the upper edge: runs without a value (diverged, or not recorded)."
 
 
 def against_key(runs: pd.DataFrame, study: pd.DataFrame, key: str, value: str, *, ax: Axes) -> Axes:
@@ -150,7 +154,7 @@ def against_key(runs: pd.DataFrame, study: pd.DataFrame, key: str, value: str, *
     study: all runs, whose values of the key make the axis.
     """
     places = places_of(study[key])
-    step = min(np.diff(sorted(places.values()))) if len(places) > 1 else 1.0
+    step = min(np.diff(sorted(places.values()))) if are_steps(study[key]) else 0.0
     twins = [twin for twin in style.COLORS if (study.twin == twin).any()]
     for twin in twins:
         shift = 0.0 if len(twins) == 1 else DODGE * step * (-1 if twin == "plain" else 1)
@@ -159,35 +163,48 @@ def against_key(runs: pd.DataFrame, study: pd.DataFrame, key: str, value: str, *
         at = here[key].map(value_text).map(places).to_numpy(dtype=float) + shift
         values = here[value].to_numpy(dtype=float)
         known = np.isfinite(values) & ((values > 0) | (value != "ratio"))
-        marker = style.MARKERS[twin]
-        ax.plot(at[known], values[known], marker, mfc="none", ms=4, label=twin, **look)
+        ax.plot(at[known], values[known], style.MARKERS[twin], mfc="none", ms=4, label=twin, **look)
         if (~known).any():
             ax.plot(
                 at[~known], np.ones((~known).sum()), LOST, ms=5, clip_on=False,
-                label=f"{twin}, none", transform=ax.get_xaxis_transform(), gid=PLACELESS, **look,
+                label=f"{twin}, no value", transform=ax.get_xaxis_transform(), **look,
             )  # fmt: skip
-        for place in sorted(set(at[known])):
-            middle = np.median(values[known][at[known] == place])
-            ax.plot(
-                place + np.array([-0.5, 0.5]) * 1.4 * DODGE * step, [middle, middle],
-                color=style.COLORS[twin], lw=1.2,
-            )  # fmt: skip
-    ax.set_xticks(list(places.values()), list(places))
-    ax.set_xticks([], minor=True)
-    ax.set_xlim(min(places.values()) - 0.5 * step, max(places.values()) + 0.5 * step)
+        for place in sorted(set(at)) if step else ():
+            middle = plots.middle(np.where(known, values, np.inf)[at == place])
+            if np.isfinite(middle):
+                ends = place + np.array([-0.7, 0.7]) * DODGE * step
+                ax.plot(ends, [middle, middle], color=style.COLORS[twin], lw=1.2)
+    key_axis(ax, study[key], places, step)
     return ax
 
 
+def are_steps(values: pd.Series) -> bool:
+    """Whether a key's values stand side by side; else, as in a search, they are an axis."""
+    return not is_numeric(values) or 1 < values.nunique() <= 2 * ROWS
+
+
 def places_of(values: pd.Series) -> Mapping[str, float]:
-    """Each value as text and its place on the axis: evenly spaced, in order; of many numbers
-    (a search has one per run) the number's own place, on a log scale if they span a decade."""
+    """Each value as text, and its place on the axis: evenly spaced in order, or its own."""
     found = levels(values)
-    if len(found) <= 2 * ROWS or not is_numeric(values):
-        return {value_text(value): float(place) for place, value in enumerate(found)}
-    numbers = np.array(found, dtype=float)
-    if numbers.min() > 0 and numbers.max() >= 10 * numbers.min():
-        numbers = np.log10(numbers)
-    return {value_text(value): float(place) for value, place in zip(found, numbers, strict=True)}
+    return {
+        value_text(value): float(place if are_steps(values) else value)
+        for place, value in enumerate(found)
+    }
+
+
+def key_axis(ax: Axes, values: pd.Series, places: Mapping[str, float], step: float) -> None:
+    """Ticks at the values that stand side by side; a log axis for numbers that span a decade."""
+    if not step:
+        low, high = float(values.min()), float(values.max())
+        if low > 0 and high >= 10 * low:
+            ax.set_xscale("log")
+            ax.set_xlim(low / 1.3, high * 1.3)
+        else:
+            ax.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        return
+    crowded = sum(map(len, places)) > LETTERS
+    ax.set_xticks(list(places.values()), list(places), rotation=90 if crowded else 0)
+    ax.set_xlim(-0.5, len(places) - 0.5)
 
 
 def limits(axes: Sequence[Axes], runs: pd.DataFrame, value: str) -> None:
@@ -199,7 +216,7 @@ def limits(axes: Sequence[Axes], runs: pd.DataFrame, value: str) -> None:
             ax.axhline(1, color=style.GUIDE, lw=0.8, ls=":", zorder=0)
             shown = values[np.isfinite(values) & (values > 0)]
             if len(shown):
-                ax.set_ylim(min(0.5, shown.min() / 2), max(2, shown.max() * 2))
+                ax.set_ylim(min(0.08, shown.min() / 2), max(12, shown.max() * 2))
         else:
             top = values.max() if values.notna().any() else 100.0
             ax.set_ylim(-0.04 * top, max(1.0, 1.08 * top))

@@ -15,7 +15,7 @@ from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import interval
+from gradflow.statistics import PERCENT, interval
 
 
 class Published(NamedTuple):
@@ -66,7 +66,7 @@ def error_table(runs: pd.DataFrame) -> Table:
         row: dict[str, Cell] = {"depth": int(depth)}
         for twin in style.COLORS:
             errors = group[group.twin == twin].error.dropna()
-            found = interval(errors) if len(errors) > 1 else errors.mean()
+            found = interval(errors, within=PERCENT) if len(errors) > 1 else errors.mean()
             row[f"{twin}, test error % (95 % interval)"] = found
             row[f"{twin}, He et al. 2015"] = getattr(published, twin) if published else None
         row["parameters, M"] = group.n_parameters.iloc[0] / 1e6

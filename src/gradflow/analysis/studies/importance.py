@@ -7,12 +7,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
-from gradflow.analysis.figures import style
 from gradflow.analysis.frames import dicts
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
@@ -35,7 +32,7 @@ def analyze(output: Output) -> None:
         GradflowError: fewer than two keys were swept, or few runs ended with an error.
     """
     study = output.study
-    runs = study.runs.dropna(subset="final_train_error").sort_values(["twin", "run_id"])
+    runs = study.runs.dropna(subset="final_train_error")
     keys = [
         key
         for key in ("network_depth", "network_skip", *swept_keys(runs))
@@ -57,17 +54,9 @@ def analyze(output: Output) -> None:
         + (f"; without {lost} runs that diverged." if lost else ".")
     )
     output.add_table("importance", Table(rows, {"importance": ".3f"}, note=note))
-    with output.figure(1, 2, height=0.8 + 0.28 * len(keys) + 0.6) as (made, axes):
+    with output.figure(1, 1, height=0.9 + 0.28 * len(keys)) as (made, axes):
         bars(found, ax=axes[0, 0])
-        parallel(runs, list(found), ax=axes[0, 1])
-        handles = [Line2D([], [], color=c, label=twin) for twin, c in style.COLORS.items()]
-        style.legend(made, [], handles=handles)
-        style.letter_panels(axes[0])
-        caption = (
-            f"(a) {note} (b) A line per run through its value of each key, in equal steps and "
-            "a little spread, to its training error (right, %)."
-        )
-        output.add_figure(made, "importance", caption)
+        output.add_figure(made, "importance", note)
 
 
 def importances(runs: pd.DataFrame, keys: Sequence[str], value: str) -> Mapping[str, float]:
@@ -116,33 +105,6 @@ def bars(found: Mapping[str, float], *, ax: Axes) -> Axes:
     ax.invert_yaxis()
     ax.set_xlim(0, 1)
     ax.set_xlabel("share of the variance explained")
-    return ax
-
-
-def parallel(runs: pd.DataFrame, keys: Sequence[str], *, ax: Axes) -> Axes:
-    """A line per run through its values of the keys, first key left, and its error."""
-    columns = []
-    # Runs of one value are spread a little, or they would hide each other.
-    spread = np.linspace(-0.03, 0.03, len(runs))
-    for place, key in enumerate(keys):
-        found = levels(runs[key])
-        heights = {value_text(v): i / max(1, len(found) - 1) for i, v in enumerate(found)}
-        columns.append(runs[key].map(value_text).map(heights).to_numpy(dtype=float) + spread)
-        for text, height in list(heights.items())[:: max(1, len(heights) // 8)]:
-            ax.annotate(text, (place, height), (3, 0), textcoords="offset points",
-                        fontsize="x-small", va="center",
-                        bbox={"fc": "w", "ec": "none", "alpha": 0.8, "pad": 0.5})  # fmt: skip
-    columns.append(runs.final_train_error.to_numpy(dtype=float))
-    for line, twin in zip(np.array(columns).T, runs.twin, strict=True):
-        ax.plot(line, color=style.COLORS[twin], lw=0.6)
-    for place in range(len(columns)):
-        ax.axvline(place, color=style.GUIDE, lw=0.6, zorder=0)
-    ax.set_xticks(range(len(columns)), [key_of(key).rpartition(".")[2] for key in keys] + ["error"],
-                  rotation=20, ha="right")  # fmt: skip
-    ax.set_yticks([0, 0.5, 1], ["0", "50", "100"])
-    ax.yaxis.tick_right()
-    ax.spines[["left", "bottom"]].set_visible(False)
-    ax.set_ylim(-0.05, 1.05)
     return ax
 
 

@@ -16,7 +16,7 @@ from gradflow.analysis.swept import TWINS_DIFFER_IN
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS
-from gradflow.statistics import interval
+from gradflow.statistics import POINTS, interval
 from gradflow.verdict.gradient import end_to_end
 
 SWEPT = tuple(
@@ -69,7 +69,7 @@ def error_table(runs: pd.DataFrame) -> Table:
             found = group[group.twin == twin].error
             row[f"{twin}, training error %"] = found.mean() if found.notna().any() else "diverged"
         row["plain - residual, points (95 % interval)"] = interval(
-            (errors.plain - errors.residual).dropna()
+            (errors.plain - errors.residual).dropna(), within=POINTS
         )
         diverged = int(group.error.isna().sum())
         rows.append(row | {"seeds": group.seed.nunique(), "diverged": diverged})

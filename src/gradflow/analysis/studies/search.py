@@ -3,7 +3,8 @@
 python analysis/search.py outputs/search
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from gradflow.analysis.figures import style
-from gradflow.analysis.figures.plotted_data import LOST as PLACELESS
-from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.studies.importance import bars, importances
 from gradflow.analysis.swept import EVERY_KEY
 from gradflow.config.conf_folder import JOURNAL
+from gradflow.config.run import SearchConfig
 from gradflow.config.saved import read_config
 from gradflow.core.errors import GradflowError
 from gradflow.runs.status import CONFIG
 
 SWEPT = EVERY_KEY
+OBJECTIVES = {
+    "final_train_error": ("training error (%)", 100),
+    "final_test_error": ("test error (%)", 100),
+    "final_train_loss": ("training loss (nats)", 1),
+}
+"""What a search lowers, as an axis calls it, and the factor to that unit."""
+
 COLUMNS = 4  # of panels; a search per combination of what was listed
 LOOKS: dict[str, dict[str, Any]] = {
     "complete": {"marker": "o", "color": style.COLORS["residual"], "mfc": "none"},
@@ -66,7 +74,7 @@ def trials_of(folder: Path) -> pd.DataFrame:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         storage = JournalStorage(JournalFileBackend(str(path.absolute())))
-        names = sorted(optuna.get_all_study_names(storage))
+        names = optuna.get_all_study_names(storage)
         studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
     except (OSError, ValueError, KeyError) as error:  # ValueError, KeyError: a damaged journal
         raise GradflowError(f"{path}: cannot be read ({error})") from error
@@ -81,7 +89,7 @@ def trials_of(folder: Path) -> pd.DataFrame:
                 )  # fmt: skip
                 rows.append(
                     {
-                        "of": study.study_name.rpartition(" ")[0],
+                        "of": re.sub(r"\S+\.(?=\S+=)", "", study.study_name.rpartition(" ")[0]),
                         "number": trial.number,
                         "ending": words[trial.state.name],
                         "value": np.nan if value is None or np.isinf(value) else float(value),
@@ -101,12 +109,13 @@ def draw_history(output: Output, trials: pd.DataFrame) -> None:
             best = found.sort_values("number")
             best = best.assign(value=best.value.where(best.ending == "complete").cummin())
             ax.step(best.number, best.value, where="post", color="k", lw=1, label="best so far")
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.set_xlabel("trial")
-        _finish(made, [ax for ax, _ in panels])
+        style.legend(made, [ax for ax, _ in panels])
         caption = (
-            "History of each search: the objective of every trial (see the legend for how it "
-            "ended; a pruned one at its last evaluation), and the lowest so far (line). Marks on "
-            "the upper edge: trials without a number (diverged, failed, or no config)."
+            "History of each search: the objective of every trial, marked by how it ended (a "
+            "pruned one stands at its last evaluation), and the lowest so far (line). Marks on the "
+            "upper edge: trials without a number (diverged, failed, or no config)."
         )
         output.add_figure(made, "search_history", caption)
 
@@ -119,11 +128,12 @@ def draw_slices(output: Output, trials: pd.DataFrame, name: str) -> None:
     decades = numbers and values.min() > 0 and values.max() >= 10 * values.min()
     with _panels(output, trials) as (made, panels):
         for ax, (_, found) in panels:
+            marks(found.dropna(subset=name).sort_values(name), name, ax=ax)
             if decades:
                 ax.set_xscale("log")
-            marks(found.dropna(subset=name).sort_values(name), name, ax=ax)
+                ax.set_xlim(values.min() / 1.3, values.max() * 1.3)
             ax.set_xlabel(key)
-        _finish(made, [ax for ax, _ in panels])
+        style.legend(made, [ax for ax, _ in panels])
         caption = (
             f"The objective of every trial against {key}, a panel per search. A pruned trial "
             "stands at its last evaluation. Marks on the upper edge: trials without a number."
@@ -154,13 +164,14 @@ def marks(trials: pd.DataFrame, x: str, *, ax: Axes) -> Axes:
     """A mark per trial, of the look of its ending; those without a value on the upper edge."""
     for ending, look in LOOKS.items():
         here = trials[trials.ending == ending]
-        known = here.dropna(subset="value")
-        ax.plot(known[x], known.value, ls="none", ms=4, label=ending if len(here) else None, **look)
-        lost = here[here.value.isna()]
-        ax.plot(
-            lost[x], np.ones(len(lost)), ls="none", ms=4, clip_on=False,
-            transform=ax.get_xaxis_transform(), gid=PLACELESS, **look,
-        )  # fmt: skip
+        edge = ax.get_xaxis_transform()
+        lost = here[here.value.isna()].assign(value=1.0)
+        for found, place in ((here[here.value.notna()], ax.transData), (lost, edge)):
+            if len(found):
+                ax.plot(
+                    found[x], found.value, ls="none", ms=4, label=ending, clip_on=False,
+                    transform=place, **look,
+                )  # fmt: skip
     return ax
 
 
@@ -172,33 +183,30 @@ def _panels(
 
     apart: each with axes of its own.
     """
-    found = list(groups(trials, "of"))
+    found = [(str(title), rows) for title, rows in trials.groupby("of", sort=False)]
+    name, factor = OBJECTIVES[objective_of(output.study.folder)]
+    found = [(title, rows.assign(value=factor * rows.value)) for title, rows in found]
     columns = min(COLUMNS, len(found), 2 if len(found) <= COLUMNS else COLUMNS)
     rows = -(-len(found) // columns)
-    height, share = 0.8 + 1.7 * rows, not apart
-    with output.figure(rows, columns, height=height, sharex=share, sharey=share) as (made, axes):
+    height = 0.8 + 1.7 * rows
+    with output.figure(rows, columns, height=height, sharey=not apart) as (made, axes):
         for ax in axes.flat[len(found) :]:
             ax.set_visible(False)
         for ax, (title, _) in zip(axes.flat, found, strict=False):
             ax.set_title(title)
-        for ax in axes[:, 0] if share else ():
-            ax.set_ylabel(objective_of(output.study.folder))
+        for ax in axes[:, 0] if not apart else ():
+            ax.set_ylabel(name)
         yield made, list(zip(axes.flat, found, strict=False))
 
 
-def _finish(made: style.Made, axes: Sequence[Axes]) -> None:
-    """One legend for all panels."""
-    style.legend(made, axes)
-
-
 def objective_of(folder: Path) -> str:
-    """The objective that a trial's config names, in words; without one, the word objective."""
+    """The objective that a trial's config names; the default's if none can be read."""
     for path in sorted(folder.glob(f"*/{CONFIG}")):
         with suppress(GradflowError):
             name = (read_config(path).get("search") or {}).get("objective")
-            if name:
-                return str(name).replace("final_", "").replace("_", " ")
-    return "objective"
+            if name in OBJECTIVES:
+                return str(name)
+    return SearchConfig().objective
 
 
 def main() -> None:

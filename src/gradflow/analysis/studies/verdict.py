@@ -11,13 +11,11 @@ import pandas as pd
 
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
-from gradflow.analysis.settings import config_columns
 from gradflow.analysis.study import Study
-from gradflow.analysis.swept import label, swept_keys
+from gradflow.analysis.swept import EVERY_KEY, label, swept_keys
 from gradflow.analysis.tables import Cell, Table
 from gradflow.config.run_id import TWINS
 from gradflow.core.errors import GradflowError
-from gradflow.records import SCHEMAS
 from gradflow.statistics import Interval
 from gradflow.verdict import RATE, judge_study
 from gradflow.verdict.gradient import EXPLODING, LEVEL, MOMENTS, UNCLEAR, UNKNOWN, VANISHING
@@ -25,7 +23,7 @@ from gradflow.verdict.outcome import DEGRADATION, NO_DIFFERENCE, OVERFITTING, TO
 from gradflow.verdict.ranking import rank_settings
 from gradflow.verdict.tuning import DOES_NOT, NO_GAP, ONE_RATE, REMOVES
 
-SWEPT = tuple(config_columns(pd.DataFrame(columns=SCHEMAS["runs"].names)))
+SWEPT = EVERY_KEY
 SENTENCES = 12  # rows of a verdict that have a sentence each
 NETWORKS = tuple(TWINS.values())[::-1]  # plain, residual
 GRADIENT_VERBS = {
@@ -136,7 +134,8 @@ def ranks_table(ranks: pd.DataFrame, settings: Sequence[str]) -> Table:
         "a seed being the best for the other seeds; the interval is of all rates that were "
         "tried, which hold together in 95 % of cases. Surely better: at one of its rates, "
         "corrected for their number, better than the other at each of its rates. p: one-sided, "
-        "the smallest of the row, after Holm's correction over all pairs of the table. Three seeds "
+        "the smallest of the row, after Holm's correction over all pairs of the table; a claim "
+        "takes .01, so that this table and the verdict together have few false ones. Three seeds "
         "tell large differences alone."
     )
     formats = {"best rate": "g", "p": "p"}
