@@ -205,7 +205,7 @@ def legend(
 
 def _columns(names: Sequence[str], made: Made) -> int:
     """As many entries of a legend as fit side by side."""
-    size = float(plt.rcParams["legend.fontsize"])
+    size = float(matplotlib.rcParams["legend.fontsize"])
     widest = (4.8 + 0.6 * max(map(len, names))) * size  # points: line, gaps and letters
     whole = sum(4.8 + 0.6 * len(name) for name in names) * size
     room = 72 * figures_of(made)[0].get_figwidth()
