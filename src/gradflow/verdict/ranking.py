@@ -1,8 +1,8 @@
 """Which setting of a sweep fits best, each at its own best learning rate?
 
 The error at the best rate is cross-validated: a seed's rate is chosen by the other seeds. That
-is honest as a number, but no basis for a test: of equal settings with five rates a t test of such
-errors finds one better in 10 to 30 % of simulated studies (benchmarks/verdict.py). The
+is honest as a number, but no basis for a test: of equal settings with three rates a t test of such
+errors finds one better in 9 to 35 % of simulated sweeps (benchmarks/null_sweeps.py). The
 interval and the claims are therefore of all rates.
 """
 
