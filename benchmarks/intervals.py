@@ -10,6 +10,7 @@ its logit form for values with a range; tests hold a shorter form.
 import argparse
 import warnings
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import scipy.stats
@@ -60,7 +61,7 @@ def logit(samples: Floats) -> Ends:
     return interval_ends(samples, within=SHARE)
 
 
-def bootstrap(method: str) -> Callable[[Floats], Ends]:
+def bootstrap(method: Literal["BCa", "percentile"]) -> Callable[[Floats], Ends]:
     """scipy's bootstrap: "BCa" or "percentile"."""
 
     def ends(samples: Floats) -> Ends:

@@ -8,12 +8,13 @@ machine slows all alike; ratios are taken round by round. A step with probes rec
     naive     the same as all but the ledger's split, as it is often written: .norm().item()
               per layer, full backward hooks on blocks
 
-and every 25 steps what was recorded goes to the host.
+and every 25 steps what was recorded goes to the host. Beside them what others offer, all of it
+about parameters alone (benchmarks/others.py).
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.cases import CASES, Case
+from benchmarks.others import Other, others
 from benchmarks.turns import ratio
 from gradflow import build_network
 from gradflow.analysis.tables import Cell, Table
@@ -29,13 +31,16 @@ from gradflow.probes import Probes
 from gradflow.training.torch_settings import keep_freed_memory
 
 FLUSH_STEPS = 25
-LIMITS = {"cifar-56": {"layers": 1.01, "all": 1.05}, "digits-110": {"all": 1.10}}
+LIMITS = {
+    "cifar-56": {"layers": 1.01, "all": 1.05},
+    "digits-110": {"layers": 1.02, "all": 1.10},
+}
 
 
 class Steps:
     """Training steps of one network, each measured as its kind says."""
 
-    def __init__(self, case: Case):
+    def __init__(self, case: Case, more: Mapping[str, Other] | None = None):
         network = build_network(
             "cifar_resnet", image_shape=case.image, depth=case.depth, width=case.width
         )
@@ -46,7 +51,7 @@ class Steps:
             "all": Probes(network),
         }
         self.measured = dict.fromkeys(self.probes, 0)
-        self.naive = Naive(network)
+        self.others: dict[str, Other] = {"naive": Naive(), **(more or {})}
         self.count = 0
         generator = torch.Generator().manual_seed(0)
         images = torch.randn(case.batch, *case.image, generator=generator)
@@ -57,23 +62,24 @@ class Steps:
         """Seconds of one step; naive hooks are put in place before it and removed after. Probes
         stay open, as in a training: they leave nothing in a step that is not armed."""
         self.count += 1
-        with self.naive if kind == "naive" else nullcontext():
+        other = self.others.get(kind)
+        with other.on(self.network) if other is not None else nullcontext():
             start = time.perf_counter()
             self._step(kind)
             return time.perf_counter() - start
 
     def _step(self, kind: str) -> None:
-        probes = self.probes.get(kind)
+        probes, other = self.probes.get(kind), self.others.get(kind)
         if probes is not None:
             probes.arm(self.count)
         F.cross_entropy(self.network(self.images), self.labels).backward()
-        if kind == "naive":
-            self.naive.gradients()
+        if other is not None:
+            other.gradients(self.network)
         self.optimizer.step()
         if probes is not None:
             probes.finish()
-        if kind == "naive":
-            self.naive.updates()
+        if other is not None:
+            other.updates()
         self.optimizer.zero_grad()
         if probes is not None:
             self.measured[kind] += 1
@@ -81,28 +87,30 @@ class Steps:
                 probes.tables()
 
 
-class Naive:
+class Naive(Other):
     """What a loop without gradflow would do to know nearly the same."""
 
-    def __init__(self, network: nn.Module):
-        self.blocks = list(network.get_submodule("blocks").children())
-        self.weights = [p for p in network.parameters() if p.ndim > 1]
-        self.handles: list[Any] = []
+    def __init__(self) -> None:
+        self.weights: list[Tensor] = []
         self.rows: list[float] = []
         self.before: list[Tensor] = []
 
-    def __enter__(self) -> None:
-        for block in self.blocks:
+    @contextmanager
+    def on(self, network: nn.Module) -> Iterator[None]:
+        """Hooks on all blocks."""
+        self.weights = [p for p in network.parameters() if p.ndim > 1]
+        handles: list[Any] = []
+        for block in network.get_submodule("blocks").children():
             branch = block.get_submodule("branch")
-            self.handles.append(branch.register_forward_hook(self._forward))
-            self.handles.append(block.register_full_backward_hook(self._backward))
+            handles.append(branch.register_forward_hook(self._forward))
+            handles.append(block.register_full_backward_hook(self._backward))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
-    def __exit__(self, *_: object) -> None:
-        for handle in self.handles:
-            handle.remove()
-        self.handles.clear()
-
-    def gradients(self) -> None:
+    def gradients(self, network: nn.Module) -> None:
         """After the backward pass: every weight's norm and its gradient's."""
         self.before = [weight.detach().clone() for weight in self.weights]
         for weight in self.weights:
@@ -123,9 +131,8 @@ class Naive:
             self.rows.append(gradient.norm().item())
 
 
-def timed(case: Case, kinds: list[str], seconds: float) -> np.ndarray:
+def timed(steps: Steps, kinds: list[str], seconds: float) -> np.ndarray:
     """Seconds per step, [rounds, kinds]; as many rounds as fit, in changing order."""
-    steps = Steps(case)
     for kind in kinds * 2:  # warm-up
         steps.timed(kind)
     order = np.random.default_rng(0)
@@ -144,9 +151,10 @@ def measure(seconds: float) -> Iterator[tuple[str, Table]]:
     torch.set_num_threads(1)
     keep_freed_memory()
     rows: list[dict[str, Cell]] = []
+    more, missing = others()
     for name, limits in LIMITS.items():
-        kinds = ["without", "layers", "all", "naive"]
-        found = timed(CASES[name], kinds, seconds)
+        kinds = ["without", "layers", "all", "naive", *more]
+        found = timed(Steps(CASES[name], more), kinds, seconds)
         for column, kind in enumerate(kinds[1:], start=1):
             rows.append(
                 {
@@ -158,4 +166,7 @@ def measure(seconds: float) -> Iterator[tuple[str, Table]]:
                 }
             )
     formats = {"ratio, median (95 % interval)": ".3f", "wanted": ".2f"}
-    yield "probes", Table(rows, formats, note=f"One thread; {seconds:.0f} s of rounds each.")
+    for other in more.values():
+        other.close()
+    lines = [f"One thread; {seconds:.0f} s of rounds each.", *missing]
+    yield "probes", Table(rows, formats, note="\n".join(lines))

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.special
 import scipy.stats
 
 from gradflow.analysis.figures import plots, style
@@ -146,7 +147,11 @@ def test_table_has_the_paired_difference(study):
         100 * runs[runs.twin == twin].final_train_error.to_numpy() for twin in ("plain", "residual")
     )
     gap = plain - residual
-    low, high = gap.mean() + scipy.stats.t.ppf([0.025, 0.975], 1) * gap.std(ddof=1) / np.sqrt(2)
+    share = (gap + 100) / 200  # of the range of a difference: -100 to 100 points
+    error = scipy.stats.sem(share) / (share.mean() * (1 - share.mean()))
+    reach = scipy.stats.t.ppf(0.975, 1) * error
+    place = scipy.special.logit(share.mean()) + np.array([-reach, reach])
+    low, high = 200 * scipy.special.expit(place) - 100
     [row] = [line for line in table.splitlines() if line.startswith("| 14 ")]
     row = row.replace("**", "").replace(" *", "")  # the marks of best and significant
     assert row == (
@@ -186,7 +191,8 @@ def test_errors_beside_those_of_the_paper():
         for depth in (8, 20) for seed in (0, 1) for twin in ("plain", "residual")
     ]  # fmt: skip
     lines = str(he2015.error_table(pd.DataFrame(rows))).splitlines()
-    here = "10.5 (4.1 ... 16.9)"  # 10.5 +- 12.706 * 0.7071 / sqrt(2)
+    # The logit of .105, -2.143, +- 12.706 * 0.005 / (.105 * .895), which is 0.676.
+    here = "10.5 (5.6 ... 18.7)"
     assert lines[2] == f"| 8 | {here} | - | {here} | - | 0.0679 | - | 2 |"
     assert lines[3] == f"| 20 | {here} | 9.0 | {here} | 8.75 | 0.0679 | 0.27 | 2 |"
 
@@ -260,6 +266,7 @@ def test_unfinished_diverged_and_older_runs_are_noted(study_folder, tmp_path):
     row = {k: (None if pd.isna(v) else v) for k, v in row.items() if k != "run_id"}
     with RecordWriter(copy / "odd", "odd") as writer:
         writer.add("runs", **row)
+    (copy / "odd" / "config.yaml").write_text("seed: 7\n")
     notes = load_study(copy).notes
     assert notes[0] == "1 runs have not finished and are left out"
     assert notes[1].startswith("runs of 2 code versions: 0.0.1+old")

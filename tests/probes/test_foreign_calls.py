@@ -205,3 +205,48 @@ def test_a_factor_that_changes_from_pass_to_pass(order):
         rows = found[found.step == step]
         assert rows.skip_grad_norm[:4].tolist() == pytest.approx(norms[::2], rel=1e-10)
         assert rows.branch_grad_norm[:4].tolist() == pytest.approx(norms[1::2], rel=1e-10)
+
+
+class Counted(torch.autograd.Function):
+    """A function whose backward pass does something besides, as those of FSDP2 do."""
+
+    calls = 0
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 3
+
+    @staticmethod
+    def backward(ctx, gradient):
+        Counted.calls += 1
+        return gradient * 3
+
+
+def test_functions_of_python_run_as_often_as_without_probes():
+    torch.manual_seed(0)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.f, self.g = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x, split=lambda h: (h, h)):
+            s, f = split(self.stem(x))
+            s, f = split(Counted.apply(s + torch.tanh(self.f(Counted.apply(f)))))
+            return (s + torch.tanh(self.g(f))).square().mean()
+
+    net, x = Net().double(), torch.randn(5, 4, dtype=torch.float64)
+    kept = []
+
+    def split(h):
+        kept.append((h, h.view_as(h), h.view_as(h)))
+        return kept[-1][1:]
+
+    loss = net(x, split)
+    flat = [tensor for parts in kept for tensor in parts]
+    norms = [float(g.norm()) for g in torch.autograd.grad(loss, flat)]
+    Counted.calls = 0
+    rows = measure(net, lambda: net(x), details=True)["blocks"][:2]
+    assert Counted.calls == 2
+    columns = ["input_grad_norm", "skip_grad_norm", "branch_grad_norm"]
+    assert rows[columns].to_numpy().ravel().tolist() == pytest.approx(norms, rel=1e-12)

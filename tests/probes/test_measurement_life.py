@@ -383,3 +383,22 @@ def test_weights_that_are_replaced_have_moved_too():
                 parameter.data = parameter.data - 0.5 * parameter.grad
     rows = probes.tables()["layers"].to_pandas()
     assert rows.update_norm.tolist() == pytest.approx((0.5 * rows.grad_norm).tolist(), rel=1e-5)
+
+
+def test_weights_that_are_views_with_gaps_move_too():
+    torch.manual_seed(0)
+    net = nn.Linear(3, 2, bias=False)
+    net.weight = nn.Parameter(torch.randn(2, 6)[:, ::2])
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
+    with Probes(net) as probes:
+        for step in range(2):
+            probes.arm(step)
+            net(torch.ones(4, 3)).square().sum().backward()
+            before = net.weight.detach().clone()
+            optimizer.step()
+            optimizer.zero_grad()
+    row = probes.tables()["layers"].to_pylist()[-1]
+    assert row["weight_norm"] == pytest.approx(float(before.norm()))
+    assert row["update_norm"] == pytest.approx(
+        float((net.weight.detach() - before).norm()), rel=1e-5
+    )

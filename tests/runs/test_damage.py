@@ -383,6 +383,75 @@ def test_an_ended_run_with_damage_is_named_with_the_command_that_makes_its_rows_
     assert execute(config).skipped
 
 
+def one_part(run, table):
+    [part] = (run / table).iterdir()
+    return part
+
+
+def linked_to_nothing(run, other):
+    path = one_part(run, "layers")
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+LOST = {
+    "a part that is missing": lambda run, _: one_part(run, "layers").unlink(),
+    "a table that is missing": lambda run, _: shutil.rmtree(run / "steps"),
+    "a part that is doubled": lambda run, _: shutil.copy(
+        one_part(run, "layers"), run / "layers" / "part-00099.parquet"
+    ),
+    "a part of another run": lambda run, other: shutil.copy(
+        one_part(other, "layers"), one_part(run, "layers")
+    ),
+    "an ending of another run": lambda run, other: shutil.copy(
+        one_part(other, "runs"), one_part(run, "runs")
+    ),
+    "a part of another table": lambda run, _: shutil.copy(
+        one_part(run, "steps"), run / "layers" / "part-00099.parquet"
+    ),
+    "a link to nothing": linked_to_nothing,
+}
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_whole_files_in_the_wrong_place_and_lost_ones_are_named(ended, tmp_path, kind):
+    study = copied(ended, tmp_path, "s")
+    one, two = sorted(path for path in study.iterdir() if path.is_dir())
+    config = replace(ended_config(one), output_root=str(tmp_path))
+    LOST[kind](one, two)
+    assert plan(config).state in ("damaged", "failed")
+    assert f"{one}/" in status.report(study_states(study))
+    shown = load_study(study)
+    assert list(shown.runs.run_id) == [two.name]
+    assert f"{one}/" in "\n".join(shown.notes)
+    assert not execute(config).skipped
+    assert_equal_records(ended, study)
+    assert plan(config).state == "finished"
+
+
+@pytest.mark.parametrize("name", ["renamed", ".hidden", "a copy"])
+def test_a_run_that_is_there_twice_counts_once(ended, tmp_path, name):
+    study = copied(ended, tmp_path, "s")
+    one = min(path for path in study.iterdir() if path.is_dir())
+    shutil.copytree(one, study / name)
+    assert len(read_runs(study)) == 2
+    assert len(load_study(study).runs) == 2
+    assert f"{study / name}/" in status.report(study_states(study))
+    with pytest.raises(DamageError, match=f"it is of {one.name}/steps\\); move it away"):
+        read_records(study, "steps")
+
+
+def test_a_run_without_its_config_is_named_and_gets_it_again(ended, tmp_path):
+    study = copied(ended, tmp_path, "s")
+    one = min(path for path in study.iterdir() if path.is_dir())
+    config = replace(ended_config(one), output_root=str(tmp_path))
+    (one / "config.yaml").unlink()
+    assert f"{one}/config.yaml" in status.report(study_states(study))
+    assert f"{one}/config.yaml" in "\n".join(load_study(study).notes)
+    assert execute(config).skipped
+    assert ended_config(one) == config
+
+
 def test_damaged_diagnoses_are_pending_again_and_nothing_else_is_touched(ended, tmp_path, capsys):
     study = copied(ended, tmp_path, "s")
     one = min(path for path in study.iterdir() if path.is_dir())

@@ -1,7 +1,7 @@
 """A disk that is full, or only read, from its n-th change on: each change of a file is counted.
 
 Permissions and quotas do not bind root, so Python's own audit events stand in for the disk: what
-opens a file for writing, makes a folder, renames or deletes, and each write and fsync of
+opens a file for writing, makes a folder, renames or deletes, and writes and fsyncs of
 `gradflow.core.files`, the one place that writes files.
 """
 
@@ -37,12 +37,12 @@ class Disk:
         self.at = at
         self.seen = 0
 
-    def change(self, path: Any, *, frees: bool = False) -> None:
-        """Count a change, and raise if it is one that fails."""
+    def change(self, path: Any, *, frees: bool = False, counts: bool = True) -> None:
+        """Count a change, unless it is like the one before it, and raise if it is to fail."""
         name = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
         if not os.path.abspath(name).startswith(self.root):
             return
-        if not frees:
+        if counts and not frees:
             self.seen += 1
         failing = self.at is not None and self.seen > self.at
         if failing and not (frees and self.error == FULL):
@@ -66,12 +66,16 @@ def _watch(event: str, args: tuple[Any, ...]) -> None:
 
 
 class _Writer(io.BufferedWriter):
-    """A file each of whose writes is a change; of one that fails, half is written."""
+    """A file whose first two writes count; of one that fails, half is written."""
+
+    writes = 0
 
     def write(self, data: Any) -> int:
         assert _disk is not None
+        self.writes += 1
         try:
-            _disk.change(self.raw.name)  # type: ignore[attr-defined]  # a FileIO
+            name = self.raw.name  # type: ignore[attr-defined]  # a FileIO
+            _disk.change(name, counts=self.writes <= 2)
         except OSError:
             super().write(memoryview(data)[: len(data) // 2])
             raise

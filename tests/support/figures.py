@@ -39,8 +39,11 @@ def faults(made: Figure, caption: str, *, slide: bool = False) -> list[str]:
 
 
 @contextmanager
-def checked() -> Iterator[dict[str, list[str]]]:
-    """Within, every figure that an `Output` writes is checked; gives names with faults."""
+def checked(*, refuse: bool = False) -> Iterator[dict[str, list[str]]]:
+    """Within, every figure that an `Output` writes is checked; gives names with faults.
+
+    refuse: raise AssertionError at the first one, for figures that other processes draw.
+    """
     found: dict[str, list[str]] = {}
     write = Output.add_figure
 
@@ -49,8 +52,9 @@ def checked() -> Iterator[dict[str, list[str]]]:
         for number, page in enumerate(style.figures_of(made)):
             if wrong := faults(page, caption, slide=isinstance(made, Slides)):
                 found[f"{name} {number}"] = wrong
+                assert not refuse, f"{name}: {'; '.join(wrong)}"
 
-    Output.add_figure = write_and_check  # type: ignore[method-assign, assignment]  # for the checks
+    Output.add_figure = write_and_check  # type: ignore[assignment,method-assign]  # for the checks alone
     try:
         yield found
     finally:
@@ -145,7 +149,7 @@ def unnamed(made: Figure, caption: str) -> list[str]:
         for line in ax.get_lines():
             color = to_rgb(line.get_color())
             label = str(line.get_label())
-            if not label.startswith("_") and label not in labels:
+            if not label.startswith("_") and not any(f" {t}".endswith(f" {label}") for t in labels):
                 found.append(f"{label!r} of {name(ax)} is in no legend")
             if max(color) - min(color) > GRAYS and color not in named:
                 found.append(f"a {color} line of {name(ax)} is in no legend")

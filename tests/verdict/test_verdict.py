@@ -13,13 +13,21 @@ import scipy.stats
 
 from benchmarks import verdict as simulation
 from gradflow.analysis.output import Output
-from gradflow.analysis.studies.verdict import analyze, end_blocks, numbers_table, sentence
+from gradflow.analysis.studies.verdict import (
+    analyze,
+    end_blocks,
+    numbers_table,
+    ranks_table,
+    sentence,
+    words_table,
+)
 from gradflow.analysis.study import load_study
 from gradflow.config.probes import OffConfig
 from gradflow.core.errors import GradflowError
 from gradflow.runs.execute import execute
 from gradflow.verdict import RATE, judge_study
 from gradflow.verdict.gradient import end_to_end
+from gradflow.verdict.ranking import rank_settings
 from gradflow.verdict.tuning import judged_rate
 from tests.support.configs import small_config
 
@@ -267,6 +275,15 @@ def test_planted_effects_are_named(index):
         assert rate >= 0.95, (truth, rate)
 
 
+@pytest.mark.numeric
+@pytest.mark.parametrize("name", ["plain half, twins never", "both half, beyond depth 8"])
+def test_networks_that_fail_by_chance_are_no_degradation(name):
+    """300 studies of three seeds: a rule of 5 % fails one time in 600, exact binomial. Without
+    the spread of the shallower networks 13 % of the first were called degraded."""
+    rate = simulation.chance_rate(name, 3, studies=300)
+    assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300), rate
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("index", range(3), ids=["3 seeds", "5 seeds", "10 seeds"])
 def test_error_rates_of_a_thousand_studies(index):
@@ -275,6 +292,8 @@ def test_error_rates_of_a_thousand_studies(index):
         for null in simulation.NULLS:
             rate = simulation.false_rate(noise, null, seeds, studies=1000)
             assert rate <= simulation.LIMIT, (noise, null, rate)
+    for name in simulation.CHANCE:
+        assert simulation.chance_rate(name, seeds, studies=1000) <= simulation.LIMIT, name
     for truth, word in simulation.TUNING_WRONG:
         assert simulation.tuning_rate(truth, word, seeds, 1000) <= simulation.LIMIT
     for truth, word in simulation.TUNING_RIGHT:
@@ -351,6 +370,58 @@ def test_depths_may_have_unequal_numbers_of_seeds():
     table = numbers_table(verdict)
     assert [row["pairs"] for row in table.rows] == [8, 8, 3]
     assert "95 % logit t intervals" in table.note
+
+
+def two_settings(worse=0.0):
+    """DEGRADED, of norm "batch" and, with more error at depth 20, of norm "dyt"; two rates."""
+    parts = []
+    for norm, more in (("batch", 0.0), ("dyt", worse)):
+        errors = {
+            key: [value + more * (key[0] == 20) for value in values]
+            for key, values in DEGRADED.items()
+        }
+        for rate in (0.1, 1.0):
+            part = make_runs(errors, rate=rate).assign(norm=norm)
+            parts.append(part.assign(run_id=part.run_id + norm))
+    return pd.concat(parts)
+
+
+def test_each_setting_has_its_verdict_and_holm_is_over_all():
+    runs = two_settings()
+    verdict = judge_study(runs, settings=["norm"])
+    assert verdict[["norm", "depth"]].apply(tuple, axis=1).tolist() == [
+        ("batch", 8), ("batch", 20), ("dyt", 8), ("dyt", 20),
+    ]  # fmt: skip
+    alone = judge_study(runs[runs.norm == "dyt"])
+    assert verdict.p[[1, 3]].tolist() == pytest.approx([2 * alone.p[1]] * 2)
+    assert verdict.tuning_p[[1, 3]].tolist() == pytest.approx([2 * alone.tuning_p[1]] * 2)
+    same = ["from_twin", "from_twin_low", "from_shallower_p", "plain_error", "rate"]
+    pd.testing.assert_frame_equal(verdict[same].tail(2).reset_index(drop=True), alone[same])
+    with pytest.raises(GradflowError, match="name the columns in which they differ"):
+        judge_study(runs)
+
+
+def test_settings_may_have_other_depths_and_rates():
+    runs = two_settings()
+    lacking = (runs.norm == "dyt") & ((runs.depth == 8) | (runs[RATE] == 1.0))
+    verdict = judge_study(runs[~lacking], settings=["norm"])
+    assert verdict.depth.tolist() == [8, 20, 20]
+    assert verdict.reason[2] == "above its twin, and nothing shallower to compare with"
+    assert verdict.tuning.tolist() == ["no gap", "does not", "one rate tried"]
+
+
+def test_words_numbers_and_ranks_name_the_setting():
+    runs = two_settings(worse=0.5)
+    verdict = judge_study(runs, settings=["norm"])
+    for table in (words_table(verdict, ["norm"]), numbers_table(verdict, ["norm"])):
+        assert [row["setting"] for row in table.rows] == ["norm=batch"] * 2 + ["norm=dyt"] * 2
+    assert "- norm=dyt: Depth 20, degradation" in words_table(verdict, ["norm"]).note
+    table = ranks_table(rank_settings(runs, ["norm"]), ["norm"])
+    cells = [[str(row[t]) for t in ("depth", "network", "rank", "setting")] for row in table.rows]
+    assert cells[4:] == [
+        ["20", "plain", "1", "norm=batch"], ["20", "plain", "2", "norm=dyt"],
+        ["20", "residual", "1", "norm=batch"], ["20", "residual", "2", "norm=dyt"],
+    ]  # fmt: skip
 
 
 def test_the_script_judges_a_study(study_folder, tmp_path):

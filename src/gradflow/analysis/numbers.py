@@ -17,8 +17,9 @@ PLAIN_FROM, POWERS_FROM = 1e-3, 1e4  # a number of so many digits between these 
 def number(value: float, form: str) -> str:
     """A number by a format of `Table.formats`.
 
-    ".2g" and the like: so many significant digits, as 2.7 × 10³ if it is long; "p": a p value,
-    three decimals without the 0 before them, or "< .001". All others are Python's.
+    ".2g" and the like: so many significant digits without zeros at their end, as a power of ten
+    if it is long; "p": a p value, three decimals without the 0 before them, or "< .001". All
+    others are Python's.
     """
     if np.isnan(value):
         return "-"
@@ -31,7 +32,8 @@ def number(value: float, form: str) -> str:
     mantissa, power = f"{value:.{places}e}".split("e")
     if value == 0 or PLAIN_FROM <= abs(float(f"{mantissa}e{power}")) < POWERS_FROM:
         decimals = places - int(power)
-        return f"{round(value, decimals):.{max(decimals, 0)}f}"
+        text = f"{round(value, decimals):.{max(decimals, 0)}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
     return f"{mantissa} {TIMES} 10{str(int(power)).translate(SUPERSCRIPTS)}"
 
 

@@ -6,12 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from gradflow.analysis.figures import style
 from gradflow.analysis.figures.plotted_data import drawn
@@ -33,10 +30,6 @@ DATELESS: dict[str, dict[str, Any]] = {
 }
 PROVENANCE = {"png": "Description", "pdf": "Subject", "svg": "Description"}
 """The key of a file's metadata that names study, runs and code, stamped or not."""
-
-
-TITLE, SLIDE_TITLE = 7.5, 18.0  # points, of the line that names a setting
-PAD = 3 / 72  # inches: matplotlib's own between what it lays out
 
 
 @dataclass
@@ -98,7 +91,7 @@ class Output:
         pages = style.figures_of(made)
         for letter, page in zip("abcdefghijklmnopqrstuvwxyz", pages, strict=False):
             if study.setting:
-                _name_setting(page, study, SLIDE_TITLE if isinstance(made, Slides) else TITLE)
+                style.heading(page, _title(study))
             if self.stamp == "on" or (self.stamp is None and self.venue == "web"):
                 style.stamp(page, footer)
             stem = f"{name}_{letter}" if isinstance(made, Slides) else name
@@ -141,11 +134,8 @@ def _sentence(study: Study) -> str:
     return f"Shown: {label(study.setting)}" + (f" (others: {others}). " if others else ". ")
 
 
-def _name_setting(page: Figure, study: Study, size: float) -> None:
-    """Say on top of a figure which setting it shows, and what values its keys have in the study.
-
-    The figure becomes higher by these lines, above its legend.
-    """
+def _title(study: Study) -> list[str]:
+    """The setting, and the values of its keys in the study."""
     lines = [label(study.setting)]
     if study.others:
         every = (study.setting, *study.others)
@@ -154,22 +144,8 @@ def _name_setting(page: Figure, study: Study, size: float) -> None:
             for key in study.setting
             if (values := [each[key] for each in every if key in each])
         )
-        lines.append(f"one of {len(every)} settings of the study ({there})")
-    width, height = page.get_size_inches()
-    letters = int(width * 72 / (0.56 * size))
-    lines = [part for line in lines for part in wrap(line, letters)]
-    whole = height + (len(lines) + 0.5) * 1.3 * size / 72
-    page.set_size_inches(width, whole)
-    page.text(0.5, 1 - 0.3 * size / 72 / whole, "\n".join(lines), fontsize=size, ha="center",
-              va="top", linespacing=1.2)  # fmt: skip
-    below = height
-    for legend in page.legends:  # those of `style.legend`, whose room goes with their place
-        box = legend.get_window_extent()
-        below = min(below, height - box.height / page.dpi - 2 * PAD)
-        legend.set_bbox_to_anchor((0, 0, 1, height / whole), transform=page.transFigure)
-    engine = page.get_layout_engine()
-    if isinstance(engine, ConstrainedLayoutEngine):
-        engine.set(rect=(0, 0, 1, below / whole))
+        lines.append(f"one of {len(study.others) + 1} settings of the study ({there})")
+    return lines
 
 
 def check_look(formats: Sequence[str], venue: str, stamp: str | None = None) -> None:

@@ -183,7 +183,8 @@ def _matching(
 def damage_notes(folder: Path) -> list[str]:
     """A line per damaged file of a study's runs: what is shown is without such a run's records."""
     lines = []
-    for run in sorted(path.parent for path in folder.glob(f"*/{CONFIG}")):
+    begun = {path.parent for path in folder.glob(f"*/{CONFIG}")}
+    for run in sorted(begun | {path.parent for path in folder.glob("*/runs")}):
         lines += [*config_damage(run), *damage_of(run)]
         if aside := moved_aside(run):
             lines.append(f"{run}: damaged and moved aside: {', '.join(aside)}")

@@ -27,7 +27,7 @@ from gradflow.config.conf_folder import CONF
 from gradflow.config.registry import GROUPS, present_name
 from gradflow.config.run import DescribeConfig, DiagnoseConfig, RunConfig
 from gradflow.config.saved import read_config, write_config
-from gradflow.core.door import one_line
+from gradflow.core.door import of_path, one_line
 from gradflow.core.errors import DamageError, GradflowError, shown
 from gradflow.core.interrupts import LINE, Killed, leave_at_once, limited, say
 
@@ -165,6 +165,8 @@ def main(app: Callable[[], Any], *, sweeps: bool = True) -> None:
             say(f"{LINE}; {interrupt}" if isinstance(interrupt, Killed) else LINE)
             sys.exit(1)
         except Exception as error:
+            if isinstance(error, FileNotFoundError) and error.filename in _roots(sys.argv):
+                raise GradflowError(f"output_root={of_path(error)}") from error
             if not _raised_by_hydra(error):
                 raise
             words = shown(" ".join(sys.argv[1:]), 300)
@@ -185,6 +187,12 @@ def _check_root(arguments: Sequence[str]) -> None:
         key, _, value = word.partition("=")
         if key == "output_root" and (not value.strip("'\" ") or not value.isprintable()):
             raise GradflowError(f"{word}: must name a folder, with printable characters only")
+
+
+def _roots(arguments: Sequence[str]) -> set[str]:
+    """The folder that output_root names, and Hydra's own in it, which some systems do not make."""
+    named = [word.partition("=")[2] for word in arguments if word.startswith("output_root=")]
+    return {str(path) for root in named for path in (Path(root), Path(root) / ".hydra")}
 
 
 def _raised_by_hydra(error: BaseException) -> bool:

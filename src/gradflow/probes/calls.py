@@ -98,6 +98,19 @@ class Recording:
         self._open: list[Call] = []
         self._numbers: dict[nn.Module, int] = {}
         self._seen: dict[tuple[Key, int], Signal] = {}
+        self._found = {m: dict(m._parameters) for m in names}
+        self._owned: dict[int, Any] = {}  # what stood in for a parameter -> the parameter
+
+    def parameter(self, leaf: Tensor) -> Tensor:
+        """The parameter that a leaf of the graph stands for: of a sharded one (FSDP2) the whole
+        takes its place during the call."""
+        known: Tensor = self._owned.get(id(leaf), leaf)
+        return known
+
+    def _note(self, module: nn.Module) -> None:
+        for name, parameter in module._parameters.items():
+            if parameter is not (found := self._found[module].get(name)):
+                self._owned[id(parameter)] = found
 
     def attach(self, guard: Callable[..., Any], first: nn.Module) -> list[RemovableHandle]:
         """Hooks on all modules; `first` is already being called."""
@@ -111,6 +124,7 @@ class Recording:
         return handles
 
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        self._note(module)
         number = self._numbers.get(module, 0)
         self._numbers[module] = number + 1
         call = Call(module, self._names[module], number, node_number())
@@ -119,6 +133,7 @@ class Recording:
         self._open.append(call)
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        self._note(module)
         while self._open:
             call = self._open.pop()
             call.end = node_number()

@@ -13,8 +13,8 @@ graph's nodes read it there and change nothing:
 From end to end, the product of all J_S^T (and of what follows the additions) is applied to the
 gradient at the last block's output: what came back without passing any branch.
 
-In the first pass the parts are also computed by another backward pass from the sum to x. A row
-for which they differ is switched off.
+In the first pass the parts are also computed by another backward pass from the sum to x, unless a
+Python function is between them. A row for which they differ is switched off.
 """
 
 from collections.abc import Sequence
@@ -94,7 +94,8 @@ class Flow:
                     found[index] = gradient if before is None else before + gradient
         if self.checked:
             for index in places.sums:
-                self._expect(index, gone)
+                if not self.rows[index].opaque:
+                    self._expect(index, gone)
                 [(node, _)] = self.ends[index]["node"]
                 self.rows[index].handed = _is_handed(node, index, places, gone, arrived)
 

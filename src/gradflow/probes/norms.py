@@ -120,8 +120,8 @@ def total_norm(tensors: Sequence[Tensor]) -> Tensor:
 
 def as_tensor(values: Sequence[Scalar], device: torch.device) -> Tensor:
     """[len(values)], float64, on the device; nothing is copied from it."""
-    if all(isinstance(value, float) for value in values):
-        return torch.tensor(values, dtype=torch.float64, device=device)
+    if set(map(type, values)) <= {float}:
+        return torch.from_numpy(np.array(values, dtype=np.float64)).to(device)
     scalars = [torch.as_tensor(v, dtype=torch.float64, device=device) for v in values]
     return torch.stack(scalars)
 

@@ -31,6 +31,8 @@ class Passes:
         names: the blocks that the user named; None to find them.
         blocks: whether blocks are measured, or only backward passes seen.
         skipped: modules that are compiled: nothing inside is hooked.
+        once: a graph may be walked only once, because walking it moves shards (FSDP2): parts are
+            not checked, and the path from end to end is not measured.
         on_call: called before a forward pass; on_backward: at the start of a backward pass.
         guard: makes of a hook one that never raises.
     """
@@ -41,12 +43,13 @@ class Passes:
         names: Names | None,
         blocks: bool,
         skipped: Sequence[str],
+        once: bool,
         on_call: Callable[[], None],
         on_backward: Callable[[], None],
         guard: Callable[[Callable[..., Any]], Callable[..., Any]],
         warn: Callable[[str], None],
     ):
-        self.network, self.names, self.blocks = network, names, blocks
+        self.network, self.names, self.blocks, self.once = network, names, blocks, once
         self.on_call, self.on_backward, self.guard, self.warn = on_call, on_backward, guard, warn
         named = {m: n for n, m in network.named_modules()}
         inside = tuple(f"{name}." if name else "" for name in skipped)
@@ -64,7 +67,7 @@ class Passes:
         self._global: RemovableHandle | None = None
         self._inner: list[RemovableHandle] = []
         self.passes: list[Pass] = []
-        self.checked = False
+        self.checked = once
 
     def start(self, *, details: bool) -> None:
         self.stop()
@@ -182,7 +185,8 @@ class Passes:
         checked = not self.checked and not capturing()
         checked = checked and bool(this.plan.ends)
         ends = this.plan.edges(this.nodes)
-        this.flow = Flow(this.rows, ends, task=task, keep=keep, checked=checked, path=self._details)
+        path = self._details and not self.once and not this.plan.opaque
+        this.flow = Flow(this.rows, ends, task=task, keep=keep, checked=checked, path=path)
         if first:  # the hook at this node comes too late
             for position, places in this.plan.spots:
                 if position == output:
@@ -193,6 +197,9 @@ class Passes:
         outputs = list(this.outputs)
         if this.recording is not None:
             this.plan = make_plan(outputs, this.begin, this.end, this.recording, self.names)
+            if self.once:  # no check would say whether x is used elsewhere: it may be
+                for each in this.plan.rows:
+                    each.elsewhere = True
             if self._plan is None:
                 self._plan = this.plan
             signals = [(w, s) for labels, s in this.plan.signals for w in labels]
@@ -260,6 +267,9 @@ class Passes:
 
     def measured(self) -> tuple[list[Row], list[Value]]:
         """The rows of all passes together and their values; a row is known by its name."""
+        if len(self.passes) == 1:  # as a rule
+            [this] = self.passes
+            return this.rows, this.forward + this.values if this.values else []
         rows: list[Row] = []
         places: dict[str, int] = {}
         values: list[Value] = []
@@ -270,9 +280,6 @@ class Passes:
                     rows.append(row)
             here = [places[row.name] for row in this.rows]
             found = this.forward + this.values if this.values else []
-            if here == list(range(len(here))):  # as a rule
-                values += found
-                continue
             values += [(q, here[index], value, count) for q, index, value, count in found]
         return rows, values
 

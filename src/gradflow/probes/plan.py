@@ -29,6 +29,8 @@ class Row:
         parts: whether the gradient at x is split.
         plain: there is no shortcut, so the skip part is 0.
         elsewhere: whether x has uses outside the sum.
+        opaque: whether a Python function is between x and the sum: it may do more than compute
+            gradients, so nothing walks there again.
         handed: whether the sum's gradient itself is the skip part: seen where it is checked.
         reasons: why values are null.
     """
@@ -39,6 +41,7 @@ class Row:
     plain: bool = False
     elsewhere: bool = False
     gated: bool = False
+    opaque: bool = False
     handed: bool = False
     reasons: list[str] = field(default_factory=list)
     leaves: list[Any] = field(default_factory=list)
@@ -72,6 +75,7 @@ class Plan:
         consumers: position of a sum -> position of the one node that takes it, and as which of
             the node's inputs.
         length: how many nodes the forward pass makes.
+        opaque: whether a Python function is among them.
     """
 
     rows: list[Row]
@@ -83,6 +87,7 @@ class Plan:
     ends: list[dict[str, list[tuple[int, int]]]] = field(default_factory=list)
     consumers: dict[int, tuple[int, int]] = field(default_factory=dict)
     length: int = 0
+    opaque: bool = False
     _lean: "Plan | None" = None
 
     def edges(self, nodes: Sequence[Node]) -> list[Ends]:

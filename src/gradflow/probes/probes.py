@@ -8,19 +8,24 @@ from typing import Any, Self
 
 import pyarrow as pa
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gradflow.core.errors import GradflowError
+from gradflow.probes import shards
 from gradflow.probes.details import distribution
 from gradflow.probes.gradients import Gradients
 from gradflow.probes.ledger import is_own
 from gradflow.probes.measurement import Measurement, to_tables
 from gradflow.probes.norms import as_tensor, has_norm, norms
 from gradflow.probes.passes import Passes
+from gradflow.probes.plan import Row
 from gradflow.probes.sites import Branch, compiled_parts, find_layers, find_names
 from gradflow.probes.weights import Weights
 from gradflow.records.quantities import SUMS
+
+PLACES = {name: place for place, name in enumerate(SUMS)}
+Described = tuple[list[tuple[str, str | None]], dict[int, int]]
 
 
 class Probes:
@@ -59,8 +64,8 @@ class Probes:
         layers: the weighted layers, in order of definition.
 
     Raises:
-        GradflowError: there is no weighted layer or no such block; or blocks are named in a
-            network that torch.compile has compiled.
+        GradflowError: there is no weighted layer or no such block; blocks are named in a network
+            that torch.compile has compiled; weights are sharded, but not by FSDP2.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Probes:
         scaler: Any = None,
         every: bool = False,
     ):
+        shards.check(network)
         self.layers = find_layers(network, every=every)
         self._name = type(network).__name__
         compiled = compiled_parts(network)
@@ -94,12 +100,13 @@ class Probes:
         self._scaler = scaler
         self._weights = [layer.weight for layer in self.layers]
         self._index = {id(weight): index for index, weight in enumerate(self._weights)}
+        self._sharded = any(shards.is_sharded(weight) for weight in self._weights)
         self._normed = [i for i, weight in enumerate(self._weights) if has_norm(weight)]
         self._moving = Weights([self._weights[i] for i in self._normed])
         self._parameters = [p for p in network.parameters() if p.requires_grad]
         self._compiled = whole
         self._passes = Passes(
-            network, names, blocks is not None and not whole, compiled,
+            network, names, blocks is not None and not whole, compiled, self._sharded,
             self._called, self._backward_begins, self._guarded, self._warn,
         )  # fmt: skip
         self._open: Measurement | None = None
@@ -108,6 +115,7 @@ class Probes:
         self._gradients = Gradients(self._parameters, self._weights)
         self._leaves: list[RemovableHandle] = []
         self._done: list[Measurement] = []
+        self._last: tuple[list[Row], int, Described] = [], 0, ([], {})
         self._inside = False
         self.seconds = 0.0
         """What measuring has cost so far: time spent in hooks and reductions (on a GPU, to
@@ -234,12 +242,21 @@ class Probes:
         m.with_gradient, present = self._gradients.take()
         like = self._weights[0]
         m.with_norm = self._normed
-        m.pieces["gradient"] = norms(present, like=like) / m.pieces["loss_scale"]
-        m.pieces["weight"] = self._moving.hold(like)
+        found = norms(present, like=like)
+        m.pieces["gradient"] = self._whole(found, m.with_gradient) / m.pieces["loss_scale"]
+        m.pieces["weight"] = self._whole(self._moving.hold(like), self._normed)
         if m.details:
             counts = [distribution(gradient) for gradient in present]
-            m.pieces["distribution"] = torch.stack(counts) if counts else norms([], like=like)
+            table = torch.stack(counts) if counts else norms([], like=like)
+            of = [self._weights[i] for i in m.with_gradient]
+            m.pieces["distribution"] = shards.over_ranks(table, of) if self._sharded else table
         self._taken = True
+
+    def _whole(self, found: Tensor, layers: Sequence[int]) -> Tensor:
+        """Norms of layers, from those of what this rank holds of them."""
+        if not self._sharded:
+            return found
+        return shards.over_ranks(found.square(), [self._weights[i] for i in layers]).sqrt()
 
     def _close(self, *, ended: bool = False) -> None:
         """End the open measurement; `ended` says that its step is over, even if no weight has
@@ -251,21 +268,33 @@ class Probes:
             )
         if m is not None and self._taken:
             if ended or self._moving.changed():
-                m.pieces["update"] = self._moving.moved(self._weights[0])
+                moved = self._moving.moved(self._weights[0])
+                m.pieces["update"] = self._whole(moved, self._normed)
             rows, values = self._passes.measured()
             if rows:
                 m.pieces["blocks"] = as_tensor([v[2] for v in values], self._weights[0].device)
-                m.slots = [(SUMS.index(v[0]), v[1], v[3]) for v in values]
-                for index, row in enumerate(rows):
-                    m.rows.append((row.name, "; ".join(filter(None, row.reasons)) or None))
-                    # A plain block makes no sum, whose graph would say what is in it.
-                    own = row.block.parameters() if row.plain and row.block is not None else ()
-                    for leaf in row.leaves or own:
-                        if (layer := self._index.get(id(leaf))) is not None:
-                            m.within.setdefault(layer, index)
+                m.slots = [(PLACES[name], row, count) for name, row, _, count in values]
+                m.rows, m.within = self._described(rows)
             self._done.append(m)
         if m is not None:
             self.disarm()
+
+    def _described(self, rows: list[Row]) -> Described:
+        """Name and reason of each row, and layer -> the row that it belongs to."""
+        known, reasons, found = self._last
+        now = sum([len(row.reasons) for row in rows])
+        if rows is known and now == reasons:
+            return found
+        within: dict[int, int] = {}
+        for index, row in enumerate(rows):
+            # A plain block makes no sum, whose graph would say what is in it.
+            own = row.block.parameters() if row.plain and row.block is not None else ()
+            for leaf in row.leaves or own:
+                if (layer := self._index.get(id(leaf))) is not None:
+                    within.setdefault(layer, index)
+        names = [(row.name, "; ".join(filter(None, row.reasons)) or None) for row in rows]
+        self._last = rows, now, (names, within)
+        return names, within
 
     def _guarded(self, work: Callable[..., Any]) -> Callable[..., Any]:
         """`work`, timed; what goes wrong in it ends the measurement, not the training."""

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradflow.probes.calls import Call, Recording, Signal, Source
-from gradflow.probes.graph import ACCUMULATE, Edge, Graph, Node, Use
+from gradflow.probes.graph import ACCUMULATE, Edge, Graph, Node, Use, is_opaque
 from gradflow.probes.plan import BRANCH, SKIP, Ends, Places, Plan, Row
+from gradflow.probes.routes import Scope
 from gradflow.probes.sites import Names
-from gradflow.probes.sums import Scope, Sum, find_sums
+from gradflow.probes.sums import Sum, find_sums
 
 
 def make_plan(
@@ -63,9 +64,11 @@ class _Builder:
         self.ends.append({"fork": [found.fork] if found.fork else [], "node": [(found.node, 0)]})
         self.ends[-1]["carried"] = [found.carried] if found.carried else []
         self.ends[-1]["skip"] = found.skip
-        row.gated, row.elsewhere = found.gated, bool(found.elsewhere)
+        row.gated, row.opaque = found.gated, any(is_opaque(n) for n in found.cone)
+        row.elsewhere = bool(found.elsewhere) or row.opaque  # no check says that there is none
         row.parts = not found.reason
-        row.leaves = [leaf for node in found.within for leaf in self.graph.leaves(node)]
+        leaves = [leaf for node in found.within for leaf in self.graph.leaves(node)]
+        row.leaves = [self.recording.parameter(leaf) for leaf in leaves]
         if found.reason:
             row.reasons.append(found.reason)
         self.total_at(index, found.fork)
@@ -286,6 +289,7 @@ class _Builder:
             ends,
             consumers,
             end - begin,
+            any(is_opaque(node) for node in self.graph.nodes),
         )
 
 

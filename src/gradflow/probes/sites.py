@@ -45,7 +45,7 @@ def find_layers(network: nn.Module, *, every: bool = False) -> list[Layer]:
     parameters that are trained are layers, not the weight that is computed from them.
 
     Raises:
-        GradflowError: there is none, or one is sharded.
+        GradflowError: there is none.
     """
     modules = dict(network.named_modules())
     layers: list[Layer] = []
@@ -56,11 +56,6 @@ def find_layers(network: nn.Module, *, every: bool = False) -> list[Layer]:
         maker = modules[owner]
         if isinstance(maker, ParametrizationList):
             maker = modules[owner.rpartition(".parametrizations")[0]]
-        if type(weight).__name__ == "DTensor":  # importing it takes long
-            raise GradflowError(
-                f"{path}: is sharded (FSDP2, tensor parallel); probes measure weights that are "
-                "whole on every rank: give them the network before it is sharded, in one process"
-            )
         shown = owner if name == "weight" and owner else path
         layers.append(Layer(len(layers), shown, type(maker).__name__, weight))
     if not layers:

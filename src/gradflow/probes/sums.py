@@ -13,10 +13,10 @@ leave x; the rest of the sum's edges are the branch's; all other uses of x are e
 """
 
 import heapq
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gradflow.probes.graph import LAYERS, PASSING, Edge, Graph, Node, Use, is_opaque
+from gradflow.probes.graph import PASSING, Edge, Graph, Node, Use
+from gradflow.probes.routes import Routes, Scope
 
 # Nodes that add, and the inputs that make up each operand.
 SUMS = {
@@ -31,14 +31,6 @@ SUMS = {
     "Addbmm": ((0,), (1, 2)),
     "Lerp": ((0,), (1, 2)),
 }
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What a user's names say of nodes: whether one is on a shortcut, or on a branch."""
-
-    on_shortcut: Callable[[int], bool] = field(default=lambda number: False)
-    on_branch: Callable[[int], bool] = field(default=lambda number: False)
 
 
 @dataclass
@@ -82,7 +74,7 @@ def find_sums(graph: Graph, scope: Scope | None = None) -> list[Sum]:
 
 class _Finder:
     def __init__(self, graph: Graph, scope: Scope):
-        self.graph, self.scope = graph, scope
+        self.graph, self.routes = graph, Routes(graph, scope)
         self.found: dict[Node, Sum | None] = {}
         self.absorbed: set[Node] = set()  # sums that are a part of a longer one
 
@@ -147,17 +139,6 @@ class _Finder:
         edges = [edge for node in inner for edge in self.graph.edges[node]]
         return [edge for edge in edges if edge[0] is not None and edge[0] not in inner]
 
-    def _carries(self, node: Node, place: int) -> bool:
-        """Whether a path through this input of the node is one without a layer."""
-        number, kind = self.graph.numbers[node], self.graph.kinds[node]
-        if self.scope.on_shortcut(number):
-            return True
-        if self.scope.on_branch(number):
-            return False
-        if kind in ("Addmm", "Addmv", "Baddbmm", "Addbmm"):
-            return place == 0
-        return not (LAYERS.match(kind) or is_opaque(node))
-
     def _split(self, node: Node, operands: list[list[Use]], inner: set[Node]) -> Sum | None:
         """Go back from all operands at once, the latest node first, until x is found."""
         graph = self.graph
@@ -188,7 +169,7 @@ class _Finder:
 
         for bit, uses in enumerate(operands):
             for user, place in uses:
-                carries = self._carries(user, place)
+                carries = self.routes.carries(user, place)
                 bare, holding = ((1 << bit), holding) if carries else (0, holding | 1 << bit)
                 arrive(graph.edges[user][place], 1 << bit, bare, bare)
         while heap and all(live):
@@ -223,8 +204,8 @@ class _Finder:
                     start = [
                         u for bit, uses in enumerate(operands) if chosen >> bit & 1 for u in uses
                     ]
-                    segment, skip = self._segment(start, fork, seen, layers=not bare)
-                    if self._are_values(segment, fork, seen):
+                    segment, skip = self.routes.segment(start, fork, seen, layers=not bare)
+                    if self.routes.are_values(segment, fork, seen):
                         others = [u for uses in operands for u in uses if u not in start]
                         return self._sum(
                             node, fork, start, others, inner, seen, within, segment, skip
@@ -241,20 +222,10 @@ class _Finder:
             passing = bool(PASSING.match(graph.kinds[current]))
             for place, edge in enumerate(graph.edges[current]):
                 if edge[0] is not None:
-                    carries = self._carries(current, place)
+                    carries = self.routes.carries(current, place)
                     holding |= 0 if carries else bits
                     arrive(edge, bits, bare if carries else 0, same if passing else 0)
         return None
-
-    def _are_values(self, segment: set[Node], fork: Edge, seen: set[Node]) -> bool:
-        """Whether x is what is carried, not a gate: in a product on the way both factors depend
-        on x, but only one of them depends on a gate."""
-        for member in segment:
-            if self.graph.kinds[member] == "Mul" and self.graph.is_nonlinear(member):
-                for edge in self.graph.edges[member]:
-                    if edge != fork and not self._reaches(edge[0], fork, seen):
-                        return False
-        return True
 
     def _sum(
         self,
@@ -285,73 +256,11 @@ class _Finder:
         ) or any(
             graph.edges[n][i][0] in seen
             and graph.edges[n][i][0] not in segment
-            and self._reaches(graph.edges[n][i][0], fork, seen)
+            and self.routes.reaches(graph.edges[n][i][0], fork, seen)
             for n, i in edges
         )
-        if self._leaks(segment, segment | inner):
+        if self.routes.leaks(segment, segment | inner):
             found.reason = "the shortcut's tensor is used elsewhere too"
-        elif self._leaks(self._between(others, fork, seen), seen | inner):
+        elif self.routes.leaks(self.routes.between(others, fork, seen), seen | inner):
             found.reason = "a tensor inside the branch is used elsewhere too"
         return found
-
-    def _leaks(self, nodes: set[Node], allowed: set[Node]) -> bool:
-        """Whether something outside uses what the nodes make."""
-        return any(
-            user not in allowed
-            for node in nodes
-            for _, uses in _outputs_of(self.graph, node)
-            for user, _ in uses
-        )
-
-    def _between(self, start: Sequence[Use], fork: Edge, seen: set[Node]) -> set[Node]:
-        """The nodes on all ways from operands to x."""
-        return self._segment(start, fork, seen, layers=True)[0]
-
-    def _segment(
-        self, start: Sequence[Use], fork: Edge, seen: set[Node], *, layers: bool
-    ) -> tuple[set[Node], set[Use]]:
-        """The nodes between an operand and x, and the uses of x among them; only those on paths
-        without layers, unless `layers`."""
-        graph = self.graph
-        skip: set[Use] = set()
-        ahead: dict[Node, list[Node]] = {}
-        ends: list[Node] = []
-        stack, visited = list(start), set(start)
-        while stack:
-            user, place = use = stack.pop()
-            if graph.edges[user][place] == fork:
-                skip.add(use)
-                ends.append(user)
-                continue
-            source = graph.edges[user][place][0]
-            if source not in seen:
-                continue
-            ahead.setdefault(source, []).append(user)
-            for index, (edge, _) in enumerate(graph.edges[source]):
-                new = (source, index)
-                if edge is None or new in visited or not (layers or self._carries(source, index)):
-                    continue
-                visited.add(new)
-                stack.append(new)
-        segment: set[Node] = set()
-        while ends:  # back up, from x to the operand
-            member = ends.pop()
-            if member in ahead and member not in segment:
-                segment.add(member)
-                ends += ahead[member]
-        return segment, skip
-
-    def _reaches(self, node: Node, fork: Edge, seen: set[Node]) -> bool:
-        stack, visited = [node], {node}
-        while stack:
-            for edge in self.graph.edges[stack.pop()]:
-                if edge == fork:
-                    return True
-                if edge[0] in seen and edge[0] not in visited:
-                    visited.add(edge[0])
-                    stack.append(edge[0])
-        return False
-
-
-def _outputs_of(graph: Graph, node: Node) -> list[tuple[Edge, list[Use]]]:
-    return [((node, i), graph.uses[node, i]) for i in range(8) if (node, i) in graph.uses]

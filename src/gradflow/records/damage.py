@@ -20,8 +20,14 @@ from gradflow.core.files import DAMAGED, move_aside
 from gradflow.records.diagnostic_schema import diagnostic_schemas
 from gradflow.records.reader import parts_of, read_records
 from gradflow.records.schema import SCHEMAS
-from gradflow.records.seal import fault_of, line_of
-from gradflow.records.writer import REPLACED, cut_rows, errors_named, recover
+from gradflow.records.seal import fault_of, line_of, parts_listed
+from gradflow.records.writer import (
+    REPLACED,
+    cut_rows,
+    errors_named,
+    parts_of_training,
+    recover,
+)
 
 
 class Lost(NamedTuple):
@@ -46,10 +52,28 @@ def faults(run: Path) -> Iterator[tuple[str, str, str]]:
         there = {name.removesuffix(REPLACED) for name in os.listdir(run)}
     except (FileNotFoundError, NotADirectoryError):
         return
+    damaged = set()
     for table, schema in SCHEMAS.items():
         for part in sorted(parts_of(run, table)) if table in there else ():
             if fault := fault_of(part, table, schema, whole=True):
+                damaged.add(part)
                 yield table, part, fault
+    for part in parts_of(run, "runs"):
+        if part not in damaged and (listed := parts_listed(part)) is not None:
+            for name, fault in _differing(listed, parts_of_training(run)):
+                if str(run / name) not in damaged:
+                    yield name.partition("/")[0], str(run / name), fault
+
+
+def _differing(listed: dict[str, str], there: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Parts that a run ended with and has no more, or has now and did not end with."""
+    for name in sorted({*listed, *there}):
+        if name not in there:
+            yield name, "it is missing"
+        elif name not in listed:
+            yield name, "the run ended without it"
+        elif listed[name] != there[name]:
+            yield name, "the run ended with another"
 
 
 def damage_of(run: Path) -> list[str]:
@@ -94,6 +118,8 @@ def mend(run: Path) -> Lost:
 
 
 def _aside(run: Path, part: str, fault: str) -> str:
+    if not os.path.lexists(part):
+        return f"{part}: damaged ({fault})"
     aside = move_aside(Path(part), run)
     return f"{part}: damaged ({fault}); moved to {aside.name}"
 
@@ -101,9 +127,9 @@ def _aside(run: Path, part: str, fault: str) -> str:
 def mend_ended(run: Path) -> list[str]:
     """Make an ended run with damaged parts one whose records can be made again; what was done.
 
-    Damaged parts of its diagnoses are moved aside, and these diagnoses are pending. If a part of
-    the training is damaged, the run has not ended any more, and is to be trained from step 0
-    (`mend` moves the part aside then). Of its attempts nothing can be made again.
+    Damaged parts are moved aside. Diagnoses that they were of are pending. If one was of the
+    training, the run has not ended any more, and is to be trained from step 0. Of its attempts
+    nothing can be made again.
 
     Raises:
         GradflowError: as `mend`.
@@ -115,13 +141,10 @@ def mend_ended(run: Path) -> list[str]:
         lines += [_aside(run, part, fault) for table, part, fault in found if table in apart]
         trained = [(part, fault) for table, part, fault in found if table not in apart]
         if trained:
+            lines += [_aside(run, part, fault) for part, fault in trained]
             lines.append(f"{run}: is trained again from step 0, as records are damaged")
-            damaged = dict(trained)
             for part in parts_of(run, "runs"):
-                if part in damaged:
-                    lines.append(_aside(run, part, damaged[part]))
-                else:
-                    Path(part).unlink()
+                Path(part).unlink()
     return lines
 
 

@@ -12,6 +12,7 @@ from gradflow.config.run import RunConfig
 from gradflow.config.run_id import NOT_IDENTITY
 from gradflow.records.diagnostic_schema import KEY, diagnostic_schemas
 from gradflow.records.quantities import columns
+from gradflow.records.watched_schema import WATCHED_SCHEMAS
 
 LAYER = [
     *KEY,
@@ -145,7 +146,7 @@ class _Schemas(Mapping[str, pa.Schema]):
 @lru_cache(maxsize=1)
 def _made(changes: tuple[int, ...]) -> dict[str, pa.Schema]:
     """All schemas; made again when something else is registered."""
-    return {"runs": _runs(), **_OF_EVERY_RUN, **diagnostic_schemas()}
+    return {"runs": _runs(), **_OF_EVERY_RUN, **WATCHED_SCHEMAS, **diagnostic_schemas()}
 
 
 SCHEMAS: Mapping[str, pa.Schema] = _Schemas()

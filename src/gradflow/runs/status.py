@@ -10,6 +10,7 @@ finished, diverged   ended; a diverged run is a result too
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,11 @@ CONFIG = "config.yaml"
 def disk_use(folder: Path) -> int:
     """Bytes of the files in a folder and below it."""
     total = 0
-    for entry in os.scandir(folder):
-        below = entry.is_dir(follow_symlinks=False)
-        total += disk_use(Path(entry.path)) if below else entry.stat().st_size
+    with suppress(FileNotFoundError):  # compacted away meanwhile
+        for entry in os.scandir(folder):
+            below = entry.is_dir(follow_symlinks=False)
+            size = entry.stat(follow_symlinks=False).st_size
+            total += disk_use(Path(entry.path)) if below else size
     return total
 
 

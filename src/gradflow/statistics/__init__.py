@@ -3,6 +3,7 @@
 from gradflow.statistics.intervals import (
     CONFIDENCE,
     PERCENT,
+    POINTS,
     Interval,
     geometric_interval,
     interval,
@@ -26,6 +27,7 @@ __all__ = [
     "CLAIM_FROM",
     "CONFIDENCE",
     "PERCENT",
+    "POINTS",
     "SIGN_FLIPS_FROM",
     "Interval",
     "PairedTest",

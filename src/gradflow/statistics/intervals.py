@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 Range = tuple[float, float]
 
 PERCENT: Range = (0.0, 100.0)
+POINTS: Range = (-100.0, 100.0)  # of a difference of two percentages
 
 
 class Interval(NamedTuple):

@@ -1,24 +1,16 @@
 """The verdict on a study: outcome, gradient and tuning of each depth, which are never mixed."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from gradflow.core.errors import GradflowError
 from gradflow.verdict import tuning
-from gradflow.verdict.arrays import (
-    KEYS,
-    TEST,
-    TRAIN,
-    by_setting,
-    check_columns,
-    errors_of,
-    padded,
-    refuse_twice,
-)
-from gradflow.verdict.gradient import gradients
+from gradflow.verdict.arrays import KEYS, TEST, TRAIN, check_columns, refuse_twice, sweep_of
+from gradflow.verdict.gradient import with_gradients
 from gradflow.verdict.outcome import (
     INCONCLUSIVE,
     LEVEL,
@@ -61,9 +53,9 @@ def judge_study(
         (runs); shallower_depth; for from_shallower and from_twin the difference in points, _low,
         _high, _p (one-sided), _g (Hedges), _n (pairs), and the same of the test error as
         test_from_...; p and test_p after Holm's correction over the table; the columns of
-        `gradients`; tuning, best_rate of the plain network, best_from_twin, _low, _high (it minus
-        its twin at the judged rate) and tuning_p (that it is worse at every rate, after Holm's
-        correction).
+        `with_gradients`; tuning, best_rate of the plain network, best_from_twin, _low, _high (it
+        minus its twin at the judged rate) and tuning_p (that it is worse at every rate, after
+        Holm's correction).
 
     Raises:
         GradflowError: a missing column, no runs, two runs of one setting, depth, twin, seed and
@@ -77,78 +69,59 @@ def judge_study(
     if blocks is None or blocks.empty:
         blocks = pd.DataFrame({name: [] for name in BLOCKS})
     check_columns(blocks, BLOCKS, may_be_empty=True)
-    depths = pd.Index(sorted(runs.depth.unique()), name="depth")
-    seeds = pd.Index(sorted(runs.seed.unique()), name="seed")
-    found = [_judged(part, rate, depths, seeds) for _, part in by_setting(runs, settings)]
-    train, test, sweep = (
-        Errors(*(padded(twin) for twin in zip(*parts, strict=True)))
-        for parts in zip(*(each.errors for each in found), strict=True)
+    if rate is not None:
+        having = runs[RATE].where(runs[RATE] == rate)
+        keys = [runs[name].astype(str) for name in settings] or [pd.Series(0, runs.index)]
+        runs = runs[having.groupby(keys).transform("count") > 0]
+    sweep = sweep_of(runs, settings)
+    chosen = runs.groupby(sweep.setting)[RATE].agg(tuning.judged_rate if rate is None else "first")
+    if rate is not None:
+        chosen[:] = rate
+    judged = (sweep.rates == chosen.to_numpy()[:, None]).argmax(axis=1)
+    train, test = (
+        Errors(*(array[np.arange(len(judged)), judged] for array in errors))
+        for errors in (sweep.train, sweep.test)
     )
     outcome = judge(train, test, axes=2)
-    tuned = tuning.tune(outcome.word, sweep, np.array([each.judged for each in found]), axes=2)
-    tables = []
-    for index, (values, part) in enumerate(by_setting(runs, settings)):
-        each, here = found[index], _row(outcome, index)
-        chosen = part[part[RATE] == each.rate]
-        table = _outcome_columns(here, _row(train, index), depths)
-        table.insert(1, "rate", each.rate)
-        table = table.merge(
-            gradients(blocks[blocks.run_id.isin(chosen.run_id)], depths), on="depth"
-        )
-        table = table.assign(**_tuning_columns(_row(tuned, index), each.rates))
-        for place, (name, value) in enumerate(zip(settings, values, strict=True)):
-            table.insert(place, name, [value] * len(table))
-        tables.append(table[table.depth.isin(chosen.depth)])
-    return pd.concat(tables, ignore_index=True)
+    tuned = tuning.tune(outcome.word, sweep.train, judged, axes=2)
+    shape = outcome.word.shape
+    table = _outcome_columns(outcome, train, np.broadcast_to(sweep.depths, shape))
+    table.insert(1, "rate", np.repeat(chosen.to_numpy(), shape[1]))
+    table = table.assign(**_tuning_columns(tuned, sweep.rates))
+    table["setting"] = np.repeat(np.arange(shape[0]), shape[1])
+    here = runs.assign(setting=sweep.setting)[runs[RATE] == sweep.setting.map(chosen)]
+    measured = blocks.merge(here[["run_id", "setting"]], on="run_id")
+    table = with_gradients(table, measured)
+    for place, name in enumerate(settings):
+        table.insert(place, name, sweep.settings[name].to_numpy()[table.setting])
+    there = ~np.isnan(np.concatenate(train, axis=-1)).all(axis=-1).ravel()
+    return table[there].drop(columns="setting").reset_index(drop=True)
 
 
-class _Judged(NamedTuple):
-    """One setting: its rates, the judged one and its index, and its errors at that rate (train,
-    test: depth, seed) and at each (rate, depth, seed)."""
-
-    rates: Floats
-    rate: float
-    judged: int
-    errors: tuple[Errors, Errors, Errors]
-
-
-def _judged(runs: pd.DataFrame, rate: float | None, depths: pd.Index, seeds: pd.Index) -> _Judged:
-    rates = np.sort(runs[RATE].unique())
-    rate = tuning.judged_rate(runs[RATE]) if rate is None else rate
-    train, test = errors_of(runs[runs[RATE] == rate], depths, seeds)
-    each = [errors_of(runs[runs[RATE] == one], depths, seeds)[0] for one in rates]
-    sweep = Errors(*(np.stack(twin) for twin in zip(*each, strict=True)))
-    return _Judged(rates, rate, int(np.searchsorted(rates, rate)), (train, test, sweep))
-
-
-def _row(found: Any, index: int) -> Any:
-    """One setting of a named tuple of arrays, or of such tuples."""
-    return type(found)(
-        *(_row(part, index) if isinstance(part, tuple) else part[index] for part in found)
-    )
-
-
-def _outcome_columns(outcome: Outcome, train: Errors, depths: pd.Index) -> pd.DataFrame:
-    table = pd.DataFrame({"depth": depths, "outcome": outcome.word})
-    table["reason"] = [_reason(outcome, train, index) for index in range(len(depths))]
+def _outcome_columns(outcome: Outcome, train: Errors, depths: npt.NDArray[np.int_]) -> pd.DataFrame:
+    """All of (setting, depth), a row per place."""
+    table = pd.DataFrame({"depth": depths.ravel(), "outcome": outcome.word.ravel()})
+    table["reason"] = [_reason(outcome, train, place) for place in np.ndindex(depths.shape)]
     for twin, errors in zip(Errors._fields, train, strict=True):
-        table[f"{twin}_error"] = [100 * _mean(row[np.isfinite(row)]) for row in errors]
-        table[f"{twin}_diverged"] = np.isinf(errors).sum(axis=-1)
+        rows = errors.reshape(-1, errors.shape[-1])
+        table[f"{twin}_error"] = [100 * _mean(row[np.isfinite(row)]) for row in rows]
+        table[f"{twin}_diverged"] = np.isinf(rows).sum(axis=-1)
     compared = outcome.from_shallower.n > 0
-    table["shallower_depth"] = np.where(compared, depths.to_numpy()[outcome.shallower], np.nan)
+    shallower = np.take_along_axis(depths, outcome.shallower, axis=-1)
+    table["shallower_depth"] = np.where(compared, shallower, np.nan).ravel()
     for name in ("from_shallower", "from_twin", "test_from_shallower", "test_from_twin"):
         comparison: Comparison = getattr(outcome, name)
         for entry, values in zip(Comparison._fields, comparison, strict=True):
             points = 100 * values if entry in ("mean", "low", "high") else values
-            table[name if entry == "mean" else f"{name}_{entry}"] = points
-    return table.assign(p=outcome.p, test_p=outcome.test_p)
+            table[name if entry == "mean" else f"{name}_{entry}"] = points.ravel()
+    return table.assign(p=outcome.p.ravel(), test_p=outcome.test_p.ravel())
 
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else np.nan
 
 
-def _reason(outcome: Outcome, train: Errors, index: int) -> str:
+def _reason(outcome: Outcome, train: Errors, index: tuple[int, ...]) -> str:
     """Why nothing is claimed of a depth; empty if something is."""
     plain, residual = (errors[index] for errors in train)
     shallower, twin = (
@@ -178,8 +151,13 @@ def _reason(outcome: Outcome, train: Errors, index: int) -> str:
 
 
 def _tuning_columns(found: tuning.Tuning, rates: Floats) -> dict[str, Any]:
-    names = ["best_rate", "best_from_twin", "best_from_twin_low", "best_from_twin_high"]
-    if len(rates) < 2:
-        return {"tuning": found.word, **dict.fromkeys([*names, "tuning_p"], np.nan)}
-    numbers = [rates[found.best], *(100 * values for values in found.from_twin[:3])]
-    return {"tuning": found.word, **dict(zip(names, numbers, strict=True)), "tuning_p": found.p}
+    """All of (setting, depth), a row per place; numbers of settings with several rates."""
+    several = np.broadcast_to((~np.isnan(rates)).sum(axis=1)[:, None] > 1, found.word.shape)
+    names = ["best_rate", "best_from_twin", "best_from_twin_low", "best_from_twin_high", "tuning_p"]
+    best = np.take_along_axis(rates, found.best, axis=1)
+    numbers = [best, *(100 * values for values in found.from_twin[:3]), found.p]
+    columns = {
+        name: np.where(several, values, np.nan).ravel()
+        for name, values in zip(names, numbers, strict=True)
+    }
+    return {"tuning": found.word.ravel(), **columns}

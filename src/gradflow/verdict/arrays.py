@@ -1,9 +1,10 @@
 """Runs as arrays of errors: what the rules of the verdict are functions of."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from gradflow.core.errors import GradflowError
@@ -14,21 +15,28 @@ TRAIN, TEST = "final_train_error", "final_test_error"
 KEYS = ["depth", "twin", "seed"]
 
 
+class Sweep(NamedTuple):
+    """Errors of all runs: (setting, rate, depth, seed), NaN if there is no run, Inf if it
+    diverged; and what the places of the axes are.
+
+    settings: a row per setting with the columns that make it. rates: (setting, rate), ascending,
+    then NaN if others have more. setting: of each run.
+    """
+
+    train: Errors
+    test: Errors
+    settings: pd.DataFrame
+    rates: Floats
+    depths: npt.NDArray[np.int_]
+    setting: "pd.Series[int]"
+
+
 def check_columns(frame: pd.DataFrame, columns: list[str], *, may_be_empty: bool = False) -> None:
     """Refuse a frame that lacks columns, or rows."""
     if missing := [name for name in columns if name not in frame.columns]:
         raise GradflowError(f"a verdict needs the columns {', '.join(missing)}")
     if frame.empty and not may_be_empty:
         raise GradflowError("a verdict needs runs; there are none")
-
-
-def by_setting(
-    runs: pd.DataFrame, settings: Sequence[str]
-) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """Values and runs of each combination of the columns `settings`; a missing value is one."""
-    if not settings:
-        return [((), runs)]
-    return [(values, part) for values, part in runs.groupby(list(settings), dropna=False)]
 
 
 def refuse_twice(runs: pd.DataFrame, settings: Sequence[str]) -> None:
@@ -41,30 +49,30 @@ def refuse_twice(runs: pd.DataFrame, settings: Sequence[str]) -> None:
         )
 
 
-def padded(arrays: Sequence[Floats]) -> Floats:
-    """Arrays (rate, ...) of unequal numbers of rates, stacked; NaN at rates that one lacks."""
-    most = max(len(array) for array in arrays)
-    shape = (len(arrays), most, *arrays[0].shape[1:])
-    found = np.full(shape, np.nan)
-    for target, array in zip(found, arrays, strict=True):
-        target[: len(array)] = array
-    return found
-
-
-def errors_of(runs: pd.DataFrame, depths: pd.Index, seeds: pd.Index) -> tuple[Errors, Errors]:
-    """Training and test errors as arrays (depth, seed): NaN is no run, Inf a diverged one."""
-    diverged = ~np.isfinite(runs[TRAIN].astype(float))
-    arrays = []
+def sweep_of(runs: pd.DataFrame, settings: Sequence[str]) -> Sweep:
+    """The arrays of a runs table; settings in the order of their values, a missing value one."""
+    by = runs.groupby(list(settings), dropna=False) if settings else None
+    setting = pd.Series(0, runs.index) if by is None else by.ngroup()
+    order = runs.assign(_place=setting).drop_duplicates("_place").sort_values("_place")
+    rate = runs.groupby(setting)[RATE].rank(method="dense").astype(int) - 1
+    depth, depths = pd.factorize(runs.depth, sort=True)
+    seed, seeds = pd.factorize(runs.seed, sort=True)
+    places = (setting.to_numpy(), rate.to_numpy(), depth, seed)
+    shape = (len(order), int(rate.max()) + 1, len(depths), len(seeds))
+    rates = np.full(shape[:2], np.nan)
+    rates[places[0], places[1]] = runs[RATE]
+    train = runs[TRAIN].astype(float).to_numpy()
+    diverged = ~np.isfinite(train)
+    found = []
     for column in (TRAIN, TEST):
-        values = runs.assign(error=runs[column].astype(float).mask(diverged, np.inf))
-        arrays.append(
-            [
-                values[values.twin == twin]
-                .pivot(index="depth", columns="seed", values="error")
-                .reindex(index=depths, columns=seeds)
-                .to_numpy(dtype=float)
-                for twin in Errors._fields
-            ]
-        )
-    train, test = arrays
-    return Errors(*train), Errors(*test)
+        if column not in runs.columns:  # ranks are of the training error alone
+            column = TRAIN
+        values = np.where(diverged, np.inf, runs[column].astype(float))
+        arrays = []
+        for twin in Errors._fields:
+            of_twin = (runs.twin == twin).to_numpy()
+            array = np.full(shape, np.nan)
+            array[tuple(place[of_twin] for place in places)] = values[of_twin]
+            arrays.append(array)
+        found.append(Errors(*arrays))
+    return Sweep(*found, order[list(settings)], rates, np.asarray(depths), setting)

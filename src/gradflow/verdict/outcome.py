@@ -92,15 +92,16 @@ def judge(train: Errors, test: Errors, axes: int = 1) -> Outcome:
             together: 1 for the depths of a study, 2 for settings and depths of a sweep.
     """
     among = table_size(train.plain, axes)
-    from_shallower, shallower = against_shallower(train.plain, among)
+    pooled = tuple(range(-axes, 0))
+    from_shallower, shallower = against_shallower(train.plain, among, pooled)
     from_twin = against_twin(train, among)
     p = holm_over(np.maximum(from_shallower.p, from_twin.p), axes)
-    test_from_shallower, _ = against_shallower(test.plain, among)
+    test_from_shallower, _ = against_shallower(test.plain, among, pooled)
     test_from_twin = against_twin(test, among)
     test_p = holm_over(np.maximum(test_from_shallower.p, test_from_twin.p), axes)
 
-    there = [(~np.isnan(errors)).any(axis=-1) for errors in train]
-    first = np.cumsum(there[0], axis=-1) - there[0] == 0
+    there = [np.asarray((~np.isnan(errors)).any(axis=-1)) for errors in train]
+    first: npt.NDArray[np.bool_] = np.asarray(np.cumsum(there[0], axis=-1) - there[0] == 0)
     rises = (p <= LEVEL) & ~from_shallower.inside & ~from_twin.inside
     test_rises = (test_p <= LEVEL) & ~test_from_shallower.inside & ~test_from_twin.inside
     fits = (from_shallower.high <= MARGIN) & (from_twin.high <= MARGIN)
@@ -132,18 +133,21 @@ def against_twin(errors: Errors, among: int) -> Comparison:
 
 
 def against_shallower(
-    plain: Floats, among: int, shallower: Floats | None = None
+    plain: Floats, among: int, pooled: tuple[int, ...], shallower: Floats | None = None
 ) -> tuple[Comparison, npt.NDArray[np.intp]]:
     """Each plain network minus the shallower one that fits best, and which that is.
 
     The best is picked after the fact, which a single test would not survive: the p value is
     Simes' for all shallower ones together. The shallowest has none: NaN. A t test takes at
-    least the spread that is pooled over all the shallower ones: of several depths whose
-    networks train or fail by chance, one or another has three seeds that agree.
+    least the spread that is pooled over all the shallower ones, and over the settings of a
+    table: of many networks that train or fail by chance, one or another has three seeds that
+    agree.
 
     Args:
         plain: (..., depth, seed).
         among: as in `compare`.
+        pooled: the last axes but seeds over which the spread is pooled: depths, or settings
+            and depths.
         shallower: what they are compared with, if not with `plain` itself.
     """
     others = reference(plain if shallower is None else shallower)
@@ -153,7 +157,7 @@ def against_shallower(
     which = np.zeros(shape, dtype=np.intp)
     for index in range(1, depths):
         rises = claimed(plain[..., index : index + 1, :]) - others[..., :index, :]
-        each = compare(rises, among, least_spread=pooled_spread(rises, axes=(-1,)))
+        each = compare(rises, among, least_spread=pooled_spread(rises, axes=pooled))
         usable = np.where(each.n >= CLAIM_FROM, each.mean, -np.inf)
         best = usable.argmax(axis=-1, keepdims=True)
         for target, values in zip(found, each, strict=True):

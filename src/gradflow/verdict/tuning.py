@@ -81,7 +81,8 @@ def tune(
     at = np.broadcast_to(judged, plain.shape[:-3])[..., None]
     here = [np.take_along_axis(errors, at[..., None, None], axis=-3) for errors in sweep]
     from_twin = compare(claimed(plain) - reference(here[1]), among)
-    from_shallower, _ = against_shallower(plain, among, here[0])
+    pooled = (-1,) if axes == 1 else (-1, -3)  # without rates
+    from_shallower, _ = against_shallower(plain, among, pooled, here[0])
     there = np.asarray(~np.isnan(plain).all(axis=-1))  # (..., rate, depth)
     usable = there & ~np.isinf(plain).any(axis=-1)
     p = np.nan_to_num(np.maximum(from_shallower.p, from_twin.p), nan=1.0)

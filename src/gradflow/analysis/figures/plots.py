@@ -26,6 +26,7 @@ Looks = Mapping[Any, Mapping[str, Any]]
 PERCENT = (0.0, 100.0)
 SEED_SIZE = 3.2  # of the marks of single seeds
 SPREAD = 4.0  # points between marks at a panel's edge that would lie on one another
+WIDEST = 12.0  # points that the marks of all levels take at one place
 EDGE = 0.985  # of the panel's height
 
 
@@ -102,11 +103,13 @@ def at_edges(
     ):
         here = rows[where]
         order = here.groupby(x).cumcount()
-        label: str | None = f"{level}, {name}"
+        own = looks[level].get("label", level)
+        label = None if str(own).startswith("_") else f"{level}, {name}"
         for number in range(int(order.max()) + 1 if len(here) else 0):
             some = here[order == number]
-            shift = (number * len(looks) + turn - (len(looks) - 1) / 2) * SPREAD
-            transform = aside(ax, ax.get_xaxis_transform(), shift)
+            right = (turn - (len(looks) - 1) / 2) * min(SPREAD, WIDEST / len(looks))
+            inward = number * SPREAD * (1 if height < 0.5 else -1)
+            transform = aside(ax, ax.get_xaxis_transform(), right, inward)
             ax.plot(
                 some[x], np.full(len(some), height), marker, color=looks[level]["color"],
                 transform=transform, clip_on=False, markersize=4, label=label, gid=LOST,
@@ -114,9 +117,9 @@ def at_edges(
             label = None
 
 
-def aside(ax: Axes, transform: Transform, points: float) -> Transform:
-    """A transform that draws as many points to the right."""
-    return offset_copy(transform, ax.get_figure(root=True), points, 0, "points")
+def aside(ax: Axes, transform: Transform, right: float, up: float = 0.0) -> Transform:
+    """A transform that draws as many points to the right, and up."""
+    return offset_copy(transform, ax.get_figure(root=True), right, up, "points")
 
 
 def curves(

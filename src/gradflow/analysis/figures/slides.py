@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -23,6 +23,16 @@ SLIDES: dict[str, Any] = {
 THICKER = 2.4  # lines and marks, than on a page
 
 
+def new_figure(size: tuple[float, float]) -> Figure:
+    """A figure of so many inches.
+
+    Not pyplot's, which would choose a window system for a notebook or a script that has one.
+    """
+    made = Figure(figsize=size)
+    FigureCanvasAgg(made)
+    return made
+
+
 class Slides:
     """The panels of a figure, each a figure of its own.
 
@@ -35,7 +45,7 @@ class Slides:
 
     def __init__(self, rows: int, columns: int, *, shared: Mapping[str, Any]) -> None:
         """`shared`: options of `subplots`; of these `sharex` and `sharey` count."""
-        self.figures: list[Figure] = [plt.figure(figsize=SIZE) for _ in range(rows * columns)]
+        self.figures: list[Figure] = [new_figure(SIZE) for _ in range(rows * columns)]
         panels = [made.add_subplot() for made in self.figures]
         self.grid = np.array(panels, dtype=object).reshape(rows, columns)
         for row, column in np.ndindex(rows, columns):
@@ -56,9 +66,9 @@ class Slides:
         return list(self.grid.flat)
 
     def legend(self, handles: Any, labels: Any, **options: Any) -> None:
-        """The same legend on every slide, in as many columns as have room."""
+        """The same legend on every slide."""
         for made in self.figures:
-            made.legend(list(handles), list(labels), **options | {"ncols": 4})
+            made.legend(list(handles), list(labels), **options)
 
     def colorbar(self, mesh: Any, *, ax: Sequence[Axes], **options: Any) -> None:
         """A color bar on the slide of each of these axes."""
@@ -81,6 +91,8 @@ class Slides:
                 line.set_linewidth(THICKER * line.get_linewidth())
                 line.set_markersize(THICKER * line.get_markersize())
                 line.set_markeredgewidth(THICKER * line.get_markeredgewidth())
+            for patch in (patch for ax in made.axes for patch in ax.patches):
+                patch.set_linewidth(THICKER * patch.get_linewidth())
 
     @staticmethod
     def _nearest(axes: Iterable[Axes], axis: str) -> str:

@@ -6,19 +6,16 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 from tueplots import bundles
 
-from gradflow.analysis.figures.slides import SLIDES, Slides
+from gradflow.analysis.figures.slides import SLIDES, Slides, new_figure
 
 Made = Figure | Slides
 """A figure of all panels, or one figure per panel."""
@@ -87,25 +84,21 @@ def _settings(venue: str) -> tuple[dict[str, Any], float]:
 def figure(
     rows: int, columns: int, *, height: float, venue: str = "web", **options: Any
 ) -> Iterator[tuple[Made, Any]]:
-    """A page-wide figure of rows x columns panels (always a 2-D array of axes), closed after.
+    """A page-wide figure of rows x columns panels (always a 2-D array of axes).
 
     `height`: in inches on a page of 6.75; on another in proportion. `venue`: of `VENUES`; for
     slides each panel is a figure of its own.
     """
     settings, width = _settings(venue)
-    with plt.rc_context(cast(Any, settings)):  # stubs list the keys as literals
+    with matplotlib.rc_context(cast(Any, settings)):  # stubs list the keys as literals
         made: Made
         if venue == "slides":
             made = Slides(rows, columns, shared=options)
             axes = made.grid
         else:
-            size = (width, height * width / PAGE)
-            made, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
-        try:
-            yield made, axes
-        finally:
-            for one in figures_of(made):
-                plt.close(one)
+            made = new_figure((width, height * width / PAGE))
+            axes = made.subplots(rows, columns, squeeze=False, **options)
+        yield made, axes
 
 
 def figures_of(made: Made) -> list[Figure]:
@@ -116,9 +109,23 @@ def figures_of(made: Made) -> list[Figure]:
 def stamp(made: Figure, lines: Sequence[str]) -> None:
     """Notes and provenance in the figure's footer, broken at the figure's width."""
     size = 5.5
-    letters = int(made.get_figwidth() * 72 / (0.52 * size))
-    broken = [part for line in lines for part in textwrap.wrap(line, letters)]
-    made.supxlabel("\n".join(broken), fontsize=size, color="0.4", x=0.995, ha="right", ma="right")
+    text = _wrapped(lines, made, size)
+    made.supxlabel(text, fontsize=size, color="0.4", x=0.995, ha="right", ma="right")
+
+
+def heading(made: Figure, lines: Sequence[str]) -> None:
+    """Which setting a figure shows, above all of it."""
+    size = float(matplotlib.rcParams["font.size"])
+    text = _wrapped(lines, made, size)
+    if made.legends:  # a title of the figure would lie on it
+        made.legends[0].set_title(text, prop=FontProperties(size=size))
+    else:
+        made.suptitle(text, fontsize=size)
+
+
+def _wrapped(lines: Sequence[str], made: Figure, size: float) -> str:
+    letters = int(made.get_figwidth() * 72 / (0.55 * size))
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, letters))
 
 
 def letter_panels(axes: Sequence[Axes]) -> None:
@@ -133,15 +140,23 @@ def depth_axis(ax: Axes, depths: Sequence[int]) -> None:
     if len(depths) > 1:
         nearest = np.diff(sorted(depths)).min() / (max(depths) - min(depths))
         width = ax.get_window_extent().width / ax.figure.dpi * 72
-        if nearest * width < 1.3 * plt.rcParams["font.size"]:
+        if nearest * width < 1.3 * matplotlib.rcParams["font.size"]:
             ax.tick_params(axis="x", rotation=45)
     ax.set_xlabel("depth (weighted layers)")
+
+
+class PlainNumbers(LogFormatter):
+    """Minor ticks of a log axis as 0.2 and 30, where matplotlib's formatter labels any."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of a tick; empty between those that have room."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def log_axis(ax: Axes) -> None:
     """A logarithmic axis of values; within a decade its minor ticks are plain numbers."""
     ax.set_yscale("log")
-    ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.5)))
+    ax.yaxis.set_minor_formatter(PlainNumbers(minor_thresholds=(1.0, 0.5)))
 
 
 SHALLOWEST = 0.58  # of viridis: beyond it the contrast to white is below 3:1
@@ -150,7 +165,7 @@ DEPTH_MARKERS = "osD^vPX"
 
 def depth_colors(depths: Sequence[int]) -> dict[int, Any]:
     """A shade of one perceptually even map for each depth, darker for deeper."""
-    shades = plt.get_cmap("viridis")(np.linspace(SHALLOWEST, 0.0, max(len(depths), 2)))
+    shades = matplotlib.colormaps["viridis"](np.linspace(SHALLOWEST, 0.0, max(len(depths), 2)))
     return dict(zip(depths, shades, strict=False))
 
 
@@ -169,11 +184,10 @@ def legend(
     *,
     title: str = "",
     handles: Sequence[Any] = (),
-    ncols: int = 0,
 ) -> None:
     """One legend above the panels, off the data: what has a label in any of them, then `handles`.
 
-    `title`: is its first entry, so that the legend takes one row.
+    `title`: what the labels are values of: "depth" makes 8 "depth 8".
     """
     found = {
         name: handle
@@ -184,17 +198,24 @@ def legend(
     if not found:
         return
     if title:
-        found = {title: Line2D([], [], ls="none"), **found}
-    columns = ncols or min(len(found), LEGEND_COLUMNS)
+        found = {f"{title} {name}": handle for name, handle in found.items()}
+    columns = _columns(list(found), made)
     made.legend(found.values(), found.keys(), loc="outside upper center", ncols=columns)
 
 
-LEGEND_COLUMNS = 8
+def _columns(names: Sequence[str], made: Made) -> int:
+    """As many entries of a legend as fit side by side."""
+    size = float(matplotlib.rcParams["legend.fontsize"])
+    widest = (4.8 + 0.6 * max(map(len, names))) * size  # points: line, gaps and letters
+    whole = sum(4.8 + 0.6 * len(name) for name in names) * size
+    room = 72 * figures_of(made)[0].get_figwidth()
+    return len(names) if whole <= room else max(1, int(room / widest))
 
 
 def depth_handles(depths: Sequence[int]) -> list[Line2D]:
     """Lines for a legend of the shades of `depth_colors`."""
-    return [Line2D([], [], color=c, label=str(depth)) for depth, c in depth_colors(depths).items()]
+    shades = depth_colors(depths).items()
+    return [Line2D([], [], color=shade, label=f"depth {depth}") for depth, shade in shades]
 
 
 def dash_handles(dashes: Mapping[str, Any]) -> list[Line2D]:

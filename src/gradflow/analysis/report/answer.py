@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from gradflow.analysis.frames import groups
@@ -59,6 +60,10 @@ def _across(runs: pd.DataFrame, keys: list[str]) -> str:
         medians = group.groupby("twin").error.median()
         if medians.notna().sum() == 2:
             found.append((float(medians[PLAIN] - medians[RESIDUAL]), values, group))
+    lost = sum(
+        bool(group.groupby("twin").error.count().eq(0).any())
+        for _, group in groups(runs, [*keys, "network_depth"])
+    )
     if not found:
         best = runs.sort_values("error").iloc[0]
         return (
@@ -79,6 +84,8 @@ def _across(runs: pd.DataFrame, keys: list[str]) -> str:
             f"; it is smallest, {least:.1f} points, with {_named(keys, small[:-1])} at depth "
             f"{small[-1]}"
         )
+    if lost:
+        sentence += f"; in {lost} of {len(found) + lost} settings every run of a twin diverged"
     return f"{sentence}."
 
 
@@ -96,7 +103,8 @@ def spread(errors: "pd.Series[float]") -> str:
 
 
 def _named(keys: list[str], values: list[object]) -> str:
-    pairs = zip(keys, values, strict=True)
+    found = [value.item() if isinstance(value, np.generic) else value for value in values]
+    pairs = zip(keys, found, strict=True)
     return ", ".join(f"{key_of(key)}={value_text(value)}" for key, value in pairs)
 
 
@@ -108,4 +116,5 @@ def figure_order(folder: Path, scripts: Sequence[str]) -> list[str]:
     place = {script: number for number, script in enumerate(scripts)}
     made = sorted(known, key=lambda key: place.get(key.split(" ")[0].split("--")[0], len(place)))
     paths = [Path(file) for key in made for file in known[key]["files"]]
-    return list(dict.fromkeys(path.stem for path in paths if path.parent.name == "figures"))
+    names = list(dict.fromkeys(path.stem for path in paths if path.parent.name == "figures"))
+    return sorted(names, key=lambda name: "--" in name)  # what shows all settings first

@@ -5,7 +5,7 @@ and the lowest and highest seed.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,13 +39,18 @@ KINDS = (
 )
 
 
-def explorer(study: Study) -> dict[str, Any] | None:
+def explorer(
+    study: Study, names: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any] | None:
     """The data of the page's explorer, ready for JSON; None if no gradient was recorded.
 
     controls: key, label and levels of each setting that tells networks apart, skip left out;
     kinds: their name, label, axis and steps; profiles: kind, twin, `at` (an index per
     control), `range` (log10 of the lowest and highest number at any step), and by step
     [median, lowest, highest], little-endian float32 in base64, NaN for 0 and what is not finite.
+
+    Args:
+        names: kind -> the name of each place along the depth, if all networks have the same.
     """
     controls = controls_of(study.runs)
     kinds, profiles = [], []
@@ -56,7 +61,9 @@ def explorer(study: Study) -> dict[str, Any] | None:
             continue
         if rows.empty:
             continue
-        facts = {"name": kind.table, "label": kind.label, "axis": kind.axis}
+        facts: dict[str, Any] = {"name": kind.table, "label": kind.label, "axis": kind.axis}
+        if names and kind.table in names:
+            facts |= {"names": list(names[kind.table])}
         kinds.append(facts | {"steps": sorted(int(step) for step in rows.step.unique())})
         profiles += _profiles(rows, kind, study.runs, controls)
     if not profiles:

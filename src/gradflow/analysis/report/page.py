@@ -21,8 +21,10 @@ from gradflow.analysis.make import Made, make, studies_in
 from gradflow.analysis.report.answer import answer, figure_order
 from gradflow.analysis.report.explorer import explorer
 from gradflow.analysis.report.pages import embedded_figures, embedded_tables, html_of, render
+from gradflow.analysis.report.run_page import make_run_page
 from gradflow.analysis.report.runs import table_of_runs
 from gradflow.analysis.study import load_study
+from gradflow.analysis.watched import is_watched
 from gradflow.config.run_id import TWINS
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
@@ -39,9 +41,10 @@ NAMED = 3  # settings of an outcome, in a line
 
 
 class Report(NamedTuple):
-    """The files written, what the scripts printed, the notes on the page, and the scripts that
-    failed, with the reason."""
+    """The sentence that the page begins with, the files written, what the scripts printed, the
+    notes on the page, and the scripts that failed, with the reason."""
 
+    answer: str
     paths: list[Path]
     printed: list[str]
     notes: list[str]
@@ -76,11 +79,12 @@ def make_report(folder: Path) -> Report:
         facts["explorer"] = explorer(study)
         if not facts["explorer"]:
             notes.append("no gradients were recorded (probe=off), so there is no profile of them")
+    sentence = answer(runs, verdict_line(folder))
     page = render(
         "report.html",
         name=folder.name,
         question=settings.question(folder.name),
-        answer=answer(runs, verdict_line(folder)),
+        answer=sentence,
         counts=counts_of(states),
         hours=hours_of(states),
         notes=notes,
@@ -94,7 +98,7 @@ def make_report(folder: Path) -> Report:
     )
     path = folder / PAGE
     atomic_write(path, page)
-    return Report([*made.paths, path], made.printed, notes, made.failures)
+    return Report(sentence, [*made.paths, path], made.printed, notes, made.failures)
 
 
 def state_notes(states: pd.DataFrame) -> list[str]:
@@ -113,7 +117,8 @@ def state_notes(states: pd.DataFrame) -> list[str]:
 
 
 def verdict_line(folder: Path) -> str:
-    """The verdict's words with their depths; empty if there is no verdict."""
+    """The verdict's words with their depths, or with the number of settings (by depth) that they
+    hold in; empty if there is no verdict."""
     path = folder / "tables" / "verdict.csv"
     if not path.exists():
         return ""
@@ -168,25 +173,35 @@ def make_index(root: Path) -> Path:
     return path
 
 
+def _pages(folder: Path) -> tuple[list[Path], list[Report], list[Path]]:
+    """The studies in a folder, what was made of each, and the page of all of them."""
+    if (folder / "config.yaml").exists():
+        raise GradflowError(f"{folder}: is one run; give its study, {folder.parent}")
+    studies = studies_in(folder)
+    reports = []
+    for study in studies:
+        with drawing(study):
+            reports.append(make_report(study))
+    return studies, reports, [make_index(folder)] if studies != [folder] else []
+
+
 @one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=folder_of, help="a study's folder, or one of many studies")
+    parser.add_argument(
+        "folder", type=folder_of, help="a study's folder, one of many studies, or a watched run's"
+    )
     parser.add_argument("--files", action="store_true", help="print tables and list all files")
     chosen = parser.parse_args(arguments)
     folder: Path = chosen.folder
     try:
-        if (folder / "config.yaml").exists():
-            raise GradflowError(f"{folder}: is one run; give its study, {folder.parent}")
-        studies = studies_in(folder)
-        reports = []
-        for study in studies:
-            with drawing(study):
-                reports.append(make_report(study))
-        index = [make_index(folder)] if studies != [folder] else []
+        if is_watched(folder):
+            print(*make_run_page(folder), sep="\n")
+            return
+        studies, reports, index = _pages(folder)
     except GradflowError as error:
         sys.exit(f"error: {error}")
     for study, report in zip(studies, reports, strict=True):
@@ -195,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print("\n".join(map(str, report.paths)))
         for note in report.notes:
             print(f"note: {study.name}: {note}")
-        print(ending(study, study / PAGE, answer(ended_runs(study), verdict_line(study))))
+        print(ending(study, study / PAGE, report.answer))
     for path in index:
         print(path)
     if failed := [failure for report in reports for failure in report.failures]:

@@ -71,7 +71,7 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
             error_by_steps(runs[runs.twin == twin], ax=ax)
             ax.set_title(f"{twin} networks")
         axes[0, 1].set_ylabel("")
-        style.legend(made, axes[0], title="depth:")
+        style.legend(made, axes[0], title="depth")
         style.letter_panels(axes[0])
         caption = (
             "Training error in evaluation mode after the last step against the number of steps; "

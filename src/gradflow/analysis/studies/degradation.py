@@ -13,7 +13,7 @@ from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import holm, interval, paired_test
+from gradflow.statistics import POINTS, holm, interval, paired_test
 
 WINDOW = 5  # steps of the running mean that smooths training curves
 PREDICT_IMAGES = ("unet", "diffusion_unet")  # families whose error is a relative squared error
@@ -53,7 +53,7 @@ def draw_curves(output: Output, steps: pd.DataFrame) -> None:
             training_curves(steps[steps.twin == twin], ax=ax)
             ax.set_title(f"{twin} networks")
         axes[0, 1].set_ylabel("")
-        style.legend(made, axes[0], title="depth:")
+        style.legend(made, axes[0], title="depth")
         style.letter_panels(axes[0])
         caption = (
             f"Mini-batch training loss by step and depth: median over seeds of a running mean of "
@@ -142,7 +142,7 @@ def error_table(runs: pd.DataFrame) -> Table:
         gaps = (group.plain - group.residual).dropna()
         means = {f"{twin}, training error %": float(group[twin].mean()) for twin in style.COLORS}
         row: dict[str, Cell] = {"depth": int(depth), **means}
-        rows.append(row | {GAP: interval(gaps), "seeds": len(group)})
+        rows.append(row | {GAP: interval(gaps, within=POINTS), "seeds": len(group)})
         if len(gaps):
             best.add((index, min(means, key=lambda title: means[title])))
         p_values.append(paired_test(gaps, among=len(depths)).p)

@@ -15,7 +15,7 @@ from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table, shown
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import Interval, interval
+from gradflow.statistics import PERCENT, POINTS, Interval, interval
 
 SWEPT = ("steps",)
 PASSES = 3  # a step costs a forward pass and, to both the input and the weights, a backward one
@@ -54,7 +54,7 @@ def error_table(runs: pd.DataFrame) -> Table:
         for twin in style.COLORS:
             errors = group[group.twin == twin].error
             title = f"{twin}, training error % (95 % interval)"
-            row[title] = interval(errors) if len(errors) else None
+            row[title] = interval(errors, within=PERCENT) if len(errors) else None
         rows.append(row | {"seeds": group.seed.nunique()})
     return Table(rows, {"budget": ".2f"})
 
@@ -63,8 +63,12 @@ def answer(runs: pd.DataFrame) -> str:
     """How much worse the deepest networks are than the shallowest of an equal budget, by twin."""
     depths = sorted(runs.depth.unique())
     equal = runs[runs.budget.between(1 / ALIKE, ALIKE)]
-    gaps = {twin: _rise(equal[equal.twin == twin], depths[0], depths[-1]) for twin in style.COLORS}
-    if len(depths) < 2 or not all(gap.n for gap in gaps.values()):
+    gaps = {
+        twin: _rise(equal[equal.twin == twin], depths[0], depths[-1])
+        for twin in style.COLORS
+        if len(depths) > 1
+    }
+    if not gaps or not all(gap.n for gap in gaps.values()):
         raise GradflowError(
             "no two depths have had an equal budget of multiply-accumulates; "
             "python experiments/train.py study=equal_compute makes such runs"
@@ -79,7 +83,7 @@ def answer(runs: pd.DataFrame) -> str:
 def _rise(runs: pd.DataFrame, shallow: int, deep: int) -> Interval:
     errors = runs.pivot_table(index="seed", columns="depth", values="error")
     errors = errors.reindex(columns=[shallow, deep]).dropna()
-    return interval(errors[deep] - errors[shallow])
+    return interval(errors[deep] - errors[shallow], within=POINTS)
 
 
 def draw(output: Output, runs: pd.DataFrame) -> None:
@@ -89,7 +93,7 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
             error_against_cost(runs[runs.twin == twin], ax=ax)
             ax.set_title(f"{twin} networks")
         axes[0, 1].set_ylabel("")
-        style.legend(made, axes[0], title="depth:")
+        style.legend(made, axes[0], title="depth")
         style.letter_panels(axes[0])
         caption = (
             "Training error in evaluation mode after the last step against the multiply-"

@@ -15,7 +15,7 @@ from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import interval
+from gradflow.statistics import PERCENT, interval
 
 
 class Published(NamedTuple):
@@ -66,7 +66,7 @@ def error_table(runs: pd.DataFrame) -> Table:
         row: dict[str, Cell] = {"depth": int(depth)}
         for twin in style.COLORS:
             errors = group[group.twin == twin].error.dropna()
-            found = interval(errors) if len(errors) > 1 else errors.mean()
+            found = interval(errors, within=PERCENT) if len(errors) > 1 else errors.mean()
             row[f"{twin}, test error % (95 % interval)"] = found
             row[f"{twin}, He et al. 2015"] = getattr(published, twin) if published else None
         row["parameters, M"] = group.n_parameters.iloc[0] / 1e6
@@ -131,7 +131,7 @@ def error_curves(
         train = steps[steps.depth == depth].groupby("step").error.median().rolling(size).mean()
         test = tests[tests.depth == depth].groupby("step").error.median()
         ax.plot(train.index, 100 * train, color=shades[depth], lw=0.8, ls="--")
-        ax.plot(test.index, 100 * test, color=shades[depth], marker=".", label=str(depth))
+        ax.plot(test.index, 100 * test, color=shades[depth], marker=".", label=f"depth {depth}")
     ax.set_xlabel("step")
     ax.set_ylabel("error (%)")
     ax.set_ylim(0, 100)
@@ -161,6 +161,7 @@ def published_against_depth(depths: Sequence[int], *, ax: Axes) -> Axes:
             transform=ax.get_xaxis_transform(), gid=LOST,
         )  # fmt: skip
     style.depth_axis(ax, depths)
+    ax.set_ylabel("test error (%)")
     ax.set_ylim(bottom=0)
     return ax
 

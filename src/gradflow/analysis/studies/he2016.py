@@ -18,7 +18,7 @@ from gradflow.analysis.script import run_script
 from gradflow.analysis.studies.he2016_rows import FAIL, PUBLISHED_PLACEMENTS, SHORTCUTS, Row
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import interval
+from gradflow.statistics import PERCENT, interval
 
 SWEPT = tuple(
     f"network_{key}"
@@ -72,7 +72,7 @@ def named(runs: pd.DataFrame, rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def error_table(runs: pd.DataFrame, rows: Sequence[Row]) -> Table:
-    """Both errors here, with 95 % t intervals, and the paper's."""
+    """Both errors here, with 95 % intervals, and the paper's."""
     paper = "He et al. 2016, test %"
     found: list[dict[str, Cell]] = []
     for row in rows:
@@ -82,7 +82,7 @@ def error_table(runs: pd.DataFrame, rows: Sequence[Row]) -> Table:
                 {
                     "": row.name,
                     "training error %": group["training error"].mean(),
-                    "test error % (95 % interval)": interval(group["test error"]),
+                    "test error % (95 % interval)": interval(group["test error"], within=PERCENT),
                     "seeds": len(group),
                     "diverged": int(group.diverged_at.notna().sum()),
                     paper: "fail" if row.paper == FAIL else row.paper,

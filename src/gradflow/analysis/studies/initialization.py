@@ -78,7 +78,7 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
             axes[row, 1].set_yticks([])
             axes[row, 0].set_ylabel(f"{twin} networks")
         axes[0, 0].set_title("training error (%)")
-        axes[0, 1].set_title("gradient, end-to-end ratio (log10)")
+        axes[0, 1].set_title("end-to-end gradient ratio (log10)")
         for column in range(2):
             axes[1, column].set_xlabel("depth (weighted layers)")
         made.colorbar(errors, ax=list(axes[:, 0]), pad=0.02, aspect=30)

@@ -14,7 +14,7 @@ from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.study import Study
 from gradflow.analysis.tables import Cell, Table
-from gradflow.statistics import interval
+from gradflow.statistics import PERCENT, interval
 
 
 def analyze(output: Output) -> None:
@@ -105,13 +105,14 @@ def deletion_table(lesions: pd.DataFrame) -> Table:
         one, several = (
             deleted[deleted["count"] == n].groupby("run_id").error for n in (1, quarter)
         )
+        each, together = (interval(e.mean(), within=PERCENT) for e in (one, several))
         rows.append(
             {
                 "network": network,
                 "test error %": whole.mean(),
-                "one block deleted, mean over blocks (95 % interval)": interval(one.mean()),
+                "one block deleted, mean over blocks (95 % interval)": each,
                 "worst block": one.max().mean(),
-                "several deleted (95 % interval)": interval(several.mean()),
+                "several deleted (95 % interval)": together,
                 "deleted, of all": f"{quarter} of {blocks}",
                 "seeds": len(whole),
             }

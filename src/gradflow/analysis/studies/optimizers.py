@@ -116,7 +116,7 @@ def draw(output: Output, best: pd.DataFrame) -> None:
                 ax.set_title(f"{twin}, depth {depth}")
                 ax.set_xlabel("training steps" if depth == depths[-1] else "")
                 ax.set_ylabel("training error (%)" if twin == next(iter(style.COLORS)) else "")
-        style.legend(made, axes.flat, ncols=3)
+        style.legend(made, list(axes.flat))
         style.letter_panels(axes.flat)
         caption = (
             "Training error in evaluation mode after the last step against the number of steps, "

@@ -55,7 +55,7 @@ def draw(output: Output, lengths: pd.DataFrame) -> None:
     with output.figure(1, 3, height=2.5) as (made, axes):
         against_length(lengths, "count", ax=axes[0, 0]).set_ylabel("share of all paths")
         against_length(lengths, "path", ax=axes[0, 1]).set_ylabel(
-            "gradient of one path, over length 0"
+            "gradient of one path\n(length 0: 1)"
         )
         against_length(lengths, "share", ax=axes[0, 2]).set_ylabel("share of squared gradient")
         axes[0, 2].set_xlim(-1, lengths.length[lengths.share > 1e-3].max() + 2)
@@ -63,7 +63,7 @@ def draw(output: Output, lengths: pd.DataFrame) -> None:
         handles = style.depth_handles(sorted(lengths.depth.unique()))
         handles += style.dash_handles(style.STATE_LINES)
         handles.append(Line2D([], [], color="k", lw=0.7, label="theory"))
-        style.legend(made, [], title="depth:", handles=handles)
+        style.legend(made, [], handles=handles)
         style.letter_panels(axes[0])
         caption = (
             "Residual networks, paths by the number of branches that they go through. a: how many "

@@ -16,7 +16,7 @@ from gradflow.analysis.swept import TWINS_DIFFER_IN
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS
-from gradflow.statistics import interval
+from gradflow.statistics import POINTS, interval
 from gradflow.verdict.gradient import end_to_end
 
 SWEPT = tuple(
@@ -69,7 +69,7 @@ def error_table(runs: pd.DataFrame) -> Table:
             found = group[group.twin == twin].error
             row[f"{twin}, training error %"] = found.mean() if found.notna().any() else "diverged"
         row["plain - residual, points (95 % interval)"] = interval(
-            (errors.plain - errors.residual).dropna()
+            (errors.plain - errors.residual).dropna(), within=POINTS
         )
         diverged = int(group.error.isna().sum())
         rows.append(row | {"seeds": group.seed.nunique(), "diverged": diverged})
@@ -83,20 +83,21 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
     ratios = ratios.merge(runs[["run_id", "kind"]])
     kinds = sorted(runs.kind.unique())
     labels = [error_name(runs[runs.kind == kind]) for kind in kinds]
-    with output.figure(2, len(kinds), height=3.7, sharey="row") as (made, axes):
+    with output.figure(2, len(kinds), height=4.2, sharey="row") as (made, axes):
         for column, kind in enumerate(kinds):
             here = runs[runs.kind == kind]
             error_against_depth(here, ax=axes[0, column]).set_ylabel(labels[column])
             ratio_against_depth(ratios[ratios.kind == kind], ax=axes[1, column])
             axes[0, column].set_title(kind)
             axes[0, column].set_xlabel("")
-            axes[1, column].set_xlabel("depth")
-            if column and labels[column] == labels[0]:
+            if len(kinds) > 4:  # no room for more words
+                axes[1, column].set_xlabel("depth")
+            if column and labels[column] == labels[column - 1]:
                 axes[0, column].set_ylabel("")
         axes[0, 0].set_ylim(-3, max(103, 1.03 * runs.error.max()))
         lows, highs = zip(*(ax.get_ylim() for ax in axes[1]), strict=True)
         axes[1, 0].set_ylim(min(lows), max(highs))
-        axes[1, 0].set_ylabel("gradient, end-to-end ratio")
+        axes[1, 0].set_ylabel("end-to-end gradient ratio")
         style.legend(made, axes.flat)
         caption = (
             "Training error in evaluation mode after the last step (top) and, at initialization, "

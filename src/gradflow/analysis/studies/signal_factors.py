@@ -59,5 +59,5 @@ def factor_against(
     plots.medians(found, x=by, y="factor", looks=LOOKS, ax=ax, log=True)
     ax.set_yscale("linear")
     ax.plot(places, theory, color="k", lw=0.8, zorder=0, label="theory")
-    ax.set_ylabel("squared gradient, factor per block")
+    ax.set_ylabel("factor per block")
     return ax

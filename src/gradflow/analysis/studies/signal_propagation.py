@@ -119,7 +119,7 @@ def draw(output: Output, blocks: pd.DataFrame) -> None:
                 against_block(measured, expected, value, ax=axes[row, column])
             axes[0, column].set_title(activation)
             axes[1, column].set_xlabel("block")
-        axes[0, 0].set_ylabel("mean square of the block's input")
+        axes[0, 0].set_ylabel("mean square of the input")
         axes[1, 0].set_ylabel("squared gradient, over the last")
         _legend(made, sorted(blocks.variance.unique()))
         style.letter_panels(axes.flat)
@@ -139,7 +139,13 @@ def against_block(blocks: pd.DataFrame, lines: pd.DataFrame, value: str, *, ax: 
     names = marks.twin + " " + marks.activation + " " + marks.variance.map(str)
     looks = {
         f"{twin} {activation} {variance}": style.TWIN_LOOKS[twin]
-        | {"fillstyle": filling, "markerfacecoloralt": "w", "markersize": 3.5, "lw": 0}
+        | {
+            "label": "_",
+            "fillstyle": filling,
+            "markerfacecoloralt": "w",
+            "markersize": 3.5,
+            "lw": 0,
+        }
         for activation in sorted(marks.activation.unique())
         for variance, filling in _fillings(sorted(blocks.variance.unique())).items()
         for twin in style.COLORS

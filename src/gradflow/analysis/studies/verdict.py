@@ -134,7 +134,8 @@ def ranks_table(ranks: pd.DataFrame, settings: Sequence[str]) -> Table:
         "a seed being the best for the other seeds; the interval is of all rates that were "
         "tried, which hold together in 95 % of cases. Surely better: at one of its rates, "
         "corrected for their number, better than the other at each of its rates. p: one-sided, "
-        "the smallest of the row, after Holm's correction over all pairs of the table. Three seeds "
+        "the smallest of the row, after Holm's correction over all pairs of the table; a claim "
+        "takes .01, so that this table and the verdict together have few false ones. Three seeds "
         "tell large differences alone."
     )
     formats = {"best rate": "g", "p": "p"}

@@ -84,7 +84,7 @@
     element("line", { class: "tick hover", x1: drawn.px(i), x2: drawn.px(i), y1: MARGIN.top, y2: drawn.bottom }, plot);
     const half = i > longest / 2;
     element("text", { class: "hover", x: drawn.px(i) + (half ? -6 : 6), y: MARGIN.top + 12, "text-anchor": half ? "end" : "start" },
-      plot, `${kind().name.slice(0, -1)} ${i}: ${values.join(", ")}`);
+      plot, `${kind().name.slice(0, -1)} ${kind().names ? kind().names[i] : i}: ${values.join(", ")}`);
   }
 
   function playing(on) {
