@@ -15,15 +15,17 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from gradflow.analysis import inferred, make
+from gradflow.analysis.output import Output
 from gradflow.analysis.report import page
 from gradflow.analysis.script import run_script
 from gradflow.analysis.settings import varied_columns
-from gradflow.analysis.studies import degradation, every_run
+from gradflow.analysis.studies import best_value, degradation, every_run, importance
 from gradflow.analysis.study import load_study
 from gradflow.analysis.swept import TWINS_DIFFER_IN, file_part, label, of_setting, swept_keys
 from gradflow.config.run_id import TWINS
 from gradflow.records import read_runs
 from gradflow.training.pruning import open_search
+from tests.support.figures import checked
 from tests.support.simulated import config_of, simulate
 
 NAMED = ("degradation", "gradient_highway", "ledger", "updates", "health", "verdict")
@@ -184,6 +186,19 @@ def test_a_search_shows_its_trials(tmp_path):
     assert np.isclose(history.y, 77).any()
     best = history[(history.panel == "a") & (history.label == "best so far")].y.dropna()
     assert best.is_monotonic_decreasing
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("venue", ["web", "neurips", "slides"])
+def test_the_figures_of_swept_keys_pass_the_checklist(tmp_path, venue):
+    folder = study_of(
+        tmp_path, "dyt", norm=["batch", "layer"], rate=[0.03, 0.3], depth=[8, 14],
+        skip=[False, True],
+    )  # fmt: skip
+    with checked() as found:
+        for script in (every_run, best_value, importance):
+            script.analyze(Output(load_study(folder), ["png"], venue))
+    assert found == {}
 
 
 RUNS = [

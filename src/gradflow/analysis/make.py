@@ -25,6 +25,7 @@ from gradflow.analysis.output import Output, check_look
 from gradflow.analysis.script import add_figure_options, formats_of
 from gradflow.analysis.study import Study, load_study
 from gradflow.analysis.swept import file_part, label
+from gradflow.config.conf_folder import JOURNAL
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
@@ -216,11 +217,12 @@ def studies_in(folder: Path) -> list[Path]:
 
 
 def _stamp(folder: Path) -> str:
-    """A digest of the inputs of figures: records, diagnoses and the analysis itself."""
+    """A digest of the inputs of figures: records, diagnoses, searches and the analysis itself."""
     causes = [
         *folder.glob("*/runs"),
         *folder.glob("*/diagnoses"),
         *folder.glob("*/failed_diagnoses"),
+        *folder.glob(JOURNAL),
         *Path(__file__).parent.rglob("*.py"),
     ]
     facts = sorted((str(path.name), path.stat().st_mtime_ns) for path in causes)

@@ -67,7 +67,7 @@ class Study:
             notes.append(f"{diverged} runs diverged and have no final error")
         if tied := tied_keys(runs):
             names = ", ".join(map(key_of, tied))
-            notes.append(f"differ together with what was swept, and are not told apart: {names}")
+            notes.append(f"differ together with what was swept: {names}")
         notes += failures(self.folder, set(runs.run_id))
         if runs.seed.nunique() == 1:
             notes.append("one seed: there are no intervals, and no claim is made")
