@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import (
+    alerts,
     bfloat16,
     convolutions,
     phases,
@@ -40,6 +41,7 @@ SECTIONS: dict[str, Callable[[], Iterator[tuple[str, Table]]]] = {
     "scale": scale.measure,
     "bfloat16": bfloat16.measure,
     "probes": lambda: probe_cost.measure(seconds=90),
+    "alerts": alerts.measure,
 }
 
 

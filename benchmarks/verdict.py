@@ -2,62 +2,25 @@
 
 python -m benchmarks.verdict
 
-A study has depths 8, 20, 32, 56, 110 and 3, 5 or 10 seeds; the error unit is one study. It stands
+A study has depths 8, 20, 32, 56, 110 and 3, 5 or 10 seeds; the error unit is one study, or one
+sweep of several settings. It stands
 with the benchmarks because it measures what the verdict is worth; tests hold a shorter form.
 """
 
 import argparse
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks import null_sweeps
+from benchmarks.noise import NOISE, POINT, Noise, failing, gaussian, rounded
 from gradflow.verdict.outcome import DEGRADATION, NO_DIFFERENCE, OVERFITTING, Errors, judge
 from gradflow.verdict.tuning import DOES_NOT, REMOVES, tune
 
-Floats = npt.NDArray[np.float64]
-Noise = Callable[[np.random.Generator, tuple[int, ...]], Floats]
-
 DEPTHS = 5
 SEEDS = (3, 5, 10)
-POINT = 0.01
-IMAGES = 1437  # errors are whole numbers of images
-LIMIT = 0.064  # 64 of 1,000: 5 % and its sampling error, two standard errors
+LIMIT = null_sweeps.LIMIT
 
-
-def gaussian(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """Mean 30 %, standard deviation 2 points."""
-    return 0.3 + 2 * POINT * rng.standard_normal(shape)
-
-
-def heavy_tailed(freedom: int) -> Noise:
-    """Mean 30 %, 2 points times Student's t."""
-    return lambda rng, shape: 0.3 + 2 * POINT * rng.standard_t(freedom, shape)
-
-
-def at_zero(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """Two of three networks fit perfectly, the others have errors of 3 points on average."""
-    return rng.exponential(3 * POINT, shape) * (rng.random(shape) < 1 / 3)
-
-
-def flicker(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """Half of the networks fit perfectly, the others have one image wrong."""
-    return (rng.random(shape) < 0.5) / IMAGES
-
-
-def all_or_nothing(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """Half of the networks fit, the others learn nothing: the worst case for three seeds."""
-    return np.where(rng.random(shape) < 0.5, 0.0, 0.9) + POINT * np.abs(rng.standard_normal(shape))
-
-
-NOISE: dict[str, Noise] = {
-    "Gaussian": gaussian,
-    "heavy-tailed, t(3)": heavy_tailed(3),
-    "heavy-tailed, t(2)": heavy_tailed(2),
-    "at zero": at_zero,
-    "one image or none": flicker,
-    "all or nothing": all_or_nothing,
-}
 
 NULLS = {
     "nothing differs": (0.0, 0.0),
@@ -65,6 +28,19 @@ NULLS = {
     "both rise with depth": (0.0, 0.1),
 }
 """Added to the plain networks' errors at every depth; added to both twins', per step of depth."""
+
+
+CHANCE: dict[str, tuple[float | list[float], float | list[float]]] = {
+    "plain half, twins never": (0.5, 0.0),
+    "plain one in three, twins never": (1 / 3, 0.0),
+    "plain two in three, twins never": (2 / 3, 0.0),
+    "plain half, twins one in ten": (0.5, 0.1),
+    "plain half, twins one in three": (0.5, 1 / 3),
+    "both half, beyond depth 8": ([0, 0.5, 0.5, 0.5, 0.5], [0, 0.5, 0.5, 0.5, 0.5]),
+    "both more often with depth": ([0, 0.25, 0.5, 0.75, 1], [0, 0.25, 0.5, 0.75, 1]),
+}
+"""Shares of plain networks and of twins that learn nothing, of all depths or by depth: there
+is no degradation if plain networks fail alike at all depths, or no more often than twins."""
 
 
 def null_studies(
@@ -77,7 +53,7 @@ def null_studies(
     # A seed's images come in one order for all networks: a part of their errors is common.
     common = POINT * rng.standard_normal((studies, 1, seeds)) if noise is gaussian else 0.0
     plain, residual = (noise(rng, shape) + by_depth + common for _ in range(2))
-    return Errors(_rounded(plain + gap), _rounded(residual))
+    return Errors(rounded(plain + gap), rounded(residual))
 
 
 def planted_studies(
@@ -102,17 +78,21 @@ def planted_studies(
     elif truth == DEGRADATION:
         train[0] += rises
         test[0] += rises
-    return Errors(*map(_rounded, train)), Errors(*map(_rounded, test))
-
-
-def _rounded(errors: Floats) -> Floats:
-    return np.round(np.clip(errors, 0, 1) * IMAGES) / IMAGES
+    return Errors(*map(rounded, train)), Errors(*map(rounded, test))
 
 
 def false_rate(noise: str, null: str, seeds: int, studies: int) -> float:
     """The share of null studies with degradation at any depth."""
     rng = np.random.default_rng([seeds, *noise.encode(), *null.encode()])
     errors = null_studies(rng, NOISE[noise], null, seeds, studies)
+    return float((judge(errors, errors).word == DEGRADATION).any(axis=-1).mean())
+
+
+def chance_rate(name: str, seeds: int, studies: int) -> float:
+    """The share of studies with degradation at any depth, if networks fail by chance."""
+    rng = np.random.default_rng([seeds, *name.encode()])
+    shape = (studies, DEPTHS, seeds)
+    errors = Errors(*(rounded(failing(share)(rng, shape)) for share in CHANCE[name]))
     return float((judge(errors, errors).word == DEGRADATION).any(axis=-1).mean())
 
 
@@ -140,7 +120,7 @@ PLANTED = {
     DEGRADATION: (5.0, 2.5, 1.5),
     DEEPEST: (9.0, 3.5, 2.0),
     OVERFITTING: (5.0, 2.5, 1.5),
-    NO_DIFFERENCE: (0.15, 0.3, 0.6),
+    NO_DIFFERENCE: (0.15, 0.3, 0.55),
 }
 """What is named right in 95 % of studies of 3, 5, 10 seeds: truth -> size, `planted_studies`."""
 
@@ -163,7 +143,7 @@ def tuning_rate(null: str, word: str, seeds: int, studies: int) -> float:
         plain[:, 2] -= rises
     if null.startswith("all but"):
         plain[:, 1] += rises
-    sweep = Errors(_rounded(plain), _rounded(residual))
+    sweep = Errors(rounded(plain), rounded(residual))
     at_judged = Errors(sweep.plain[:, 1], sweep.residual[:, 1])
     found = tune(judge(at_judged, at_judged).word, sweep, judged=1).word == word
     true = (null, word) in TUNING_RIGHT
@@ -179,13 +159,16 @@ TUNING_WRONG = [
 
 
 def tables(studies: int) -> str:
-    """Both tables as Markdown."""
+    """Errors and power as Markdown."""
     head = " | ".join(f"{seeds} seeds" for seeds in SEEDS)
     lines = [f"| false degradation, % of {studies} studies | {head} |", "| --- |" + " ---: |" * 3]
     for noise in NOISE:
         for null in NULLS:
             rates = (100 * false_rate(noise, null, seeds, studies) for seeds in SEEDS)
             lines.append(f"| {noise}; {null} | {' | '.join(f'{rate:.1f}' for rate in rates)} |")
+    for name in CHANCE:
+        rates = (100 * chance_rate(name, seeds, studies) for seeds in SEEDS)
+        lines.append(f"| fail by chance: {name} | {' | '.join(f'{rate:.1f}' for rate in rates)} |")
     for truth, word in TUNING_WRONG:
         rates = (100 * tuning_rate(truth, word, seeds, studies) for seeds in SEEDS)
         cells = " | ".join(f"{rate:.1f}" for rate in rates)
@@ -212,7 +195,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--studies", type=int, default=1000)
-    print(tables(parser.parse_args().studies))
+    studies = parser.parse_args().studies
+    print(tables(studies))
+    print()
+    print(null_sweeps.tables(studies))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ def study(root: Path, steps: int, depths: str, seeds: str) -> list[str]:
         "hydra.launcher.workers=2",
         "study.name=s",
         f"output_root={root}",
+        "~hydra.callbacks.analysis",
     ]
 
 

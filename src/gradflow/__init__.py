@@ -2,13 +2,15 @@
 
 gradflow.build_network(family, **options)    a network, plain or residual
 gradflow.describe(network, input_shape)      its layers, shapes, parameters
+gradflow.watch(model, folder)                your own training, measured into a run folder
+gradflow.inspect(model, batch, loss)         a network at initialization, in one pass
 gradflow.read_records(folder, table)         what runs recorded, as a frame
 gradflow.read_means(folder, table, ...)      its means by layer, depth, ...: for long tables
 """
 
 from typing import Any
 
-__all__ = ["build_network", "describe", "read_means", "read_records"]
+__all__ = ["build_network", "describe", "inspect", "read_means", "read_records", "watch"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,6 +27,14 @@ def __getattr__(name: str) -> Any:
         from gradflow.networks.describe import describe
 
         return describe
+    if name == "watch":
+        from gradflow.watching import watch
+
+        return watch
+    if name == "inspect":
+        from gradflow.watching.inspection import inspect
+
+        return inspect
     if name == "__version__":
         from importlib.metadata import version
 

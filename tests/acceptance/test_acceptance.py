@@ -6,8 +6,10 @@ import json
 import math
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
@@ -15,10 +17,13 @@ from experiments import acceptance
 from gradflow.acceptance import report, table
 from gradflow.acceptance.catalogue import TOPICS, claims_matching
 from gradflow.acceptance.claim import (
+    Basis,
     Claim,
     NotRun,
     at_least,
     at_most,
+    linear,
+    logarithmic,
     within,
     within_factor,
     within_share,
@@ -44,7 +49,8 @@ def config(root, **options):
 
 
 def claim(name, measure, band=None):
-    return Claim(name, "a | paper", "by hand", band or within(1.0, 0.1), "a reason", measure)
+    band = band or within(1.0, 0.1)
+    return Claim(name, "a | paper", "by hand", band, "a reason", measure, Basis.PUBLISHED)
 
 
 def raising(error):
@@ -55,8 +61,8 @@ def raising(error):
 
 
 FOUR = (
-    claim("holds", lambda config: t_interval([1.0, 1.02, 0.98])),
-    claim("fails", lambda config: t_interval([2.0])),
+    claim("holds", lambda config: linear([1.0, 1.02, 0.98])),
+    claim("fails", lambda config: linear([2.0])),
     claim("raises", raising(ZeroDivisionError("no\nnumber"))),
     claim("cannot", raising(NotRun("no images"))),
 )
@@ -89,6 +95,53 @@ def test_a_claim_that_fails_or_raises_stays_in_the_table(tmp_path):
     assert table.summary(results) == "3 claims tested: 1 pass, 2 fail; 1 not run"
 
 
+def test_a_claim_near_the_edge_of_its_band_is_measured_once_more():
+    asked = []
+
+    def near(config, deviation):
+        asked.append(config.times)
+        return linear(1.06 + deviation * np.resize([-1.0, 1.0], 4 * config.times))
+
+    claims = [
+        claim("wide", partial(near, deviation=0.05)),
+        claim("still", partial(near, deviation=2)),
+    ]
+    results = table.check(claims, config("unused"))
+    assert [r.status for r in results] == ["pass", "undecided"]
+    assert asked == [1, 4, 1, 4]
+    assert table.summary(results) == "2 claims tested: 1 pass, 0 fail; 1 undecided"
+
+
+def test_a_claim_fails_if_even_its_wide_interval_is_outside():
+    """Student's quantile with three values at 1 - 0.05 / 200 is 63: a standard error of .001."""
+    values = 1.2 + 0.001 * np.sqrt(3) * np.array([-1.0, 0.0, 1.0])
+    [result] = table.check([claim("off", lambda config: linear(values))], config("unused"))
+    assert result.status == "fail"
+    [result] = table.check([claim("log", lambda config: logarithmic([2, 8]))], config("unused"))
+    assert result.measured.mean == pytest.approx(4)
+
+
+def test_false_failures_are_as_rare_as_said():
+    """Gaussian means in the middle of bands narrower than the noise, seeded: 20,000 claims.
+
+    Of these 2 x 0.05 / 200 at most fail: 10 expected, and more than 25 once in 10^4 times.
+    """
+    generator = np.random.default_rng(0)
+    narrow = within(0.0, 1e-9)
+    statuses = [table.decided(narrow, linear(generator.standard_normal(5))) for _ in range(20_000)]
+    assert statuses.count("fail") <= 25
+
+
+def test_results_are_counted_by_what_they_rest_on(tmp_path):
+    assert table.by_basis(table.check(FOUR, config(tmp_path))).splitlines() == [
+        "published, blind: 1 of 3 pass",
+        "published, after a look: 0 of 0 pass",
+        "derived or Monte Carlo here: 0 of 0 pass",
+        "identity: 0 of 0 pass",
+    ]
+    assert len(EVERY) <= table.MOST
+
+
 def test_the_three_formats_agree(tmp_path):
     results = table.check(FOUR, config(tmp_path))
     rows = [table.row(result) for result in results]
@@ -116,7 +169,14 @@ def test_equal_results_give_equal_files_with_where_they_are_from(tmp_path):
         files.append([path.read_bytes() for path in paths])
     assert files[0] == files[1]
     origin = json.loads(files[0][2])["provenance"]
-    assert set(origin) == {"code_version", "torch_version", "seed", "match", "runs_code_versions"}
+    assert set(origin) == {
+        "code_version",
+        "torch_version",
+        "seed",
+        "times",
+        "match",
+        "runs_code_versions",
+    }
     assert origin["code_version"] in files[0][0].decode()
 
 

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.special
 import scipy.stats
 
 from gradflow.analysis.figures import plots, style
@@ -95,13 +96,13 @@ def test_plots_return_their_axes_and_leave_the_frame_alone(study, ax):
         pd.testing.assert_frame_equal(frame, before)
 
 
-def test_error_curve_shows_the_mean_over_seeds(study, ax):
+def test_error_curve_shows_the_median_over_seeds(study, ax):
     runs = study.runs.assign(error=study.runs.final_train_error * 100)
     degradation.error_against_depth(runs, ax=ax)
     drawn = {line.get_label(): line.get_xydata() for line in ax.get_lines()}
     for twin in ("plain", "residual"):
         expected = [
-            [d, runs[(runs.depth == d) & (runs.twin == twin)].error.mean()] for d in (8, 14)
+            [d, runs[(runs.depth == d) & (runs.twin == twin)].error.median()] for d in (8, 14)
         ]
         np.testing.assert_allclose(drawn[twin], expected)
 
@@ -146,7 +147,11 @@ def test_table_has_the_paired_difference(study):
         100 * runs[runs.twin == twin].final_train_error.to_numpy() for twin in ("plain", "residual")
     )
     gap = plain - residual
-    low, high = gap.mean() + scipy.stats.t.ppf([0.025, 0.975], 1) * gap.std(ddof=1) / np.sqrt(2)
+    share = (gap + 100) / 200  # of the range of a difference: -100 to 100 points
+    error = scipy.stats.sem(share) / (share.mean() * (1 - share.mean()))
+    reach = scipy.stats.t.ppf(0.975, 1) * error
+    place = scipy.special.logit(share.mean()) + np.array([-reach, reach])
+    low, high = 200 * scipy.special.expit(place) - 100
     [row] = [line for line in table.splitlines() if line.startswith("| 14 ")]
     row = row.replace("**", "").replace(" *", "")  # the marks of best and significant
     assert row == (
@@ -186,7 +191,8 @@ def test_errors_beside_those_of_the_paper():
         for depth in (8, 20) for seed in (0, 1) for twin in ("plain", "residual")
     ]  # fmt: skip
     lines = str(he2015.error_table(pd.DataFrame(rows))).splitlines()
-    here = "10.5 (4.1 ... 16.9)"  # 10.5 +- 12.706 * 0.7071 / sqrt(2)
+    # The logit of .105, -2.143, +- 12.706 * 0.005 / (.105 * .895), which is 0.676.
+    here = "10.5 (5.6 ... 18.7)"
     assert lines[2] == f"| 8 | {here} | - | {here} | - | 0.0679 | - | 2 |"
     assert lines[3] == f"| 20 | {here} | 9.0 | {here} | 8.75 | 0.0679 | 0.27 | 2 |"
 
@@ -222,14 +228,21 @@ def test_figures_are_byte_identical_when_made_twice(study_folder, tmp_path):
     assert contents[0] == contents[1]
 
 
-def test_settings_are_never_mixed_silently(study_folder, tmp_path):
+def test_settings_are_never_mixed_and_none_is_left_out(study_folder, tmp_path):
     copy = tmp_path / "small"
     shutil.copytree(study_folder, copy)
     execute(small_config(tmp_path, steps=9, study="small"))
-    study = load_study(copy)
-    assert len(study.runs) == 8
-    assert "1 runs of other settings left out; shown: steps=8" in study.notes[0]
-    assert load_study(copy, {"steps": "9"}).runs.steps.tolist() == [9]
+    eight, nine = load_study(copy).split()
+    assert (dict(eight.setting), eight.others) == ({"steps": 8}, ({"steps": 9},))
+    assert (len(eight.runs), nine.runs.steps.tolist()) == (8, [9])
+    [whole] = load_study(copy).split(["steps"])
+    assert len(whole.runs) == 9
+    for where in ({"steps": "9"}, {"network.depth": "14", "network_skip": "true"}):
+        chosen = load_study(copy, where)
+        assert len(chosen.runs) == (1 if "steps" in where else 2)
+        assert [str(value) for value in chosen.setting.values()] == [
+            text.capitalize() for text in where.values()
+        ]
     with pytest.raises(GradflowError, match="--where steps=7: no such run; there are 8, 9"):
         load_study(copy, {"steps": "7"})
     with pytest.raises(GradflowError, match="--where stepz: no such column"):
@@ -253,6 +266,7 @@ def test_unfinished_diverged_and_older_runs_are_noted(study_folder, tmp_path):
     row = {k: (None if pd.isna(v) else v) for k, v in row.items() if k != "run_id"}
     with RecordWriter(copy / "odd", "odd") as writer:
         writer.add("runs", **row)
+    (copy / "odd" / "config.yaml").write_text("seed: 7\n")
     notes = load_study(copy).notes
     assert notes[0] == "1 runs have not finished and are left out"
     assert notes[1].startswith("runs of 2 code versions: 0.0.1+old")
@@ -312,10 +326,11 @@ def test_one_twin_and_no_ratio_are_drawn_all_the_same(study_folder, tmp_path):
     output = Output(load_study(copy, {"network_skip": "True"}))
     for module in (gradient_highway, updates, health):
         module.analyze(output)
-    points = pd.read_csv(copy / "figures" / "gradient_heatmap.csv")
+    points = pd.read_csv(copy / "figures" / "gradient_heatmap--skip-true.csv")
     assert set(points.panel) >= {"b"}
     assert "a" not in set(points[points.kind == "cell"].panel)
     blocks = output.study.records("blocks", ["step", "block_index", "input_grad_norm"])
     gradient_highway.draw_ratios(output, end_to_end(blocks.assign(input_grad_norm=0.0)))
-    points = pd.read_csv(copy / "figures" / "gradient_ratio.csv")
-    assert set(points.y) == {1}  # the line where the ends are equal
+    points = pd.read_csv(copy / "figures" / "gradient_ratio--skip-true.csv")
+    assert set(points.y.dropna()) == {1}  # the line where the ends are equal
+    assert (points.kind == "lost").sum() == output.study.runs.shape[0] * 2  # at both moments

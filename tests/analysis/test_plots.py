@@ -4,7 +4,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.stats
 from matplotlib.colors import LogNorm
 
 from gradflow.analysis.figures import plots, style
@@ -31,71 +30,73 @@ def data():
     return pd.DataFrame(rows)
 
 
-def t_ends(values):
-    """Mean and 95 % interval as scipy has them."""
-    mean, error = np.mean(values), scipy.stats.sem(values)
-    return mean, *scipy.stats.t.interval(0.95, len(values) - 1, loc=mean, scale=error)
-
-
 def points(ax, kind, label=""):
     rows = drawn(ax.figure)
     rows = rows[(rows.kind == kind) & (rows.label == label)]
     return rows[["x", "y"]].to_numpy()
 
 
-def test_means_and_bars_are_students(data, ax):
-    assert plots.means(data, x="depth", y="v", ax=ax) is ax
-    expected = [[d, np.mean(v)] for d, v in VALUES.items()]
-    np.testing.assert_allclose(points(ax, "line", "plain"), expected)
-    bars = points(ax, "bar").reshape(-1, 2, 2)
-    assert len(bars) == 2  # one seed has no interval
-    for bar, depth in zip(bars, (8, 14), strict=True):
-        _, low, high = t_ends(VALUES[depth])
-        np.testing.assert_allclose(bar, [[depth, low], [depth, high]])
+def test_lines_are_medians_and_every_seed_is_drawn(data, ax):
+    assert plots.medians(data, x="depth", y="v", ax=ax) is ax
+    np.testing.assert_allclose(points(ax, "line", "plain"), [[8, 2], [14, 2.5], [20, 3]])
+    seeds = [[d, v] for d, values in VALUES.items() for v in values]
+    np.testing.assert_allclose(points(ax, "line"), seeds)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("", "")
 
 
-def test_means_on_a_log_axis_are_geometric(data, ax):
-    extra = {"depth": 8, "twin": "plain", "seed": 3, "run_id": "zero", "v": 0.0}
-    plots.means(pd.concat([data, pd.DataFrame([extra])]), x="depth", y="v", ax=ax, log=True)
-    mean, low, high = np.exp(t_ends(np.log(VALUES[8])))
-    np.testing.assert_allclose(points(ax, "line", "plain")[0], [8, mean])
-    np.testing.assert_allclose(points(ax, "bar")[:2], [[8, low], [8, high]])
+def test_what_has_no_place_on_a_log_axis_is_at_its_edge(data, ax):
+    extra = [
+        {"depth": 14, "twin": "plain", "seed": 3, "run_id": "zero", "v": 0.0},
+        {"depth": 20, "twin": "plain", "seed": 4, "run_id": "lost", "v": np.nan},
+        {"depth": 20, "twin": "plain", "seed": 5, "run_id": "more", "v": np.nan},
+    ]
+    plots.medians(pd.concat([data, pd.DataFrame(extra)]), x="depth", y="v", ax=ax, log=True)
     assert ax.get_yscale() == "log"
+    # Of 0, 2, 2.5, 4 the middle two by logarithm. Two of three at 20 have no number: no median.
+    line = points(ax, "line", "plain")
+    np.testing.assert_allclose(line[:2], [[8, 2], [14, 5**0.5]])
+    assert np.isnan(line[2:, 1]).all()
+    assert points(ax, "lost", "plain, 0")[:, 0].tolist() == [14]
+    assert len(points(ax, "lost")) + len(points(ax, "lost", "plain, no value")) == 2
 
 
-def test_intervals_are_cut_at_limits_but_not_short_of_their_mean(data, ax):
-    plots.means(data, x="depth", y="v", ax=ax, limits=(0.0, 2.9), seeds=True)
-    first, second = points(ax, "bar").reshape(-1, 2, 2)[:, :, 1]
-    assert first.tolist() == [0, 3]  # the mean itself is above the limit
-    assert second[1] == 2.9
-    rows = drawn(ax.figure)
-    seeds = rows[(rows.kind == "line") & (rows.label == "")]
-    assert set(data.v) <= set(seeds.y)
+def test_a_median_of_settings_was_tried():
+    assert plots.middle([0.1, 0.4], log=True) == pytest.approx(0.2)
+    assert plots.middle([0.1, 0.4], tried=True) == 0.1
+    assert plots.middle([3.0, 1.0, 2.0]) == 2.0
 
 
-def test_horizontal_means(data, ax):
-    plots.means(data, x="v", y="depth", ax=ax, orient="y")
-    np.testing.assert_allclose(points(ax, "line", "plain")[0], [3, 8])
+def test_horizontal_medians(data, ax):
+    plots.medians(data, x="v", y="depth", ax=ax, orient="y")
+    np.testing.assert_allclose(points(ax, "line", "plain")[0], [2, 8])
 
 
 @pytest.mark.parametrize("log", [False, True])
-def test_curves_have_the_same_numbers_as_bands(data, ax, log):
+def test_bands_reach_from_the_lowest_to_the_highest_seed(data, ax, log):
     plots.curves(data[data.depth < 20], x="depth", y="v", ax=ax, log=log)
-    transform, back = (np.log, np.exp) if log else (np.asarray, np.asarray)
-    ends = [back(t_ends(transform(VALUES[depth]))) for depth in (8, 14)]
-    np.testing.assert_allclose(points(ax, "line", "plain")[:, 1], [e[0] for e in ends])
+    np.testing.assert_allclose(points(ax, "line", "plain")[:, 1], [2, 2.5])
     band = set(points(ax, "band")[:, 1].round(9))
-    assert band >= {round(float(end), 9) for _, *both in ends for end in both}
+    assert band >= {1.0, 6.0, 2.0, 4.0}
 
 
-def test_a_profile_has_a_line_per_run_and_their_geometric_mean(ax):
+def test_a_run_that_ended_early_has_a_cross_at_its_end(ax):
+    rows = [("a", 0, 1.0), ("a", 1, 2.0), ("b", 0, 3.0)]
+    frame = pd.DataFrame(rows, columns=["run_id", "step", "loss"]).assign(twin="plain")
+    plots.curves(frame, x="step", y="loss", ax=ax)
+    np.testing.assert_allclose(points(ax, "line"), [[0, 3]])
+
+
+def test_a_profile_has_a_line_per_run_and_their_median(ax):
     norms = {"a": [1.0, 100.0], "b": [4.0, 1.0], "c": [0.0, np.inf]}
     rows = [(run, "plain", i, v) for run, line in norms.items() for i, v in enumerate(line)]
     frame = pd.DataFrame(rows, columns=["run_id", "twin", "layer_index", "norm"])
     plots.profile(frame, x="layer_index", y="norm", ax=ax)
-    np.testing.assert_allclose(points(ax, "line", "plain"), [[0, 2], [1, 10]])
-    assert len(points(ax, "line")) == 4  # what is not a number above 0 has no place
+    np.testing.assert_allclose(points(ax, "line", "plain"), [[0, 1], [1, 100]])
+    lines = points(ax, "line")
+    assert len(lines) == 6
+    assert np.isnan(lines[4:, 1]).all()  # gaps, with marks at the edges
+    assert points(ax, "lost", "plain, 0")[:, 0].tolist() == [0]
+    assert points(ax, "lost", "plain, not finite")[:, 0].tolist() == [1]
 
 
 def test_cells_have_their_texts_and_colors(ax):
@@ -109,13 +110,19 @@ def test_cells_have_their_texts_and_colors(ax):
     assert ax.yaxis_inverted()  # the first row is on top
 
 
-def test_a_surface_is_the_geometric_mean_to_scale(ax):
-    rows = [(step, layer, v) for step in (0, 7) for layer in (0, 1) for v in (1.0, 100.0)]
+def test_a_surface_is_the_median_to_scale(ax):
+    rows = [(step, layer, v) for step in (0, 7) for layer in (0, 1) for v in (0.0, 10.0, 100.0)]
     frame = pd.DataFrame(rows, columns=["step", "layer", "v"])
     plots.surface(frame, x="step", y="layer", value="v", ax=ax, scale=LogNorm(1, 100))
     cells = drawn(ax.figure)
     np.testing.assert_allclose(cells.value, 10)
     np.testing.assert_allclose(sorted(cells.x.unique()), [0, 7])
+
+
+def test_shades_of_depths_stand_out_from_paper():
+    shades = style.depth_colors([8, 20, 32, 56, 110]).values()
+    assert min(style.contrast(shade, "w") for shade in shades) >= 3
+    assert style.contrast("k", "w") == pytest.approx(21)
 
 
 def test_twins_have_one_look_everywhere():

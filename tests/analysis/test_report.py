@@ -33,7 +33,7 @@ def page_of(folder):
 def test_nothing_is_fetched_from_anywhere(made):
     page = page_of(made)
     assert "default-src 'none'" in page  # the browser would refuse, whatever a script tried
-    written = re.sub(r"<script>.*?</script>", "", page, flags=re.S)  # plotly's code names sites
+    written = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
     assert not re.search(r"(src|href)=\"(?!data:|#)", written)
 
 

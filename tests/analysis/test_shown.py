@@ -26,8 +26,6 @@ KEPT = {
     ("attempts", "ended"): "with `started` the time of an attempt, also of one that failed",
     ("attempts", "traceback"): "of a failure: the report shows its last line, `error`",
     ("steps", "epoch"): "a key: places a step in the data",
-    ("layers", "layer_name"): "a key: the parameter's name in the network",
-    ("layer_details", "layer_name"): "a key, as in layers",
     ("layers", "update_norm"): "shown divided by weight_norm, as relative_update",
     ("failed_diagnoses", "options"): "a key, as in diagnoses",
     ("failed_diagnoses", "traceback"): "of a failure: the views show its reason, `error`",

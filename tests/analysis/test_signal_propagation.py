@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
 
 def test_measured_factors_agree_with_theory(folder):
     """At width 128 the log of ten blocks' factor fluctuates by sqrt(5 * 10 / 128) = 0.6."""
-    study = load_study(folder, swept=signal_propagation.SWEPT)
+    study = load_study(folder)
     assert study.notes == ()
     blocks = signal_propagation.signals(study)
     predicted = signal_propagation.predicted(blocks)

@@ -1,6 +1,5 @@
 """The commands of README.md, as a user types them."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -126,17 +125,24 @@ def test_a_study_narrowed_on_the_command_line(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "4 runs: 4 finished" in done.stdout
-    assert "| depth | plain, training error % |" in done.stdout
+    study = tmp_path / "degradation"
+    assert "| depth | plain, training error % |" in (study / "tables/degradation.md").read_text()
     runs = read_runs(tmp_path / "degradation")
     assert sorted(map(tuple, runs[["network_depth", "network_skip", "seed"]].to_numpy())) == [
         (depth, skip, 0) for depth in (8, 14) for skip in (False, True)
     ]
-    figures = re.findall(r"\S+\.(?:png|pdf)", done.stdout)
+    figures = [*study.glob("figures/*.png"), *study.glob("figures/*.pdf")]
     assert len(figures) == 24
-    assert all(Path(figure).stat().st_size > 5000 for figure in figures)
+    assert all(figure.stat().st_size > 5000 for figure in figures)
+    told = [line for line in done.stdout.splitlines() if not line.startswith("note:")]
+    assert told[-5] == "drawing figures of degradation: 6 analyses"
+    assert told[-4].startswith("answer: too few seeds at depth 8, 14")
+    assert told[-3] == f"report: {study / 'report.html'}"
+    assert told[-2].startswith(f"tables: {study / 'tables'} (4); figures: {study / 'figures'} (12)")
+    assert told[-1] == "next: the same command with seed=0,1,2, for a claim"
     again = train(tmp_path, "study=degradation", "network.depth=8,14", "seed=0", *QUICK)
     assert "4 runs: 4 had ended before" in again.stdout
-    assert not re.findall(r"\S+\.(?:png|pdf)", again.stdout)  # made of these records before
+    assert "drawing figures" not in again.stdout  # made of these records before
     assert (tmp_path / "degradation" / "report.html").stat().st_size > 1e6
     kept = (tmp_path / "degradation" / "commands.txt").read_text().splitlines()
     assert len(kept) == 1

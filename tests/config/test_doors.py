@@ -17,6 +17,7 @@ from filelock import FileLock
 
 import gradflow
 from gradflow.analysis.report.page import PAGE, make_index
+from gradflow.config.conf_folder import JOURNAL
 from gradflow.config.run import (
     DescribeConfig,
     RunConfig,
@@ -26,9 +27,9 @@ from gradflow.config.run import (
 from gradflow.core.door import one_line
 from gradflow.core.errors import GradflowError
 from gradflow.core.locks import held, is_running, lock_of
+from gradflow.records import read_runs
 from gradflow.runs.execute import execute
 from gradflow.sweeps.search import LOCK
-from gradflow.training.pruning import JOURNAL
 from tests.support.configs import small_config
 from tests.support.doors import ROOT, Ended, command, files_below
 
@@ -222,11 +223,25 @@ def test_a_wrong_call_is_one_line(call, told):
         (("steps",), {"columns": "step"}),
         (("steps",), {"columns": [5]}),
         ((["steps"],), {}),
+        (("steps",), {"where": {"step": range(3)}}),
     ],
 )
 def test_a_query_that_matches_nothing_exactly_is_refused(study_folder, arguments, options):
     with pytest.raises(GradflowError):
         gradflow.read_records(study_folder, *arguments, **options)
+
+
+@pytest.mark.parametrize("folder", ["a\0b", "a" * 5000, b"x", "\ud800", None, 5, "/dev/null", ""])
+@pytest.mark.parametrize("read", [lambda f: gradflow.read_records(f, "steps"), read_runs])
+def test_a_folder_that_no_folder_can_be_is_one_line(read, folder):
+    with pytest.raises(GradflowError) as raised:
+        read(folder)
+    assert str(raised.value).isprintable()
+
+
+def test_a_query_of_a_run_that_no_folder_can_be_is_empty(study_folder):
+    where = {"run_id": ["a" * 300, "/etc", ".."]}
+    assert gradflow.read_records(study_folder, "steps", where=where).empty
 
 
 def test_a_query_takes_numpys_numbers(study_folder):
@@ -299,6 +314,13 @@ def test_a_path_that_cannot_be_used_is_one_line(error, capsys):
     with pytest.raises(SystemExit) as ended, one_line():
         raise OSError(error, os.strerror(error), "/a/path")
     assert ended.value.code == f"error: /a/path: {os.strerror(error)}"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_an_output_folder_that_no_system_makes_is_one_line():
+    refused(
+        command("train", "output_root=/proc/x"), "output_root=/proc/x: No such file or directory"
+    )
 
 
 def test_another_oserror_is_a_bug_and_keeps_its_traceback():

@@ -260,9 +260,14 @@ def test_a_thousand_mutated_commands(tmp_path):
 
 @pytest.mark.slow
 def test_a_hundred_mutated_commands_as_they_are_typed(tmp_path):
-    for number, (script, words, is_wrong) in enumerate(mutated(2, 120)):
-        if not is_wrong or any("\x00" in word for word in words):  # no shell passes a NUL
-            continue
+    mutations = enumerate(mutated(2, 120))
+    typed = [  # no shell passes a NUL
+        (number, *mutation)
+        for number, mutation in mutations
+        if mutation.is_wrong and not any("\x00" in word for word in mutation.words)
+    ]
+    assert len(typed) >= 100
+    for number, script, words, _ in typed:
         out = tmp_path / str(number)
         path = ROOT / "experiments" / f"{script}.py"
         done = subprocess.run(

@@ -198,7 +198,12 @@ IDS = {
         "unet": "946f3edc68aa",
     },
     "data": {"cifar10": "ee24150c8b16", "digits": "6dee48a95c99"},
-    "optimizer": {"adamw": "bad2e61f8171", "sgd": "6dee48a95c99"},
+    "optimizer": {
+        "adamw": "bad2e61f8171",
+        "muon": "b06f87e82d6d",
+        "normalized": "f4f5ba1d7b99",
+        "sgd": "6dee48a95c99",
+    },
     "schedule": {
         "constant": "ae2ae74e215d",
         "cosine": "9507be4fa26a",

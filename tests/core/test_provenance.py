@@ -22,6 +22,7 @@ HARMLESS = {
     "core/progress.py",
     "records/__init__.py",
     "records/diagnostic_schema.py",
+    "records/watched_schema.py",
     "training/pruning.py",
     "core/interrupts.py",
 }

@@ -10,6 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from gradflow.analysis import readme
+from gradflow.cli import main
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.hydra_bridge import register_schema, to_config
 from gradflow.config.run import DescribeConfig, DiagnoseConfig, RunConfig
@@ -52,8 +53,8 @@ def test_commands_compose(script, arguments):
 
 
 SMALL = [
-    "network.width=4", "data.subset=64", "data.batch_size=32", "steps=4", "study.analysis=[]",
-    "network.depth=8,14",
+    "network.width=4", "data.subset=64", "data.batch_size=32", "steps=4",
+    "~hydra.callbacks.analysis", "network.depth=8,14",
 ]  # fmt: skip
 
 
@@ -108,12 +109,22 @@ def test_the_python_of_the_networks_section_runs(monkeypatch):
 
 def test_the_python_of_the_probes_section_runs():
     """Ten lines, and every block of a network that is not ours has its ledger."""
-    [block] = [b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "Probes" in b]
+    [block] = [b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "Probes(" in b]
     names = {}
     exec(block, names)
     rows = names["blocks"]
     assert len(rows) == 10 * 13
     assert rows.skip_share[rows.block_index < 12].notna().all()
+
+
+def test_the_python_of_the_watching_section_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    [block] = [b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "gradflow.watch" in b]
+    exec(block, {})
+    assert "50 steps, 5 measured, 0 alerts" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "first.png").exists()
+    main(["report", "runs/first"])
+    assert "runs/first/report.html" in capsys.readouterr().out
 
 
 def test_the_python_of_the_theory_section_gives_the_numbers_that_stand_there():

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 
 from gradflow.analysis import status
 from gradflow.analysis.report import page
@@ -349,6 +350,138 @@ def test_one_damaged_runs_file_stops_nobody_and_the_run_is_done_again(ended, tmp
     assert_equal_records(ended, study)
 
 
+@pytest.mark.parametrize("damaged", ["layers", "steps", "runs", "attempts", "config.yaml"])
+def test_an_ended_run_with_damage_is_named_with_the_command_that_makes_its_rows_again(
+    ended, tmp_path, capsys, damaged
+):
+    study = copied(ended, tmp_path, "s")
+    one = min(path for path in study.iterdir() if path.is_dir())
+    config = replace(ended_config(one), output_root=str(tmp_path))
+    assert plan(config).state == "finished"
+    file = damaged if damaged == "config.yaml" else f"{damaged}/part-00000.parquet"
+    damaged_file = next(one.glob(file.replace("00000", "*")))
+    faults()["flipped 0"](damaged_file)
+    before = damaged_file.read_bytes()
+    assert plan(config).state == ("failed" if damaged == "runs" else "damaged")
+    text = status.report(study_states(study))
+    assert str(damaged_file) in text
+    if damaged != "config.yaml":
+        assert f"experiments/train.py --config-path {one} --config-name config" in text
+    capsys.readouterr()
+    result = execute(config)
+    assert f"{one.name}/{damaged_file.relative_to(one)}" in capsys.readouterr().err
+    assert result.skipped == (damaged in ("attempts", "config.yaml"))  # nothing to be trained
+    assert result.status == "finished"
+    assert_equal_records(ended, study)
+    attempts = read_records(study, "attempts").run_id
+    expected = 2 if not result.skipped else 0 if damaged == "attempts" else 1
+    assert (attempts == one.name).sum() == expected
+    assert (one / f"{file.replace('/', '-')}.damaged").read_bytes() == before
+    assert "damaged and moved aside" in status.report(study_states(study))
+    assert not load_study(study).runs.run_id.ne(one.name).all()  # it is shown again
+    assert plan(config).state == "finished"
+    assert execute(config).skipped
+
+
+def one_part(run, table):
+    [part] = (run / table).iterdir()
+    return part
+
+
+def linked_to_nothing(run, other):
+    path = one_part(run, "layers")
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+LOST = {
+    "a part that is missing": lambda run, _: one_part(run, "layers").unlink(),
+    "a table that is missing": lambda run, _: shutil.rmtree(run / "steps"),
+    "a part that is doubled": lambda run, _: shutil.copy(
+        one_part(run, "layers"), run / "layers" / "part-00099.parquet"
+    ),
+    "a part of another run": lambda run, other: shutil.copy(
+        one_part(other, "layers"), one_part(run, "layers")
+    ),
+    "an ending of another run": lambda run, other: shutil.copy(
+        one_part(other, "runs"), one_part(run, "runs")
+    ),
+    "a part of another table": lambda run, _: shutil.copy(
+        one_part(run, "steps"), run / "layers" / "part-00099.parquet"
+    ),
+    "a link to nothing": linked_to_nothing,
+}
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_whole_files_in_the_wrong_place_and_lost_ones_are_named(ended, tmp_path, kind):
+    study = copied(ended, tmp_path, "s")
+    one, two = sorted(path for path in study.iterdir() if path.is_dir())
+    config = replace(ended_config(one), output_root=str(tmp_path))
+    LOST[kind](one, two)
+    assert plan(config).state in ("damaged", "failed")
+    assert f"{one}/" in status.report(study_states(study))
+    shown = load_study(study)
+    assert list(shown.runs.run_id) == [two.name]
+    assert f"{one}/" in "\n".join(shown.notes)
+    assert not execute(config).skipped
+    assert_equal_records(ended, study)
+    assert plan(config).state == "finished"
+
+
+@pytest.mark.parametrize("name", ["renamed", ".hidden", "a copy"])
+def test_a_run_that_is_there_twice_counts_once(ended, tmp_path, name):
+    study = copied(ended, tmp_path, "s")
+    one = min(path for path in study.iterdir() if path.is_dir())
+    shutil.copytree(one, study / name)
+    assert len(read_runs(study)) == 2
+    assert len(load_study(study).runs) == 2
+    assert f"{study / name}/" in status.report(study_states(study))
+    with pytest.raises(DamageError, match=f"it is of {one.name}/steps\\); move it away"):
+        read_records(study, "steps")
+
+
+def test_a_run_without_its_config_is_named_and_gets_it_again(ended, tmp_path):
+    study = copied(ended, tmp_path, "s")
+    one = min(path for path in study.iterdir() if path.is_dir())
+    config = replace(ended_config(one), output_root=str(tmp_path))
+    (one / "config.yaml").unlink()
+    assert f"{one}/config.yaml" in status.report(study_states(study))
+    assert f"{one}/config.yaml" in "\n".join(load_study(study).notes)
+    assert execute(config).skipped
+    assert ended_config(one) == config
+
+
+def test_damaged_diagnoses_are_pending_again_and_nothing_else_is_touched(ended, tmp_path, capsys):
+    study = copied(ended, tmp_path, "s")
+    one = min(path for path in study.iterdir() if path.is_dir())
+    plain = replace(ended_config(one), output_root=str(tmp_path))
+    config = replace(plain, diagnostic=PathsConfig(at="final", images=8))
+    assert not execute(config).skipped
+    tables = {t: read_records(one, t) for t in config.diagnostic.TABLES}
+    weights = load_final(one)
+    for table in (*tables, "diagnoses"):
+        [part] = (one / table).iterdir()
+        faults()["truncated 10"](part)
+        assert plan(config).state == "damaged"
+        capsys.readouterr()
+        assert not execute(config).skipped
+        assert str(part) in capsys.readouterr().err
+        for name, rows in tables.items():
+            pd.testing.assert_frame_equal(read_records(one, name), rows)
+        assert plan(config).state == "finished"
+    assert equal_states(load_final(one), weights)
+    assert len(read_records(one, "attempts")) == 1
+    # A training that is done again takes its diagnoses with it, and says so.
+    faults()["zeros"](next((one / "steps").iterdir()))
+    assert not execute(plain).skipped
+    assert "diagnose.py" in capsys.readouterr().err
+    assert not any((one / t).exists() and list((one / t).iterdir()) for t in tables)
+    assert not execute(config).skipped
+    for name, rows in tables.items():
+        pd.testing.assert_frame_equal(read_records(one, name), rows)
+
+
 def test_an_edited_config_is_named_and_its_run_not_diagnosed(ended, tmp_path):
     study = copied(ended, tmp_path)
     run = next(path for path in study.iterdir() if path.is_dir())
@@ -358,7 +491,7 @@ def test_an_edited_config_is_named_and_its_run_not_diagnosed(ended, tmp_path):
     with pytest.raises(DamageError, match="config.yaml: is not what was written"):
         ended_config(run)
     body = text.partition("\n")[2]
-    for edit in (lambda: path.write_text(body), lambda: write_config(body, path)):
+    for edit in (lambda: path.write_text(body), lambda: write_config(yaml.safe_load(body), path)):
         edit()  # by somebody who knows of the digest
         with pytest.raises(DamageError, match="network_skip is False, but the run was made with"):
             ended_config(run)

@@ -56,6 +56,10 @@ def test_the_arithmetic_of_a_run_by_hand():
     config = replace(config, evaluation=EvaluationConfig(every=10, images=50))
     work = run_work(flatten(config), macs=1000, steps=10, splits=(1437, 360))
     assert work == Work(3 * 10 * 32 * 1000 + 100 * 1000, 3 * 10 * 8 + 2 * 8, 1)
+    config = replace(config, evaluation=EvaluationConfig(every=5, images=50, all_at_end=True))
+    work = run_work(flatten(config), macs=1000, steps=10, splits=(1437, 360))
+    # After step 5 in one batch each, after step 10 all 128 + 360 images in 1 + 2.
+    assert work == Work(3 * 10 * 32 * 1000 + 588 * 1000, 3 * 10 * 8 + 5 * 8, 1)
 
 
 @pytest.mark.parametrize("true", [(2e-9, 0.0, 0.0), (0.0, 1e-4, 0.5), (1e-10, 3e-5, 0.2)])

@@ -18,13 +18,19 @@ from gradflow.records import cut_back, read_records
 from gradflow.runs.execute import execute
 from gradflow.training.checkpoint import CHECKPOINT
 from gradflow.training.optimizers.adamw import AdamWConfig
+from gradflow.training.optimizers.muon import MuonConfig
+from gradflow.training.optimizers.normalized import NormalizedConfig
 from tests.support.configs import small_config
 from tests.support.processes import assert_equal_records, command, interrupt_at, wait_for
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("optimizer", [None, AdamWConfig()], ids=["sgd", "adamw"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [None, AdamWConfig(), MuonConfig(), NormalizedConfig()],
+    ids=["sgd", "adamw", "muon", "normalized"],
+)
 @pytest.mark.parametrize("stops", [(1,), (4, 3), (9,)])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, stops, optimizer):
     def config(root):

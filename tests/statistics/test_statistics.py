@@ -1,25 +1,25 @@
 """Intervals against scipy.stats, which the package itself does not import."""
 
-import math
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.special
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import intervals as simulation
 from gradflow.statistics import (
+    PERCENT,
     effect_size,
     geometric_interval,
     holm,
     interval,
     interval_ends,
-    intervals,
     intervals_by,
     p_values,
     paired_test,
+    pooled_spread,
     simes,
     t_interval,
 )
@@ -77,39 +77,81 @@ def test_log_interval_leaves_out_what_has_no_logarithm():
     assert (row.mean, row.n) == (10, 1)
 
 
-def test_the_interval_suits_the_number_of_values():
-    seven, eight = np.arange(7.0), np.arange(8.0)
-    assert interval(seven) == t_interval(seven)
-    assert (interval(seven).method, interval(eight).method) == ("t", "BCa bootstrap")
-    assert np.isnan(interval([*eight, np.nan]).low)
-    assert interval(np.full(9, 0.5))[:4] == (0.5, 0.5, 0.5, 9)
+@given(st.lists(st.integers(0, 1437), min_size=2, max_size=12))
+def test_a_percentage_has_the_logit_interval_within_its_range(images):
+    """By SciPy: the mean's logit, and its standard error by the delta method."""
+    errors = 100 * np.array(images) / 1437
+    found = interval(errors, within=PERCENT)
+    assert (found.mean, found.n, found.method) == (
+        pytest.approx(errors.mean()),
+        len(images),
+        "logit t",
+    )
+    if len(set(images)) == 1:
+        assert (found.low, found.high) == (found.mean, found.mean)
+        return
+    assert 0 <= found.low <= found.mean <= found.high <= 100
+    share = errors.mean() / 100
+    error = scipy.stats.sem(errors / 100) / (share * (1 - share))
+    ends = scipy.stats.t.interval(0.95, len(images) - 1, scipy.special.logit(share), error)
+    expected = 100 * scipy.special.expit(ends)
+    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=1e-9, abs=1e-9)
 
 
-@pytest.mark.parametrize("n", [8, 12, 30])
-def test_bca_agrees_with_scipy(n):
-    """Of the same resamples, so that both are one formula: only rounding is left."""
-    sample = np.random.default_rng(n).exponential(size=n)
-    drawn = SimpleNamespace(bootstrap_distribution=intervals._resamples(n) @ sample)
-    expected = scipy.stats.bootstrap(
-        (sample,), np.mean, n_resamples=0, method="BCa", bootstrap_result=drawn
-    ).confidence_interval
-    found = interval(sample)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
+def test_an_interval_of_errors_does_not_leave_0_to_100():
+    """A sample whose t interval begins below 0."""
+    errors = [2.1, 4.0, 49.2]
+    assert t_interval(errors).low < 0
+    found = interval(errors, within=PERCENT)
+    assert 0 < found.low < 18.4 < found.high < 100
+    assert np.isnan(interval([1.0, np.nan], within=PERCENT).low)
+    assert interval([3.0], within=PERCENT).method == "t"
+    assert interval(errors) == t_interval(errors)
 
 
-@pytest.mark.parametrize("n", [8, 12, 30])
-def test_resamples_are_draws_with_replacement(n):
-    """n draws from n values, each value as often as another: counts are multinomial."""
-    counts = n * intervals._resamples(n)
-    np.testing.assert_allclose(counts, counts.round(), atol=1e-12)
-    np.testing.assert_allclose(counts.sum(axis=1), n, rtol=1e-12)
-    # Means and variances within 5 standard errors: of 60, 1 set in 30,000 would fail.
-    assert len(counts) == intervals.RESAMPLES
-    variance = 1 - 1 / n
-    fourth = variance * (1 + 3 * (n - 2) / n * variance)  # the binomial's fourth moment
-    np.testing.assert_allclose(counts.mean(axis=0), 1, atol=5 * math.sqrt(variance / len(counts)))
-    spread = math.sqrt((fourth - variance**2) / len(counts))
-    np.testing.assert_allclose(counts.var(axis=0), variance, atol=5 * spread)
+@pytest.mark.parametrize("n", [3, 5, 8, 10, 16])
+def test_no_bootstrap_covers_more_of_what_is_drawn(n):
+    """Of 1,000 samples: t against BCa and percentiles, its logit form against t for shares.
+
+    Both are of the same samples: the difference has a standard error below 1 point.
+    """
+    draws = {k: simulation.UNBOUNDED[k] for k in ("Gaussian", "heavy-tailed, t(3)", "exponential")}
+    for name, (draw, mean) in draws.items():
+        ours = simulation.coverage("t", draw, mean, n, 1000)[0]
+        others = [simulation.coverage(m, draw, mean, n, 1000)[0] for m in ("BCa", "percentile")]
+        assert ours >= max(others) - 0.01, (name, ours, others)
+    # Of shares the worst of the four kinds counts: where fewer than all values can occur,
+    # coverage moves in jumps.
+    ours, others = (
+        min(simulation.coverage(m, *kind, n, 1000)[0] for kind in simulation.SHARES.values())
+        for m in ("logit t", "t")
+    )
+    assert ours >= others - 0.01, (ours, others)
+
+
+def test_gaussian_means_are_held_in_95_percent():
+    """1,000 samples: 5 % and 3 standard errors, which one in 700 right intervals fails."""
+    draw, mean = simulation.UNBOUNDED["Gaussian"]
+    for n in (3, 8):
+        held = simulation.coverage("t", draw, mean, n, 1000)[0]
+        assert held >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / 1000)
+
+
+@given(st.lists(values, min_size=1, max_size=4))
+def test_the_pooled_spread_is_that_of_an_analysis_of_variance(groups):
+    """sqrt of the mean square within groups; what is missing is left out."""
+    longest = max(map(len, groups))
+    padded = [[*group, *[np.nan] * (longest - len(group))] for group in groups]
+    squares = sum(np.var(group) * len(group) for group in groups)
+    expected = np.sqrt(squares / sum(len(group) - 1 for group in groups))
+    assert pooled_spread(padded, axes=(0,)) == pytest.approx(expected, rel=1e-7, abs=1e-7)
+
+
+def test_a_t_test_takes_at_least_the_spread_it_is_given():
+    differences = np.array([1.0, 1.1, 1.2])
+    expected = scipy.stats.t.sf(1.1 * np.sqrt(3) / 0.5, 2)
+    assert p_values(differences, 1, 0.5) == pytest.approx(expected)
+    assert p_values(differences, 1, 0.05) == paired_test(differences).p
 
 
 def test_many_samples_at_once_are_each_their_own():

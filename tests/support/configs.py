@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import yaml
-
 from gradflow.config.networks import NetworkConfig
 from gradflow.config.optimizers import OptimizerConfig
 from gradflow.config.probes import EveryConfig, InitializationConfig, ProbeConfig
@@ -59,4 +57,4 @@ def name_analysis(study: Path, *names: str) -> None:
     for path in study.glob("*/config.yaml"):
         config = read_config(path)
         config["study"]["analysis"] = list(names)
-        write_config(yaml.safe_dump(config), path)
+        write_config(config, path)

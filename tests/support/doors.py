@@ -31,8 +31,9 @@ class Ended(NamedTuple):
 
 @contextmanager
 def nothing_done(accepted: list[Any]) -> Iterator[None]:
-    """Inside, a run is planned and not done, in a sweep as alone."""
+    """Inside, a run is planned and not done, in a sweep as alone, and nothing is drawn."""
     import gradflow.runs.execute
+    import gradflow.sweeps.after_study
     from gradflow.sweeps.launcher import DaskLauncher
 
     def execute(config: Any) -> RunResult:
@@ -47,6 +48,7 @@ def nothing_done(accepted: list[Any]) -> Iterator[None]:
     with (
         mock.patch.object(gradflow.runs.execute, "execute", execute),
         mock.patch.object(DaskLauncher, "_run_on_cluster", run_on_cluster),
+        mock.patch.object(gradflow.sweeps.after_study, "_ended", return_value=0),  # no report
     ):
         yield
 

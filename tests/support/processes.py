@@ -50,6 +50,7 @@ def command(root: Path, *overrides: str) -> list[str]:
         "network.width=4",
         "evaluation.every=50",
         "evaluation.images=64",
+        "~hydra.callbacks.analysis",  # no figures, which take longer than the runs
         f"output_root={root}",
     ]
 

@@ -117,6 +117,7 @@ def tune(root, *overrides):
             "data.batch_size=32",
             "steps=8",
             f"output_root={root}",
+            "~hydra.callbacks.analysis",
         ],
         capture_output=True,
         text=True,

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ import torch.nn.functional as F
 
 from gradflow.config.hydra_bridge import load_run_config
 from gradflow.config.probes import EveryConfig, ListedConfig, OffConfig
-from gradflow.config.run_id import run_id
+from gradflow.config.run import EvaluationConfig
+from gradflow.config.run_id import flatten, run_id
 from gradflow.data.batches import Normalizer
 from gradflow.data.dataset import load_dataset
 from gradflow.networks import make_network
@@ -214,6 +216,29 @@ def test_evaluation_is_in_evaluation_mode_and_leaves_no_trace(tmp_path):
     assert loss == pytest.approx(-picked.mean().item(), rel=1e-12)
     wrong = (logits.argmax(1) != data.test_labels).double().mean().item()
     assert error == pytest.approx(wrong, rel=1e-12)
+
+
+def test_all_images_are_evaluated_at_the_end_if_asked(tmp_path):
+    """Its errors are then multiples of one in 128 and 360 images; on the way, of one in 7."""
+    config = small_config(tmp_path, steps=8)
+    part = EvaluationConfig(every=4, images=7)
+    folder = execute(replace(config, evaluation=replace(part, all_at_end=True))).folder
+    other = execute(replace(config, evaluation=part)).folder
+    whole = execute(replace(config, evaluation=EvaluationConfig(every=4))).folder
+    rows, parts, wholes = (
+        read_records(f, "evaluations").set_index(["step", "split"]).sort_index()[["loss", "error"]]
+        for f in (folder, other, whole)
+    )
+    pd.testing.assert_frame_equal(rows.loc[:4], parts.loc[:4], check_exact=True)
+    pd.testing.assert_frame_equal(rows.loc[8:], wholes.loc[8:], check_exact=True)
+    assert not parts.loc[8:].equals(wholes.loc[8:])
+    assert read_records(folder, "runs").evaluation_all_at_end.tolist() == [True]
+    assert load_run_config(folder / "config.yaml").evaluation.all_at_end
+
+
+def test_the_id_of_a_run_that_evaluates_as_before_stays(tmp_path):
+    """Literal: outputs/reference and all studies of users have ids without the new key."""
+    assert "evaluation_all_at_end" not in flatten(small_config(tmp_path))
 
 
 def test_sgd_step_by_hand():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from gradflow.acceptance.claim import Claim, NotRun, within_factor
+from gradflow.acceptance.claim import Basis, Claim, NotRun, Sample, logarithmic, within_factor
 from gradflow.acceptance.measuring import end_ratios, seeds_of
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.data.batches import Normalizer, training_batches
@@ -13,7 +13,6 @@ from gradflow.data.dataset import Dataset, load_dataset
 from gradflow.data.sets.cifar10 import Cifar10Config
 from gradflow.networks import build_network
 from gradflow.probes import Probes
-from gradflow.statistics import Interval, geometric_interval
 from gradflow.training.tasks import classify
 
 NETWORKS = 16
@@ -46,7 +45,7 @@ def images(config: AcceptanceConfig) -> Dataset:
     return load_dataset(config.data, Path(config.output_root) / ".cache")
 
 
-def end_ratio(config: AcceptanceConfig, depth: int, norm: str, skip: bool) -> Interval:
+def end_ratio(config: AcceptanceConfig, depth: int, norm: str, skip: bool) -> Sample:
     """The gradient's norm at the first block's input over that at the last block's output."""
     dataset = images(config)
     normalize = Normalizer(dataset.train_images, torch.float32)
@@ -68,7 +67,7 @@ def end_ratio(config: AcceptanceConfig, depth: int, norm: str, skip: bool) -> In
             probes.arm(0)
             classify(network, batch.images, batch.labels, torch.Generator())[0].backward()
         frames.append(probes.tables()["blocks"].to_pandas())
-    return geometric_interval(end_ratios(frames))
+    return logarithmic(end_ratios(frames))
 
 
 def _claim(depth: int, norm: str, skip: bool, expected: float) -> Claim:
@@ -82,6 +81,7 @@ def _claim(depth: int, norm: str, skip: bool, expected: float) -> Claim:
         within_factor(expected, 2.5),
         "the reference is of one or two seeds, and a network's ratio varies by a factor up to 2",
         lambda config: end_ratio(config, depth, norm, skip),
+        Basis.OWN,
     )
 
 

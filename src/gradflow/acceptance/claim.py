@@ -3,10 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from gradflow.config.acceptance import AcceptanceConfig
-from gradflow.statistics import Interval
+from gradflow.statistics import CONFIDENCE, Interval, geometric_interval, t_interval
 
 
 class NotRun(Exception):  # noqa: N818
@@ -26,6 +30,12 @@ class Band(NamedTuple):
         single = math.isnan(measured.low) and measured.n <= 1
         ends = (measured.mean,) if single else (measured.low, measured.mean, measured.high)
         return all(self.low <= end <= self.high for end in ends)  # NaN is in no band
+
+    def excludes(self, measured: Interval) -> bool:
+        """Whether none of the interval is in the band; of a single value, whether it is not."""
+        if math.isnan(measured.low) or math.isnan(measured.high):
+            return not self.holds(measured)
+        return measured.high < self.low or measured.low > self.high
 
 
 def within_share(expected: float, share: float) -> Band:
@@ -54,6 +64,40 @@ def at_least(bound: float) -> Band:
     return Band(bound, bound, math.inf, "or more")
 
 
+class Sample(NamedTuple):
+    """What was measured: a value per seed, and whether their logarithms are averaged."""
+
+    values: npt.NDArray[np.float64]
+    logarithmic: bool
+
+    def interval(self, confidence: float = CONFIDENCE) -> Interval:
+        """The (geometric) mean with Student's interval."""
+        with np.errstate(over="ignore"):  # an end beyond what a number can be is Inf
+            return (geometric_interval if self.logarithmic else t_interval)(self.values, confidence)
+
+
+def linear(values: npt.ArrayLike) -> Sample:
+    """Values, or a single one, whose mean is claimed."""
+    return Sample(np.asarray(values, dtype=float), logarithmic=False)
+
+
+def logarithmic(values: npt.ArrayLike) -> Sample:
+    """Positive values whose geometric mean is claimed: norms that span decades."""
+    return Sample(np.asarray(values, dtype=float), logarithmic=True)
+
+
+class Basis(StrEnum):
+    """What a claim rests on; the table counts each apart.
+
+    A bound that was fixed after a look at what it bounds agrees with it more easily.
+    """
+
+    PUBLISHED = "published, blind"
+    FITTED = "published, after a look"
+    OWN = "derived or Monte Carlo here"
+    IDENTITY = "identity"
+
+
 @dataclass(frozen=True)
 class Claim:
     """One row of the table.
@@ -64,7 +108,8 @@ class Claim:
         how: which networks, from how many seeds, and what of their records is taken.
         band: the value expected, and the tolerance.
         reason: why the tolerance is what it is, whatever was measured.
-        measure: measures it, with its interval over seeds.
+        measure: a value per seed.
+        basis: whether it is published, and whether its bound was fixed before the first look.
     """
 
     name: str
@@ -72,4 +117,5 @@ class Claim:
     how: str
     band: Band
     reason: str
-    measure: Callable[[AcceptanceConfig], Interval]
+    measure: Callable[[AcceptanceConfig], Sample]
+    basis: Basis

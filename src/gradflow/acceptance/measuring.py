@@ -20,9 +20,14 @@ Shape = tuple[int, int, int]
 DIGIT: Shape = (1, 8, 8)  # the shape of a digit, for networks whose images are noise
 
 
+def first_seed(config: AcceptanceConfig) -> int:
+    """The seed of the one network of a claim that is exact."""
+    return 10_000 * config.seed
+
+
 def seeds_of(config: AcceptanceConfig, count: int) -> range:
-    """The seeds of `count` networks; none is shared by two values of config.seed."""
-    return range(10_000 * config.seed, 10_000 * config.seed + count)
+    """The seeds of `count` networks, times config.times; two values of config.seed share none."""
+    return range(first_seed(config), first_seed(config) + count * config.times)
 
 
 def noise(seed: int, count: int, shape: Shape = DIGIT) -> Tensor:

@@ -6,11 +6,22 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from gradflow.acceptance.claim import Claim, at_least, at_most, within, within_share
+from gradflow.acceptance.claim import (
+    Basis,
+    Claim,
+    Sample,
+    at_least,
+    at_most,
+    linear,
+    logarithmic,
+    within,
+    within_share,
+)
 from gradflow.acceptance.measuring import (
     backward_growth,
     blocks_of,
     end_ratios,
+    first_seed,
     noise,
     random_mlp,
     seeds_of,
@@ -18,7 +29,6 @@ from gradflow.acceptance.measuring import (
 )
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.networks import build_network
-from gradflow.statistics import Interval, geometric_interval, t_interval
 from gradflow.theory import depth
 
 BLOCKS = 40
@@ -26,16 +36,16 @@ PREACTIVATION_NETWORKS = {1: 24, 2: 8}  # by the layers of a branch
 START = 2 * depth.BN_VARIANCE  # of block 1's input: a projection and a branch, each of c
 
 
-def plain_factor(config: AcceptanceConfig, batch: int, width: int, networks: int) -> Interval:
+def plain_factor(config: AcceptanceConfig, batch: int, width: int, networks: int) -> Sample:
     """The squared gradient's factor per layer, in plain batch-norm MLPs."""
     frames = []
     for seed in seeds_of(config, networks):
         network = random_mlp(30, seed, width=width, skip=False, placement="original", norm="batch")
         frames.append(blocks_of(network, noise(seed, batch), seed))
-    return t_interval(backward_growth(frames, 8, 24) ** (1 / 16))
+    return linear(backward_growth(frames, 8, 24) ** (1 / 16))
 
 
-def convolutional_factor(config: AcceptanceConfig, side: int) -> Interval:
+def convolutional_factor(config: AcceptanceConfig, side: int) -> Sample:
     """The squared gradient's factor per layer, in plain batch-norm convolutions."""
     frames = []
     for seed in seeds_of(config, 8):
@@ -44,7 +54,7 @@ def convolutional_factor(config: AcceptanceConfig, side: int) -> Interval:
             "cifar_resnet", image_shape=shape, depth=34, stages=1, width=32, skip=False, seed=seed
         )
         frames.append(blocks_of(network, noise(seed, 64, shape), seed))
-    return t_interval(backward_growth(frames, 2, 14) ** (1 / 24))  # two layers per block
+    return linear(backward_growth(frames, 2, 14) ** (1 / 24))  # two layers per block
 
 
 @cache
@@ -62,14 +72,14 @@ def plain_deep(config: AcceptanceConfig) -> list[pd.DataFrame]:
     ]
 
 
-def exploding(config: AcceptanceConfig) -> Interval:
+def exploding(config: AcceptanceConfig) -> Sample:
     """The end-to-end ratio of plain networks of depth 56, geometric mean."""
-    return geometric_interval(end_ratios(plain_deep(config)))
+    return logarithmic(end_ratios(plain_deep(config)))
 
 
-def forward_variance(config: AcceptanceConfig) -> Interval:
+def forward_variance(config: AcceptanceConfig) -> Sample:
     """The mean square of the blocks' inputs in plain networks of depth 56."""
-    return t_interval([float((f.input_rms[:-1] ** 2).mean()) for f in plain_deep(config)])
+    return linear([float((f.input_rms[:-1] ** 2).mean()) for f in plain_deep(config)])
 
 
 @cache
@@ -82,19 +92,19 @@ def preactivation(config: AcceptanceConfig, layers: int) -> list[pd.DataFrame]:
     return frames
 
 
-def branch_share(config: AcceptanceConfig) -> Interval:
+def branch_share(config: AcceptanceConfig) -> Sample:
     """The branch's mean square over its input's, times the block's number."""
     part = slice(1, BLOCKS + 2)
     shares = []
     for frame in preactivation(config, 1):
         ratio = (frame.branch_rms / frame.input_rms)[part] ** 2
         shares.append(float((ratio * (frame.block_index[part] + 1)).mean()))
-    return t_interval(shares)
+    return linear(shares)
 
 
-def scale_invariance(config: AcceptanceConfig) -> Interval:
+def scale_invariance(config: AcceptanceConfig) -> Sample:
     """The largest |cosine| of a convolution's weight and gradient, before batch norm."""
-    [seed] = seeds_of(config, 1)
+    seed = first_seed(config)
     network = build_network("cifar_resnet", image_shape=(1, 8, 8), depth=20, width=8, seed=seed)
     network.double()
     for module in network.modules():
@@ -106,7 +116,7 @@ def scale_invariance(config: AcceptanceConfig) -> Interval:
         if isinstance(module, nn.Conv2d) and module.weight.grad is not None:
             weight, gradient = module.weight.detach(), module.weight.grad
             cosines.append(float((weight * gradient).sum() / weight.norm() / gradient.norm()))
-    return t_interval([max(map(abs, cosines))])
+    return linear([max(map(abs, cosines))])
 
 
 PLAIN = "ReLU(BN(W x)), 30 blocks; input_grad_norm^2 over blocks 8 ... 24, per layer"
@@ -130,7 +140,8 @@ def _residual(layers: int) -> Claim:
         f"{PRE}, input_grad_norm^2",
         within_share(depth.batch_norm_residual_ratio(BLOCKS, layers, START), 0.15),
         RESIDUAL_REASON,
-        lambda config: t_interval(backward_growth(preactivation(config, layers), 1, BLOCKS + 1)),
+        lambda config: linear(backward_growth(preactivation(config, layers), 1, BLOCKS + 1)),
+        Basis.OWN,
     )
 
 
@@ -142,6 +153,7 @@ CLAIMS = (
         within_share(1.480, 0.02),
         "finite width: a fourth of the batch's 1/B terms; sampling below 0.3 %",
         lambda config: plain_factor(config, 128, 512, 8),
+        Basis.PUBLISHED,
     ),
     Claim(
         "plain batch-norm network, large batch: pi / (pi - 1)",
@@ -150,6 +162,7 @@ CLAIMS = (
         within_share(np.pi / (np.pi - 1), 0.03),
         "infinite width comes before the large batch in the theorem; here they are 2 to 1",
         lambda config: plain_factor(config, 512, 1024, 4),
+        Basis.PUBLISHED,
     ),
     *(
         Claim(
@@ -160,6 +173,7 @@ CLAIMS = (
             within(expected, 0.03),
             "two digits were published, and 0.01 for the eight networks' mean",
             partial(convolutional_factor, side=side),
+            Basis.OWN,
         )
         for side, expected in ((8, 1.41), (16, 1.43))
     ),
@@ -171,6 +185,7 @@ CLAIMS = (
         at_least(100.0),
         "1.4^(54/2) = 8,800 were the stages one; vanishing or healthy would be 1 or less",
         exploding,
+        Basis.PUBLISHED,
     ),
     Claim(
         "and its signals do not vanish: mean square of a block's input, 27 blocks",
@@ -179,6 +194,7 @@ CLAIMS = (
         within_share(0.5, 0.1),
         "E ReLU(z)^2 = 1/2; the 8 to 32 channels of a block are not quite Gaussian",
         forward_variance,
+        Basis.FITTED,
     ),
     Claim(
         "<W, dL/dW> = 0 under a batch norm that follows (largest cosine of the layers)",
@@ -187,6 +203,7 @@ CLAIMS = (
         at_most(1e-9),
         "exact as eps goes to 0; it is in proportion to eps",
         scale_invariance,
+        Basis.IDENTITY,
     ),
     Claim(
         "pre-activation batch-norm network: second moment of branch over skip, times l + 1",
@@ -196,6 +213,7 @@ CLAIMS = (
         "a network differs by 3 %, as what its first blocks add stays in every later skip; the "
         "mean of 24 by 0.6 %",
         branch_share,
+        Basis.FITTED,
     ),
     _residual(1),
     _residual(2),

@@ -6,11 +6,22 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gradflow.acceptance.claim import Claim, at_most, within, within_factor, within_share
+from gradflow.acceptance.claim import (
+    Basis,
+    Claim,
+    Sample,
+    at_most,
+    linear,
+    logarithmic,
+    within,
+    within_factor,
+    within_share,
+)
 from gradflow.acceptance.measuring import (
     Floats,
     backward_growth,
     blocks_of,
+    first_seed,
     forward_growth,
     noise,
     random_mlp,
@@ -18,7 +29,6 @@ from gradflow.acceptance.measuring import (
     tables,
 )
 from gradflow.config.acceptance import AcceptanceConfig
-from gradflow.statistics import Interval, geometric_interval, t_interval
 from gradflow.theory import depth, mean_field
 
 HE_LAYERS, HE_WIDTH, HE_NETWORKS = 30, 128, 800
@@ -37,10 +47,10 @@ def he_ratios(config: AcceptanceConfig) -> tuple[Floats, Floats]:
     return forward_growth(frames, *ends), backward_growth(frames, *ends)
 
 
-def he_log_variance(config: AcceptanceConfig) -> Interval:
+def he_log_variance(config: AcceptanceConfig) -> Sample:
     """The variance over networks of the log of the forward growth of He networks."""
     logs = np.log(he_ratios(config)[0])
-    return t_interval((logs - logs.mean()) ** 2 * len(logs) / (len(logs) - 1))
+    return linear((logs - logs.mean()) ** 2 * len(logs) / (len(logs) - 1))
 
 
 @cache
@@ -68,23 +78,23 @@ def plain_networks(
 
 def gradient_factor(
     config: AcceptanceConfig, activation: str, weights: float, biases: float
-) -> Interval:
+) -> Sample:
     """The squared gradient's factor per block, toward the input."""
     frames = plain_networks(config, activation, weights, biases)
-    return t_interval(backward_growth(frames, FIRST, FIRST + LAYERS) ** (1 / LAYERS))
+    return linear(backward_growth(frames, FIRST, FIRST + LAYERS) ** (1 / LAYERS))
 
 
-def depth_scale(config: AcceptanceConfig) -> Interval:
+def depth_scale(config: AcceptanceConfig) -> Sample:
     """The number of blocks in which the squared gradient of an ordered network falls by e."""
     frames = plain_networks(config, "tanh", *ORDERED)
-    return t_interval(-LAYERS / np.log(backward_growth(frames, FIRST, FIRST + LAYERS)))
+    return linear(-LAYERS / np.log(backward_growth(frames, FIRST, FIRST + LAYERS)))
 
 
-def variance(config: AcceptanceConfig) -> Interval:
+def variance(config: AcceptanceConfig) -> Sample:
     """The mean square of a block's input in an ordered network, at its fixed point."""
     frames = plain_networks(config, "tanh", *ORDERED)
     part = slice(FIRST, FIRST + LAYERS)
-    return t_interval([float((f.input_rms[part] ** 2).mean()) for f in frames])
+    return linear([float((f.input_rms[part] ** 2).mean()) for f in frames])
 
 
 @cache
@@ -103,9 +113,9 @@ def vanishing(config: AcceptanceConfig) -> tuple[Floats, Floats]:
     return np.array(weights), np.array(inputs)
 
 
-def spread_of_products(config: AcceptanceConfig) -> Interval:
+def spread_of_products(config: AcceptanceConfig) -> Sample:
     """The range over layers of <weight, gradient>, over their mean size."""
-    [seed] = seeds_of(config, 1)
+    seed = first_seed(config)
     network = random_mlp(50, seed, width=64, skip=False, bias=False).double()
     tables(network, noise(seed, 4).double(), seed)
     products = torch.stack(
@@ -115,7 +125,7 @@ def spread_of_products(config: AcceptanceConfig) -> Interval:
             if weight.ndim == 2 and weight.grad is not None
         ]
     )
-    return t_interval([float((products.max() - products.min()) / products.abs().mean())])
+    return linear([float((products.max() - products.min()) / products.abs().mean())])
 
 
 ORDERED, CHAOTIC, CENTERED = (1.0, 0.1), (3.0, 0.0), (1.5, 0.1)
@@ -141,6 +151,7 @@ def _chi(activation: str, weights: float, biases: float) -> Claim:
         within_share(mean_field.gradient_factor(q, activation, weights), 0.03),
         FINITE,
         lambda config: gradient_factor(config, activation, weights, biases),
+        Basis.PUBLISHED,
     )
 
 
@@ -151,7 +162,8 @@ CLAIMS = (
         HE_HOW + ", input_rms",
         within(1.0, 0.25),
         "the ratio is log-normal with variance 1.17, so its mean has a standard error of 5 %",
-        lambda config: t_interval(he_ratios(config)[0]),
+        lambda config: linear(he_ratios(config)[0]),
+        Basis.PUBLISHED,
     ),
     Claim(
         "He ReLU network: mean of the squared gradient's ratio, backward",
@@ -159,7 +171,8 @@ CLAIMS = (
         HE_HOW + ", input_grad_norm",
         within(1.0, 0.25),
         "as forward",
-        lambda config: t_interval(he_ratios(config)[1]),
+        lambda config: linear(he_ratios(config)[1]),
+        Basis.PUBLISHED,
     ),
     Claim(
         "its log-norm's variance, 5 L / n",
@@ -168,6 +181,7 @@ CLAIMS = (
         within_share(HE_VARIANCE, 0.25),
         "5 % standard error; the next order in 1/n is some per cent",
         he_log_variance,
+        Basis.OWN,
     ),
     Claim(
         "its log-norm's mean, minus half of that",
@@ -175,7 +189,8 @@ CLAIMS = (
         HE_HOW + ", input_rms",
         within(-HE_VARIANCE / 2, 0.15),
         "a standard error of 0.04, and the next order in 1/n",
-        lambda config: t_interval(np.log(he_ratios(config)[0])),
+        lambda config: linear(np.log(he_ratios(config)[0])),
+        Basis.OWN,
     ),
     _chi("relu", 1.0, 0.0),
     _chi("relu", 3.0, 0.0),
@@ -191,6 +206,7 @@ CLAIMS = (
         within_share(mean_field.fixed_point("tanh", *ORDERED), 0.05),
         "the biases of a layer, 256 Gaussians, give 9 % a layer, averaged over 30; finite width",
         variance,
+        Basis.PUBLISHED,
     ),
     Claim(
         "its depth scale -1 / ln chi_1, in layers",
@@ -199,6 +215,7 @@ CLAIMS = (
         within_share(mean_field.depth_scale("tanh", *ORDERED), 0.05),
         "3 % of the factor are that much of its logarithm and more",
         depth_scale,
+        Basis.PUBLISHED,
     ),
     Claim(
         "bias-free plain ReLU network, weight variance 1: weight gradients, first over last block",
@@ -207,7 +224,8 @@ CLAIMS = (
         "table, grad_norm; geometric mean",
         within_factor(1.0, 1.3),
         "the log ratio of a network has a standard deviation near 0.5",
-        lambda config: geometric_interval(vanishing(config)[0]),
+        lambda config: logarithmic(vanishing(config)[0]),
+        Basis.OWN,
     ),
     Claim(
         "the same networks: gradients of the activations, first over last block, vanish",
@@ -215,7 +233,8 @@ CLAIMS = (
         "as above; blocks table, input_grad_norm",
         within_factor(0.5 ** (LAYERS / 2), 1.5),
         "a geometric mean lies exp(-5 L / 4 n) = 14 % below the mean",
-        lambda config: geometric_interval(vanishing(config)[1]),
+        lambda config: logarithmic(vanishing(config)[1]),
+        Basis.PUBLISHED,
     ),
     Claim(
         "<W, dL/dW> is the same for every layer (largest difference over the mean)",
@@ -225,5 +244,6 @@ CLAIMS = (
         at_most(1e-9),
         "exact but for rounding: float64, 52 layers",
         spread_of_products,
+        Basis.IDENTITY,
     ),
 )

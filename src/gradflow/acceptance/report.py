@@ -17,6 +17,7 @@ from gradflow.acceptance.table import (
     SHORT,
     Outcome,
     Result,
+    by_basis,
     check,
     summary,
     to_csv,
@@ -49,6 +50,7 @@ def accept(config: AcceptanceConfig) -> bool:
     print(to_markdown(results, SHORT))
     for path in save(results, config):
         print(path)
+    print(by_basis(results))
     print(f"{summary(results)} ({time.perf_counter() - start:.0f} s)")
     return not any(result.status == FAIL for result in results)
 
@@ -94,10 +96,12 @@ def save(results: list[Result], config: AcceptanceConfig) -> list[Path]:
         "code_version": provenance.code_version("acceptance"),
         "torch_version": torch.__version__,
         "seed": config.seed,
+        "times": config.times,
         "match": config.match,
         "runs_code_versions": _code_of_runs(Path(config.output_root) / STUDY),
     }
-    line = f"{summary(results)}; code {origin['code_version']}, torch {origin['torch_version']}\n"
+    code = f"code {origin['code_version']}, torch {origin['torch_version']}"
+    line = f"{by_basis(results)}\n\n{summary(results)}; {code}\n"
     texts = {
         "md": f"{to_markdown(results)}\n{line}",
         "csv": to_csv(results),

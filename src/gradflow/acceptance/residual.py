@@ -5,7 +5,7 @@ from functools import cache
 import pandas as pd
 from torch import nn
 
-from gradflow.acceptance.claim import Claim, within, within_share
+from gradflow.acceptance.claim import Basis, Claim, Sample, linear, within, within_share
 from gradflow.acceptance.measuring import (
     Floats,
     backward_growth,
@@ -16,7 +16,6 @@ from gradflow.acceptance.measuring import (
     seeds_of,
 )
 from gradflow.config.acceptance import AcceptanceConfig
-from gradflow.statistics import Interval, t_interval
 from gradflow.theory import depth
 
 WIDTH, NETWORKS, BLOCKS = 256, 24, 22
@@ -54,14 +53,14 @@ def two_layers(config: AcceptanceConfig) -> list[pd.DataFrame]:
     return frames
 
 
-def a_block(ratios: Floats) -> Interval:
+def a_block(ratios: Floats) -> Sample:
     """The factor per block, of ratios over all but two of the blocks."""
-    return t_interval(ratios ** (1 / (BLOCKS - 2)))
+    return linear(ratios ** (1 / (BLOCKS - 2)))
 
 
-def skip_share(config: AcceptanceConfig) -> Interval:
+def skip_share(config: AcceptanceConfig) -> Sample:
     """The mean of `skip_share` over the blocks between the first and the last."""
-    return t_interval([float(f.skip_share[1:-1].mean()) for f in residual(config)])
+    return linear([float(f.skip_share[1:-1].mean()) for f in residual(config)])
 
 
 HOW = f"width {WIDTH}, {NETWORKS} networks, batch 16; blocks table, from block 1 on"
@@ -75,6 +74,7 @@ CLAIMS = (
         within_share(depth.residual_factor(1), 0.03),
         WIDE,
         lambda config: a_block(forward_growth(residual(config), 1, BLOCKS - 1)),
+        Basis.PUBLISHED,
     ),
     Claim(
         "x + W ReLU(x), He: the squared gradient's factor per block, backward",
@@ -83,6 +83,7 @@ CLAIMS = (
         within_share(depth.residual_factor(1), 0.03),
         WIDE,
         lambda config: a_block(backward_growth(residual(config), 1, BLOCKS - 1)),
+        Basis.PUBLISHED,
     ),
     Claim(
         f"the same, branch over sqrt(L), L = {SCALED_BLOCKS}: over L - 2 blocks forward, near e",
@@ -90,7 +91,8 @@ CLAIMS = (
         f"{HOW}, input_rms^2",
         within_share(depth.residual_ratio(SCALED_BLOCKS - 2, 1, SCALED_BLOCKS**-0.5), 0.1),
         "networks of width 256 differ by 8 %, their mean by 2 %; finite width",
-        lambda config: t_interval(forward_growth(scaled(config), 1, SCALED_BLOCKS - 1)),
+        lambda config: linear(forward_growth(scaled(config), 1, SCALED_BLOCKS - 1)),
+        Basis.OWN,
     ),
     Claim(
         f"the same, branch over sqrt(L), L = {SCALED_BLOCKS}: over L - 2 blocks backward, near e",
@@ -98,7 +100,8 @@ CLAIMS = (
         f"{HOW}, input_grad_norm^2",
         within_share(depth.residual_ratio(SCALED_BLOCKS - 2, 1, SCALED_BLOCKS**-0.5), 0.1),
         "networks of width 256 differ by 8 %, their mean by 2 %; finite width",
-        lambda config: t_interval(backward_growth(scaled(config), 1, SCALED_BLOCKS - 1)),
+        lambda config: linear(backward_growth(scaled(config), 1, SCALED_BLOCKS - 1)),
+        Basis.OWN,
     ),
     Claim(
         "x + W2 ReLU(W1 x), both He: the mean square's factor per block, forward",
@@ -107,6 +110,7 @@ CLAIMS = (
         within_share(depth.residual_factor(2), 0.03),
         WIDE,
         lambda config: a_block(forward_growth(two_layers(config), 1, BLOCKS - 1)),
+        Basis.OWN,
     ),
     Claim(
         "x + W2 ReLU(W1 x), both He: the squared gradient's factor per block, backward",
@@ -115,6 +119,7 @@ CLAIMS = (
         within_share(depth.residual_factor(2), 0.03),
         WIDE,
         lambda config: a_block(backward_growth(two_layers(config), 1, BLOCKS - 1)),
+        Basis.OWN,
     ),
     Claim(
         "x + W ReLU(x), He: the share of a block's gradient that came over the skip",
@@ -124,5 +129,6 @@ CLAIMS = (
         "a block's share has a standard deviation near 0.03, the mean of 20 blocks and 24 "
         "networks less than 0.005",
         skip_share,
+        Basis.OWN,
     ),
 )

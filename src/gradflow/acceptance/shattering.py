@@ -6,12 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradflow.acceptance.claim import Claim, within
+from gradflow.acceptance.claim import Basis, Claim, Sample, linear, within
 from gradflow.acceptance.measuring import Floats, noise, random_mlp, seeds_of
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.diagnostics.shattering import mean_cosine, signals_and_gradients
 from gradflow.networks import Network
-from gradflow.statistics import Interval, t_interval
 from gradflow.theory import depth
 from gradflow.training.frozen import settle_norms
 
@@ -37,16 +36,16 @@ def opposite(seed: int) -> Tensor:
     return torch.cat([image, -image])
 
 
-def he_correlation(config: AcceptanceConfig, layers: int, skip: bool) -> Interval:
+def he_correlation(config: AcceptanceConfig, layers: int, skip: bool) -> Sample:
     """At block 1's input, where the two signals are orthogonal, over so many blocks."""
     found = []
     for seed in seeds_of(config, NETWORKS):
         network = linear_head(random_mlp(layers + 1, seed, width=WIDTH, skip=skip))
         found.append(cosines(network, opposite(seed), seed)[1])
-    return t_interval(found)
+    return linear(found)
 
 
-def independent_gates(config: AcceptanceConfig, layers: int, skip: bool) -> Interval:
+def independent_gates(config: AcceptanceConfig, layers: int, skip: bool) -> Sample:
     """At block 1's input, every ReLU replaced by dropout of a half.
 
     Dropout doubles what it lets through, so that weights of variance 1/2 keep the norm.
@@ -61,10 +60,10 @@ def independent_gates(config: AcceptanceConfig, layers: int, skip: bool) -> Inte
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             found.append(cosines(network, noise(seed, 8), seed)[1])
-    return t_interval(found)
+    return linear(found)
 
 
-def batch_norm_halving(config: AcceptanceConfig) -> Interval:
+def batch_norm_halving(config: AcceptanceConfig) -> Sample:
     """The cosine's factor per layer, from block 14 of 16 back to block 10."""
     rates = []
     for seed in seeds_of(config, 24):
@@ -74,7 +73,7 @@ def batch_norm_halving(config: AcceptanceConfig) -> Interval:
         settle_norms(network, partial(network, images))
         found = cosines(network, images, seed)
         rates.append((found[10] / found[14]) ** (1 / 4))
-    return t_interval(rates)
+    return linear(rates)
 
 
 HE = (
@@ -100,6 +99,7 @@ def _he(layers: int, skip: bool, distance: float, than: str) -> Claim:
         within(expected, distance),
         NOISE,
         lambda config: he_correlation(config, layers, skip),
+        Basis.OWN,
     )
 
 
@@ -114,6 +114,7 @@ CLAIMS = (
         within(depth.independent_gates(6, skip=False), 0.004),
         "28 pairs per network, 100 networks: 0.001 in the mean; the band excludes real gates",
         lambda config: independent_gates(config, 6, False),
+        Basis.FITTED,
     ),
     Claim(
         "the same for gates that are independent, residual, 6 blocks: (3/4)^6",
@@ -122,6 +123,7 @@ CLAIMS = (
         within(depth.independent_gates(6, skip=True), 0.015),
         "100 networks: 0.002 in the mean; the band excludes real gates",
         lambda config: independent_gates(config, 6, True),
+        Basis.FITTED,
     ),
     Claim(
         "plain batch-norm network: correlation of gradients between examples, its factor per layer",
@@ -131,5 +133,6 @@ CLAIMS = (
         within(0.5, 0.03),
         "over four layers, as further back the cosine drowns in that of finite width",
         batch_norm_halving,
+        Basis.OWN,
     ),
 )

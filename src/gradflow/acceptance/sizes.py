@@ -5,12 +5,11 @@ from typing import Any
 
 import torch
 
-from gradflow.acceptance.claim import Claim, at_most, within_share
-from gradflow.acceptance.measuring import Shape, seeds_of
+from gradflow.acceptance.claim import Basis, Claim, Sample, at_most, linear, within_share
+from gradflow.acceptance.measuring import Shape, first_seed
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.networks import Network, build_network, count_macs, count_parameters
 from gradflow.networks.describe import describe
-from gradflow.statistics import Interval, t_interval
 from gradflow.theory import depth
 
 IMAGENET: Shape = (3, 224, 224)
@@ -28,7 +27,7 @@ TWINS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def wrong_counts(config: AcceptanceConfig) -> Interval:
+def wrong_counts(config: AcceptanceConfig) -> Sample:
     """How many of the networks have another number of parameters than was published."""
     wrong = 0
     for size, expected in OPTION_A.items():
@@ -38,10 +37,10 @@ def wrong_counts(config: AcceptanceConfig) -> Interval:
     for size, (block, expected) in TORCHVISION.items():
         network = build_network("imagenet_resnet", depth=size, block=block, outputs=1000)
         wrong += count_parameters(network) != expected
-    return t_interval([wrong])
+    return linear([wrong])
 
 
-def weights_of_1001(config: AcceptanceConfig) -> Interval:
+def weights_of_1001(config: AcceptanceConfig) -> Sample:
     """Parameters of the bottleneck network of depth 1001, without batch norm's."""
     network = build_network(
         "cifar_resnet",
@@ -52,24 +51,24 @@ def weights_of_1001(config: AcceptanceConfig) -> Interval:
         shortcut="B",
     )
     layers = describe(network, (3, 32, 32))
-    return t_interval([layers[layers.kind != "BatchNorm2d"].parameters.sum()])
+    return linear([layers[layers.kind != "BatchNorm2d"].parameters.sum()])
 
 
-def macs(config: AcceptanceConfig, size: int) -> Interval:
+def macs(config: AcceptanceConfig, size: int) -> Sample:
     """Multiply-accumulates of an ImageNet ResNet for one image of 224 x 224."""
     network = build_network("imagenet_resnet", depth=size, outputs=1000)
-    return t_interval([count_macs(network, IMAGENET)])
+    return linear([count_macs(network, IMAGENET)])
 
 
-def path_probability(config: AcceptanceConfig, low: int, high: int) -> Interval:
+def path_probability(config: AcceptanceConfig, low: int, high: int) -> Sample:
     """The share of the paths through 54 blocks whose length is in [low, high]."""
-    return t_interval([depth.path_probability(54, low, high)])
+    return linear([depth.path_probability(54, low, high)])
 
 
-def unequal_twins(config: AcceptanceConfig) -> Interval:
+def unequal_twins(config: AcceptanceConfig) -> Sample:
     """How many tensors differ between the twins of all pairs, or costs of whole networks."""
-    [seed] = seeds_of(config, 1)
-    return t_interval([sum(_differences(f, options, seed) for f, options in TWINS)])
+    seed = first_seed(config)
+    return linear([sum(_differences(f, options, seed) for f, options in TWINS)])
 
 
 def _differences(family: str, options: dict[str, Any], seed: int) -> int:
@@ -92,6 +91,7 @@ CLAIMS = (
         at_most(0),
         "counts are exact",
         wrong_counts,
+        Basis.PUBLISHED,
     ),
     Claim(
         "parameters of the pre-activation ResNet-1001, without batch norms' scales and shifts",
@@ -101,6 +101,7 @@ CLAIMS = (
         within_share(10.2e6, 0.005),
         "three digits were published",
         weights_of_1001,
+        Basis.FITTED,
     ),
     *(
         Claim(
@@ -110,6 +111,7 @@ CLAIMS = (
             within_share(published, 0.03),
             "published with two digits",
             partial(macs, size=size),
+            Basis.PUBLISHED,
         )
         for size, published in ((18, 1.8e9), (34, 3.6e9))
     ),
@@ -120,6 +122,7 @@ CLAIMS = (
         at_most(0),
         "equal bit for bit",
         unequal_twins,
+        Basis.IDENTITY,
     ),
     *(
         Claim(
@@ -129,6 +132,7 @@ CLAIMS = (
             within_share(expected, 0.002),
             "published with three digits",
             partial(path_probability, low=low, high=high),
+            Basis.IDENTITY,
         )
         for low, high, expected in ((5, 17, 0.00454), (19, 35, 0.980))
     ),

@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from gradflow.acceptance.claim import Claim, at_most, within
-from gradflow.acceptance.measuring import DIGIT, Floats, noise, random_mlp, seeds_of
+from gradflow.acceptance.claim import Basis, Claim, Sample, at_most, linear, within
+from gradflow.acceptance.measuring import DIGIT, Floats, first_seed, noise, random_mlp, seeds_of
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.core.seeds import seeded
 from gradflow.diagnostics.jacobian import spectrum
 from gradflow.diagnostics.paths import gradients_by_length
 from gradflow.networks import build_network
 from gradflow.networks.blocks import Block
-from gradflow.statistics import Interval, t_interval
 from gradflow.theory import depth
 from gradflow.training.frozen import block_inputs
 
@@ -22,9 +21,9 @@ DEPTHS = (12, 52, 202)
 BLOCKS = 54  # of a residual network of 110 layers
 
 
-def from_isometry(config: AcceptanceConfig, **options: Any) -> Interval:
+def from_isometry(config: AcceptanceConfig, **options: Any) -> Sample:
     """The largest |singular value - 1| of whole networks, 64 pixels to 64 outputs, float64."""
-    [seed] = seeds_of(config, 1)
+    seed = first_seed(config)
     worst = []
     for size in DEPTHS:
         network = build_network(
@@ -34,7 +33,7 @@ def from_isometry(config: AcceptanceConfig, **options: Any) -> Interval:
         found = spectrum(network, noise(seed, 1)[0].double())
         assert found.is_whole
         worst.append(float(abs(found.values - 1).max()))
-    return t_interval([max(worst)])
+    return linear([max(worst)])
 
 
 @cache
@@ -54,14 +53,14 @@ def shares_by_length(config: AcceptanceConfig, branch_scale: float) -> Floats:
     return np.array(rows)
 
 
-def share_within(config: AcceptanceConfig, low: int, high: int) -> Interval:
+def share_within(config: AcceptanceConfig, low: int, high: int) -> Sample:
     """The share of the squared gradient on paths of `low` to `high` branches."""
-    return t_interval(shares_by_length(config, 1.0)[:, low : high + 1].sum(axis=1))
+    return linear(shares_by_length(config, 1.0)[:, low : high + 1].sum(axis=1))
 
 
-def mean_length(config: AcceptanceConfig) -> Interval:
+def mean_length(config: AcceptanceConfig) -> Sample:
     """The mean number of branches on a path, weighted by its squared gradient."""
-    return t_interval(shares_by_length(config, FAINT**0.5) @ np.arange(BLOCKS + 1))
+    return linear(shares_by_length(config, FAINT**0.5) @ np.arange(BLOCKS + 1))
 
 
 def _isometry(name: str, source: str, width: int, **options: Any) -> Claim:
@@ -73,6 +72,7 @@ def _isometry(name: str, source: str, width: int, **options: Any) -> Claim:
         at_most(1e-4),
         "weights are drawn in float32, orthogonal to 1e-6 each; 200 of them",
         lambda config: from_isometry(config, width=width, **options),
+        Basis.IDENTITY,
     )
 
 
@@ -104,6 +104,7 @@ CLAIMS = (
         "finite width: at width 128 long and short paths are not quite uncorrelated, and a "
         "network's branches not quite of factor 1",
         lambda config: share_within(config, 19, 35),
+        Basis.OWN,
     ),
     Claim(
         f"faint branches (b^2 = {FAINT:g}): mean length of the paths that carry the squared "
@@ -115,5 +116,6 @@ CLAIMS = (
         ),
         "a tenth: the branch's factor b^2 fluctuates by some per cent at width 128",
         mean_length,
+        Basis.OWN,
     ),
 )

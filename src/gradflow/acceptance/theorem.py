@@ -8,11 +8,27 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from gradflow.acceptance.claim import Band, Claim, at_most, within, within_share
-from gradflow.acceptance.measuring import DIGIT, Floats, blocks_of, noise, seeds_of, tables
+from gradflow.acceptance.claim import (
+    Band,
+    Basis,
+    Claim,
+    Sample,
+    at_most,
+    linear,
+    within,
+    within_share,
+)
+from gradflow.acceptance.measuring import (
+    DIGIT,
+    Floats,
+    blocks_of,
+    first_seed,
+    noise,
+    seeds_of,
+    tables,
+)
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.networks import Network, build_network
-from gradflow.statistics import Interval, t_interval
 
 PREACTIVATION = {"placement": "full_preactivation", "depth": 20, "stages": 1, "width": 8}
 
@@ -42,10 +58,10 @@ def cut(path: nn.Module) -> Iterator[None]:
         handle.remove()
 
 
-def ledger_error(config: AcceptanceConfig) -> Interval:
+def ledger_error(config: AcceptanceConfig) -> Sample:
     """The largest relative difference, over blocks, between a part of the gradient and the
     gradient with the other path cut; and between the stem's gradient and the sum over both."""
-    [seed] = seeds_of(config, 1)
+    seed = first_seed(config)
     network = convolutional(seed, depth=14, width=4)  # three stages, a ReLU after each addition
     images = noise(seed, 8).double()
 
@@ -66,36 +82,36 @@ def ledger_error(config: AcceptanceConfig) -> Interval:
             errors.append(abs(whole[f"{part}_grad_norm"][index] / expected - 1))
             parts.append(gradient)
         errors.append(float((parts[-2] + parts[-1] - stem).norm() / stem.norm()))
-    return t_interval([max(errors)])
+    return linear([max(errors)])
 
 
-def over_shortcuts(config: AcceptanceConfig, scale: float) -> Interval:
+def over_shortcuts(config: AcceptanceConfig, scale: float) -> Sample:
     """What comes back over shortcuts alone, over the gradient at the last block's output."""
-    [seed] = seeds_of(config, 1)
+    seed = first_seed(config)
     network = convolutional(seed, **PREACTIVATION, shortcut_scale=scale)
     found = tables(network, noise(seed, 8).double(), seed, details=True)
     last = float(found["blocks"].input_grad_norm.iloc[-1])
-    return t_interval([float(found["network_details"].path_grad_norm[0]) / last])
+    return linear([float(found["network_details"].path_grad_norm[0]) / last])
 
 
-def unevenness(config: AcceptanceConfig) -> Interval:
+def unevenness(config: AcceptanceConfig) -> Sample:
     """The largest |ratio - 1| of gradients at two blocks of one stage, over both kinds of
     zero branches: SkipInit's factor, and a zero gain of the last batch norm."""
     kinds: tuple[dict[str, Any], ...] = (
         {"scaling": "rezero", "placement": "full_preactivation"},
         {"zero_last": True, "placement": "activation_before_addition"},
     )
-    [seed] = seeds_of(config, 1)
+    seed = first_seed(config)
     found = []
     for kind in kinds:
         network = convolutional(seed, depth=38, width=8, **kind)
         norms = blocks_of(network, noise(seed, 8).double(), seed).input_grad_norm.to_numpy()
         for stage in (norms[:7], norms[7:13], norms[13:]):
             found.append(stage.max() / stage.min() - 1)
-    return t_interval([max(found)])
+    return linear([max(found)])
 
 
-def between_stages(config: AcceptanceConfig) -> Interval:
+def between_stages(config: AcceptanceConfig) -> Sample:
     """The gradient's norm at the last block of a stage over that at the next stage's first."""
     values = []
     for seed in seeds_of(config, 16):
@@ -104,7 +120,7 @@ def between_stages(config: AcceptanceConfig) -> Interval:
         )
         norms = blocks_of(network, noise(seed, 16).double(), seed).input_grad_norm
         values += [norms[3] / norms[4]]
-    return t_interval(values)
+    return linear(values)
 
 
 THEOREM = "He et al. 2016, eq. 5"
@@ -118,9 +134,8 @@ CLAIMS = (
         "skip_grad_norm over the next input_grad_norm",
         at_most(1e-6),
         "exact; the blocks table keeps seven digits",
-        lambda config: t_interval(
-            [float(abs(skip_over_next(config, "full_preactivation") - 1).max())]
-        ),
+        lambda config: linear([float(abs(skip_over_next(config, "full_preactivation") - 1).max())]),
+        Basis.IDENTITY,
     ),
     Claim(
         "gradient theorem, a ReLU after the addition: approximate, the same ratio",
@@ -129,7 +144,8 @@ CLAIMS = (
         Band(0.5**0.5, 0.5**0.5, 0.999, "to 0.999"),
         "the ReLU stops what meets a negative sum: something, but at most half of the square, as "
         "the shortcut's part of the sum is positive",
-        lambda config: t_interval(skip_over_next(config, "original").mean(axis=1)),
+        lambda config: linear(skip_over_next(config, "original").mean(axis=1)),
+        Basis.OWN,
     ),
     Claim(
         "the ledger's parts are the gradients with the other path cut, and add up (largest "
@@ -141,6 +157,7 @@ CLAIMS = (
         at_most(1e-6),
         "exact; the blocks table keeps seven digits",
         ledger_error,
+        Basis.IDENTITY,
     ),
     Claim(
         "over shortcuts alone, identity: the gradient of the last block comes back undiminished",
@@ -150,6 +167,7 @@ CLAIMS = (
         within(1.0, 1e-6),
         "exact; the tables keep seven digits",
         lambda config: over_shortcuts(config, 1.0),
+        Basis.IDENTITY,
     ),
     Claim(
         "over shortcuts alone, each times 0.5: 0.5^9 of it",
@@ -158,6 +176,7 @@ CLAIMS = (
         within_share(0.5**9, 1e-6),
         "exact; the tables keep seven digits",
         lambda config: over_shortcuts(config, 0.5),
+        Basis.IDENTITY,
     ),
     Claim(
         "branches that start at zero: the gradient is equal at every block of a stage (largest "
@@ -168,6 +187,7 @@ CLAIMS = (
         at_most(1e-6),
         "exact; the blocks table keeps seven digits",
         unevenness,
+        Basis.IDENTITY,
     ),
     Claim(
         "the same between stages: option A keeps half of the squared gradient",
@@ -177,5 +197,6 @@ CLAIMS = (
         within_share(0.5**0.5, 0.1),
         "16 of 32 channels' share of a norm: some per cent in one network",
         between_stages,
+        Basis.OWN,
     ),
 )

@@ -4,7 +4,7 @@ from functools import cache
 
 import pandas as pd
 
-from gradflow.acceptance.claim import Claim, NotRun, at_least, at_most
+from gradflow.acceptance.claim import Basis, Claim, NotRun, Sample, at_least, at_most, linear
 from gradflow.config import RunConfig
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.probes import EveryConfig, InitializationConfig
@@ -13,7 +13,6 @@ from gradflow.data.sets.digits import DigitsConfig
 from gradflow.networks.families.cifar_resnet import CifarResNetConfig
 from gradflow.records import read_records
 from gradflow.runs.execute import execute
-from gradflow.statistics import Interval, t_interval
 from gradflow.training.optimizers.sgd import SGDConfig
 from gradflow.training.schedules.warmup_cosine import WarmupCosineConfig
 
@@ -58,10 +57,10 @@ def runs(config: AcceptanceConfig) -> pd.DataFrame:
 
 def difference(
     config: AcceptanceConfig, column: str, one: tuple[int, bool], other: tuple[int, bool]
-) -> Interval:
+) -> Sample:
     """`column` of one (depth, skip) minus that of another, seed by seed."""
     values = runs(config).set_index(["depth", "skip", "seed"])[column]
-    return t_interval((values.loc[one] - values.loc[other]).to_numpy())
+    return linear((values.loc[one] - values.loc[other]).to_numpy())
 
 
 HOW = (
@@ -78,6 +77,7 @@ CLAIMS = (
         at_least(10.0),
         "all of the interval far above what seeds of one depth differ by (1 point at depth 8)",
         lambda config: difference(config, "error", (DEEP, False), (SHALLOW, False)),
+        Basis.FITTED,
     ),
     Claim(
         f"residual {DEEP} does not share it: training error of plain {DEEP} minus residual {DEEP}, "
@@ -87,6 +87,7 @@ CLAIMS = (
         at_least(10.0),
         "as above",
         lambda config: difference(config, "error", (DEEP, False), (DEEP, True)),
+        Basis.FITTED,
     ),
     Claim(
         f"no harm from surplus depth: training error of residual {DEEP} minus residual {SHALLOW}, "
@@ -96,6 +97,7 @@ CLAIMS = (
         at_most(2.0),
         "29 of 1,437 images: training is 120 steps short, and three seeds make a wide interval",
         lambda config: difference(config, "error", (DEEP, True), (SHALLOW, True)),
+        Basis.FITTED,
     ),
     Claim(
         f"responses of residual branches are smaller the deeper: residual {DEEP} minus {SHALLOW}",
@@ -104,6 +106,7 @@ CLAIMS = (
         at_most(0.0),
         "a direction is claimed, no size",
         lambda config: difference(config, "response", (DEEP, True), (SHALLOW, True)),
+        Basis.FITTED,
     ),
     Claim(
         f"and smaller than plain ones: residual {DEEP} minus plain {DEEP}",
@@ -112,5 +115,6 @@ CLAIMS = (
         at_most(0.0),
         "a direction is claimed, no size",
         lambda config: difference(config, "response", (DEEP, True), (DEEP, False)),
+        Basis.FITTED,
     ),
 )

@@ -9,6 +9,7 @@ pip install -e '.[tensorboard]'.
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -56,7 +57,7 @@ def _with_settings(folder: Path, table: str, runs: pd.DataFrame) -> pd.DataFrame
 
 
 def _event_files(folder: Path, runs: pd.DataFrame, target: Path) -> list[Path]:
-    """Loss, error, learning rate and gradient norms by step: a folder per run."""
+    """Loss, error, learning rate, and layers' and blocks' series by step: a folder per run."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
@@ -77,8 +78,29 @@ def _event_files(folder: Path, runs: pd.DataFrame, target: Path) -> list[Path]:
             for row in dicts(evaluations[evaluations.run_id == run["run_id"]]):
                 for name in ("loss", "error"):
                     writer.add_scalar(f"{row['split']}/{name}", row[name], row["step"])
+            for name, step, value in _series(folder / run["run_id"]):
+                writer.add_scalar(name, value, step)
         written.append(path)
     return written
+
+
+def _series(run: Path) -> Iterator[tuple[str, int, float]]:
+    """Name, step and value of what was measured of each layer and block of a run."""
+    for table, place, columns in MEASURED:
+        if not (run / table).is_dir():
+            continue
+        rows = read_records(run, table, columns=["step", place, *columns])
+        for column in columns:
+            known = rows.dropna(subset=column)
+            names = f"{column}/" + known[place].astype(str)
+            yield from zip(names, known.step, known[column], strict=True)
+
+
+MEASURED = (
+    ("layers", "layer_name", ("grad_norm", "weight_norm", "relative_update")),
+    ("blocks", "block_name", ("input_grad_norm", "skip_share", "input_rms", "branch_rms")),
+)
+"""Table, the column that names a place in it, and the columns that are exported by step."""
 
 
 @one_line()

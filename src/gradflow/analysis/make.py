@@ -11,20 +11,20 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stdout
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
+from gradflow.analysis.inferred import analyses_of, shown_keys
 from gradflow.analysis.output import Output, check_look
 from gradflow.analysis.script import add_figure_options, formats_of
-from gradflow.analysis.study import damage_notes, load_study
-from gradflow.config.conf_folder import STUDIES
-from gradflow.config.saved import read_config
+from gradflow.analysis.study import Study, load_study
+from gradflow.analysis.swept import file_part, label
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
@@ -33,60 +33,151 @@ from gradflow.records import has_ended
 from gradflow.runs.status import CONFIG
 
 MADE = ".made.json"  # script, formats and venue -> the files made, and of which records
+MOST = 12  # settings of a study that have figures of their own; figures of all show more
 
 
 class Made(NamedTuple):
-    """The files written, and for each script that failed the reason."""
+    """What became of a study's analyses.
+
+    paths: the files written now. printed: the tables and notes of their scripts. notes: what
+    could not be shown of which setting, and why. failures: the scripts that failed, with the
+    reason.
+    """
 
     paths: list[Path]
+    printed: list[str]
+    notes: list[str]
     failures: list[str]
+
+
+class Task(NamedTuple):
+    """One script on one setting of a study."""
+
+    script: str
+    study: Study
+
+    @property
+    def id(self) -> str:
+        """A name of its own among the tasks of a study."""
+        return f"{self.script}{file_part(self.study.setting)}"
+
+    @property
+    def title(self) -> str:
+        """A name for people."""
+        shown = label(self.study.setting)
+        return f"{self.script} ({shown})" if shown else self.script
+
+
+class Done(NamedTuple):
+    """What a task wrote and printed; the reason if it refused its runs, or if it failed."""
+
+    paths: list[Path]
+    printed: str
+    refusal: str | None = None
+    failure: str | None = None
 
 
 def make(folder: Path, formats: Sequence[str], venue: str) -> Made:
     """Run the analysis scripts of one study whose figures are missing or older than its records.
 
-    A script that failed is retried the next time.
+    A script that fails costs only its own figures, of which no older ones stay, and is retried
+    the next time. One that refuses what it is given (no run without divergence, nothing
+    recorded) fails only if the study names it and it can show no setting at all.
+
+    Raises:
+        GradflowError: no run of the study can be shown.
     """
     ledger = folder / MADE
     known: dict[str, Any] = json.loads(ledger.read_text()) if ledger.exists() else {}
+    study = load_study(folder)
+    named = analyses_of(folder, study.runs)
+    made = Made([], [], [], [])
+    tasks = [task for script in named for task in _tasks(script, study, made)]
+    keys = {task.id: f"{task.id} {venue} {','.join(formats)}" for task in tasks}
+    for key in [key for key in known if key.split(" ")[0] not in keys]:
+        _remove(folder, known.pop(key)["files"], known)
     stamp = _stamp(folder)
-    keys = {name: f"{name} {venue} {','.join(formats)}" for name in scripts_of(folder)}
-    stale = [name for name, key in keys.items() if not _is_there(folder, known.get(key), stamp)]
-    made = Made([], [])
+    stale = [task for task in tasks if not _is_there(folder, known.get(keys[task.id]), stamp)]
     if stale:
-        damage_notes(folder)  # what is found whole is not checked again by each script
-    # Side by side: drawing takes a core each. Forked, so that nothing is imported again.
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("fork")) as pool:
-        tasks = {name: pool.submit(_run, name, folder, formats, venue) for name in stale}
-        for name, task in tasks.items():
-            paths, printed, failure = task.result()
-            print(printed, end="", flush=True)
-            if failure is not None:
-                made.failures.append(f"{name}: {failure}")
-                continue
-            made.paths.extend(paths)
-            files = [str(path.relative_to(folder)) for path in paths]
-            known[keys[name]] = {"stamp": stamp, "files": files}
-    if stale:
-        atomic_write(ledger, json.dumps(known, indent=1, sort_keys=True) + "\n")
+        print(f"drawing figures of {folder.name}: {len(stale)} analyses", flush=True)
+    for task, done in zip(stale, _all_done(stale, formats, venue), strict=True):
+        made.printed.append(done.printed)
+        before = known.pop(keys[task.id], {"files": []})["files"]
+        files = [str(path.relative_to(folder)) for path in done.paths]
+        if done.failure is None:
+            known[keys[task.id]] = {"stamp": stamp, "files": files, "refusal": done.refusal}
+            made.paths.extend(done.paths)
+        else:
+            made.failures.append(f"{task.title}: {done.failure}")
+        _remove(folder, [*before, *files], known)
+    _judge_refusals([(task, known.get(keys[task.id])) for task in tasks], named, made)
+    atomic_write(ledger, json.dumps(known, indent=1, sort_keys=True) + "\n")
     return made
 
 
-def _run(
-    name: str, folder: Path, formats: Sequence[str], venue: str
-) -> tuple[list[Path], str, str | None]:
-    """The files that one script wrote, its printed text, and the reason if it failed."""
-    module = importlib.import_module(f"gradflow.analysis.studies.{name}")
+def _judge_refusals(
+    entries: Sequence[tuple[Task, dict[str, Any] | None]], named: dict[str, bool], made: Made
+) -> None:
+    """What a script refused to show is a note; a failure if the study names the script and it
+    shows no setting, or if nothing is shown at all."""
+    shown = {task.script for task, entry in entries if entry and entry["files"]}
+    for task, entry in entries:
+        reason = (entry or {}).get("refusal")
+        if reason is None:
+            continue
+        if (named[task.script] and task.script not in shown) or not shown:
+            made.failures.append(f"{task.title}: {reason}")
+        else:
+            made.notes.append(f"not shown: {task.title}: {reason}")
+
+
+def _tasks(script: str, study: Study, made: Made) -> list[Task]:
+    """A task per setting; none, and a note, if that would be too many figures to look at."""
+    try:
+        parts = study.split(shown_keys(script))
+    except Exception as error:  # a module that cannot be imported
+        made.failures.append(f"{script}: {_words(error)}")
+        return []
+    if len(parts) > MOST:
+        made.notes.append(
+            f"{script}: not drawn for each of {len(parts)} settings; "
+            f"python analysis/{script}.py {study.folder} --where KEY=VALUE draws those that it "
+            "leaves"
+        )
+        return []
+    return [Task(script, part) for part in parts]
+
+
+def _all_done(tasks: Sequence[Task], formats: Sequence[str], venue: str) -> Iterator[Done]:
+    # Side by side: drawing takes a core each. Forked, so that nothing is imported again.
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("fork")) as pool:
+        for future in [pool.submit(_run, task, formats, venue) for task in tasks]:
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                yield Done([], "", failure="the process that drew it was killed")
+
+
+def _run(task: Task, formats: Sequence[str], venue: str) -> Done:
+    module = importlib.import_module(f"gradflow.analysis.studies.{task.script}")
     with redirect_stdout(io.StringIO()) as printed:
+        output = Output(task.study, formats, venue)
         try:
-            study = load_study(folder, swept=getattr(module, "SWEPT", ()))
-            for note in study.notes:
-                print(f"note: {folder.name}: {note}")
-            output = Output(study, formats, venue)
+            for note in task.study.notes:
+                print(f"note: {task.study.folder.name}: {note}")
             module.analyze(output)
-            return output.paths, printed.getvalue(), None
+            return Done(output.paths, printed.getvalue())
         except GradflowError as error:
-            return [], printed.getvalue(), str(error)
+            return Done(output.paths, printed.getvalue(), refusal=str(error))
+        except Exception as error:  # a fault of the script, which costs the others nothing
+            return Done(output.paths, printed.getvalue(), failure=_words(error))
+
+
+def _words(error: Exception) -> str:
+    """An exception that nobody expected, in one line with the place that raised it."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text} ({Path(place.filename).name}, line {place.lineno})"
 
 
 def _is_there(folder: Path, before: dict[str, Any] | None, stamp: str) -> bool:
@@ -96,26 +187,15 @@ def _is_there(folder: Path, before: dict[str, Any] | None, stamp: str) -> bool:
     return all((folder / file).exists() for file in before["files"])
 
 
-def scripts_of(folder: Path) -> list[str]:
-    """The analysis scripts of a study: those that its first and its last run name (a thousand
-    configs take seconds to read), and those that the study of its name names in conf/."""
-    names: dict[str, None] = {}
-    configs = sorted(folder.glob(f"*/{CONFIG}"), key=lambda path: path.stat().st_mtime_ns)
-    found = [next(filter(None, map(_study_of, ends)), {}) for ends in (configs, configs[::-1])]
-    own = STUDIES / f"{folder.name}.yaml"
-    if own.exists():
-        found.append(yaml.safe_load(own.read_text()).get("study") or {})
-    for study in found:
-        names |= dict.fromkeys(study.get("analysis") or ())
-    return list(names)
-
-
-def _study_of(config: Path) -> dict[str, Any]:
-    """The study that a run's config names; empty if the config is damaged."""
-    try:
-        return read_config(config).get("study") or {}
-    except GradflowError:
-        return {}
+def _remove(folder: Path, files: Sequence[str], known: dict[str, Any]) -> None:
+    """Delete files of records that are no more, with what lies beside a figure."""
+    kept = {file for entry in known.values() for file in entry["files"]}
+    stems = {file.rpartition(".")[0] for file in kept}
+    for file in files:
+        stem = file.rpartition(".")[0]
+        beside = [f"{stem}.json", f"{stem}.csv"] if stem not in stems else []
+        for name in {file, *beside} - kept:
+            (folder / name).unlink(missing_ok=True)
 
 
 def studies_in(folder: Path) -> list[Path]:
@@ -166,12 +246,19 @@ def main() -> None:
     except GradflowError as error:
         sys.exit(f"error: {error}")
     for folder in studies:
-        with drawing(folder):
-            paths, failures = make(folder, formats, arguments.style)
-        failed += failures
-        for path in paths:
+        try:
+            with drawing(folder):
+                made = make(folder, formats, arguments.style)
+        except GradflowError as error:
+            failed.append(f"{folder}: nothing to show: {error}")
+            continue
+        failed += [f"{folder}: {failure}" for failure in made.failures]
+        print("".join(made.printed), end="")
+        for note in made.notes:
+            print(f"note: {folder.name}: {note}")
+        for path in made.paths:
             print(path)
-        if not paths and not failures:
+        if not made.paths and not made.failures:
             print(f"{folder}: figures and tables are up to date")
     if failed:
         sys.exit("\n".join(f"error: {text}" for text in failed))

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from gradflow.analysis.figures.style import VENUES
-from gradflow.analysis.output import FORMATS, Output
+from gradflow.analysis.output import FORMATS, STAMPS, Output, check_look
 from gradflow.analysis.study import load_study
+from gradflow.analysis.swept import label
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 
@@ -15,7 +16,7 @@ from gradflow.core.errors import GradflowError
 def run_script(
     analyze: Callable[[Output], None], description: str, swept: Sequence[str] = ()
 ) -> None:
-    """Analyze the study that the command line names, and print the paths of what was written.
+    """Analyze each setting of the study that the command line names; print what was written.
 
     Args:
         analyze: writes a study's figures and tables.
@@ -33,20 +34,36 @@ def run_script(
         nargs="*",
         default=[],
         metavar="COLUMN=VALUE",
-        help="take the runs with these values in the runs table",
+        help="take the runs with these values, such as optimizer.learning_rate=0.1; they get "
+        "files of their own",
     )
     add_figure_options(parser)
+    parser.add_argument(
+        "--stamp",
+        help=f"study, runs and code in a figure's footer: {', '.join(STAMPS)}; default: on for "
+        "the web, else off. The file's metadata name them either way",
+    )
     arguments = parser.parse_args()
     try:
-        study = load_study(arguments.folder, _pairs(arguments.where), swept)
-        output = Output(study, formats_of(arguments.format), arguments.style)
-        for note in study.notes:
-            print(f"note: {note}")
-        analyze(output)
+        formats = formats_of(arguments.format)
+        check_look(formats, arguments.style, arguments.stamp)
+        study = load_study(arguments.folder, _pairs(arguments.where))
     except GradflowError as error:
         sys.exit(f"error: {error}")
-    for path in output.paths:
-        print(path)
+    refusals = []
+    for part in study.split(swept):
+        output = Output(part, formats, arguments.style, arguments.stamp)
+        for note in part.notes:
+            print(f"note: {note}")
+        try:
+            analyze(output)
+        except GradflowError as error:
+            shown = label(part.setting)
+            refusals.append(f"error: {shown}: {error}" if shown else f"error: {error}")
+        for path in output.paths:
+            print(path)
+    if refusals:
+        sys.exit("\n".join(refusals))
 
 
 def add_figure_options(parser: argparse.ArgumentParser) -> None:

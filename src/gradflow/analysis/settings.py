@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gradflow.analysis.study import OUTCOMES
 from gradflow.config.conf_folder import COMMANDS, STUDIES
 from gradflow.config.run import RunConfig
 from gradflow.config.run_id import NOT_IDENTITY
@@ -16,6 +15,20 @@ from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records
 
 NOT_RECORDED = "not recorded"
+OUTCOMES = (
+    "run_id",
+    "status",
+    "n_parameters",
+    "macs",
+    "final_train_error",
+    "final_test_error",
+    "final_train_loss",
+    "steps_done",
+    "diverged_at",
+    "code_version",
+    "torch_version",
+)
+"""The columns of the runs table that are no values of the config."""
 
 
 def question(name: str) -> str:

@@ -1,34 +1,20 @@
 """A study's records as tidy frames: which runs, of one setting, plain and residual named."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from gradflow.config.run_id import NOT_IDENTITY, TWINS
-from gradflow.config.saved import check_config
+from gradflow.analysis.settings import key_of, levels, value_text
+from gradflow.analysis.swept import Setting, of_setting, settings_of, swept_keys, tied_keys
+from gradflow.config.run_id import TWINS
 from gradflow.core.errors import GradflowError
-from gradflow.records import SCHEMAS, failures, read_records, read_runs
-from gradflow.records.damage import damage_of, moved_aside
+from gradflow.records import failures, read_records, read_runs
+from gradflow.records.damage import config_damage, damage_of, moved_aside
 from gradflow.runs.status import CONFIG
-
-# He et al. 2015 warm up depth 110 alone: a warm-up belongs to a depth.
-SWEPT = ("network_depth", "network_skip", "seed", "schedule_warmup_steps")
-OUTCOMES = (
-    "run_id",
-    "status",
-    "n_parameters",
-    "macs",
-    "final_train_error",
-    "final_test_error",
-    "final_train_loss",
-    "steps_done",
-    "diverged_at",
-    "code_version",
-    "torch_version",
-)
-
 
 MOMENTS = {"first": "at initialization", "last": "at the last step"}
 """The first and the last measured step of a run, and the title of their panels."""
@@ -36,15 +22,62 @@ MOMENTS = {"first": "at initialization", "last": "at the last step"}
 
 @dataclass(frozen=True)
 class Study:
-    """The runs that a figure is made from.
+    """The runs that a figure is made from: of a whole study, or of one of its settings.
 
     runs: the runs table, with `depth` and `twin` ("plain" or "residual") as columns.
-    notes: limitations that every figure states: runs left out, diverged or unfinished.
+    of_study: limitations of the study that all its figures state: damaged and unfinished runs.
+    setting: what tells these runs from the others of the study; empty: there are no others.
+    others: the settings of the study that are not shown.
+    every: the ids of all ended runs of the study.
     """
 
     folder: Path
     runs: pd.DataFrame
-    notes: tuple[str, ...]
+    of_study: tuple[str, ...] = ()
+    setting: Setting = field(default_factory=dict)
+    others: tuple[Setting, ...] = ()
+    every: tuple[str, ...] = ()
+
+    def split(self, shown: Sequence[str] = ()) -> list["Study"]:
+        """A study per setting: in each all is equal but depth, skip, seed and the keys `shown`.
+
+        A study of one setting is not split.
+        """
+        keys = [name for name in swept_keys(self.runs) if name not in shown]
+        found = settings_of(self.runs, keys)
+        if len(found) == 1:
+            return [self]
+        return [
+            replace(
+                self,
+                runs=of_setting(self.runs, setting),
+                setting={**self.setting, **setting},
+                others=(*self.others, *(other for other in found if other != setting)),
+            )
+            for setting in found
+        ]
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """Limitations that every figure of these runs states."""
+        runs, notes = self.runs, list(self.of_study)
+        if len(versions := runs.code_version.unique()) > 1:
+            notes.append(f"runs of {len(versions)} code versions: {', '.join(sorted(versions))}")
+        if diverged := int((runs.status == "diverged").sum()):
+            notes.append(f"{diverged} runs diverged and have no final error")
+        if tied := tied_keys(runs):
+            names = ", ".join(map(key_of, tied))
+            notes.append(f"differ together with what was swept, and are not told apart: {names}")
+        notes += failures(self.folder, set(runs.run_id))
+        if runs.seed.nunique() == 1:
+            notes.append("one seed: there are no intervals, and no claim is made")
+        if runs.twin.nunique() == 1:
+            there = runs.twin.iloc[0]
+            lacking = "residual" if there == "plain" else "plain"
+            notes.append(
+                f"only {there} networks: there are no {lacking} twins to compare them with"
+            )
+        return tuple(notes)
 
     def records(self, table: str, columns: Sequence[str], **where: object) -> pd.DataFrame:
         """A table of these runs with `depth`, `twin` and `seed` beside its columns."""
@@ -68,7 +101,7 @@ class Study:
             f"{self.folder}: no {name} was measured; "
             f"python experiments/diagnose.py run={self.folder} diagnostic={name}"
         )
-        if not any(self.folder.glob("*/diagnoses")):
+        if not any(self.folder.glob("*/diagnoses/part-*.parquet")):
             raise missing
         done = self.records("diagnoses", ["diagnostic_id"], name=name)
         if done.empty:
@@ -98,13 +131,12 @@ def at(rows: pd.DataFrame, moment: str) -> pd.DataFrame:
     return rows[rows["step"] == steps.transform("min" if moment == "first" else "max")]
 
 
-def load_study(
-    folder: Path, where: dict[str, str] | None = None, swept: Sequence[str] = ()
-) -> Study:
-    """The runs of a study that share one setting: all but depth, skip, seed and `swept` equal.
+def load_study(folder: Path, where: Mapping[str, str] | None = None) -> Study:
+    """The ended runs of a study, of all its settings: `Study.split` has one each.
 
-    If a folder holds several settings, the one with most runs is taken and a note says what was
-    left out; `where` (column -> value as text) chooses another.
+    Args:
+        folder: the study's.
+        where: column or key -> value as text; the runs that have it.
 
     Raises:
         GradflowError: no such folder, no finished run, or none that `where` matches.
@@ -113,70 +145,47 @@ def load_study(
     notes = damage_notes(folder)
     damaged = {run for run in runs.run_id if damage_of(folder / run)}
     runs = runs[~runs.run_id.isin(damaged)]
+    if damaged:
+        notes.append(f"{len(damaged)} runs with damaged records are left out")
     if runs.empty:
         raise GradflowError("; ".join(notes))
+    every = tuple(sorted(runs.run_id))
     started = {path.parent.name for path in folder.glob(f"*/{CONFIG}")}
     if unfinished := len(started - set(runs.run_id) - damaged):
         notes.append(f"{unfinished} runs have not finished and are left out")
-    for column, value in (where or {}).items():
-        if column not in runs.columns:
-            raise GradflowError(
-                f"--where {column}: no such column; valid: {', '.join(runs.columns)}"
-            )
-        found = sorted(runs[column].astype(str).unique())
-        runs = runs[runs[column].astype(str) == value]
-        if runs.empty:
-            raise GradflowError(
-                f"--where {column}={value}: no such run; there are {', '.join(found)}"
-            )
-    runs, left_out = _largest_setting(runs, {*SWEPT, *swept})
-    notes += left_out
-    if len(versions := runs.code_version.unique()) > 1:
-        notes.append(f"runs of {len(versions)} code versions: {', '.join(sorted(versions))}")
-    if diverged := int((runs.status == "diverged").sum()):
-        notes.append(f"{diverged} runs diverged and have no final error")
-    notes += failures(folder, set(runs.run_id))
+    runs, setting, others = _matching(runs, where or {})
     runs = runs.assign(depth=runs.network_depth, twin=runs.network_skip.map(TWINS))
-    notes += _limitations(runs)
-    return Study(folder, runs.sort_values(["depth", "twin", "seed"]), tuple(notes))
+    runs = runs.sort_values(["depth", "twin", "seed"])
+    return Study(folder, runs, tuple(notes), setting, others, every)
+
+
+def _matching(
+    runs: pd.DataFrame, where: Mapping[str, str]
+) -> tuple[pd.DataFrame, Setting, tuple[Setting, ...]]:
+    """The runs with these values, the values as a setting, and the values that others have."""
+    setting: dict[str, Any] = {}
+    others: list[Setting] = []
+    for key, text in where.items():
+        column = key.replace(".", "_")
+        if column not in runs.columns:
+            raise GradflowError(f"--where {key}: no such column; valid: {', '.join(runs.columns)}")
+        found = {value_text(value): value for value in levels(runs[column])}
+        value = next((v for name, v in found.items() if text in (name, str(v))), ...)
+        if value is ...:
+            raise GradflowError(f"--where {key}={text}: no such run; there are {', '.join(found)}")
+        chosen = of_setting(runs, {column: None if value_text(value) == "null" else value})
+        others += [{column: v} for v in found.values() if v is not value]
+        setting[column] = value
+        runs = chosen
+    return runs, setting, tuple(others)
 
 
 def damage_notes(folder: Path) -> list[str]:
     """A line per damaged file of a study's runs: what is shown is without such a run's records."""
     lines = []
-    for run in sorted(path.parent for path in folder.glob(f"*/{CONFIG}")):
-        try:
-            check_config(run / CONFIG)
-        except GradflowError as error:
-            lines.append(str(error))
-        lines += [f"{line} (the run is left out)" for line in damage_of(run)]
+    begun = {path.parent for path in folder.glob(f"*/{CONFIG}")}
+    for run in sorted(begun | {path.parent for path in folder.glob("*/runs")}):
+        lines += [*config_damage(run), *damage_of(run)]
         if aside := moved_aside(run):
             lines.append(f"{run}: damaged and moved aside: {', '.join(aside)}")
     return lines
-
-
-def _limitations(runs: pd.DataFrame) -> list[str]:
-    """Why a figure has no intervals, or no twins."""
-    notes = []
-    if runs.seed.nunique() == 1:
-        notes.append("one seed: there are no intervals, and no claim is made")
-    if runs.twin.nunique() == 1:
-        there = runs.twin.iloc[0]
-        lacking = "residual" if there == "plain" else "plain"
-        notes.append(f"only {there} networks: there are no {lacking} twins to compare them with")
-    return notes
-
-
-def _largest_setting(runs: pd.DataFrame, swept: set[str]) -> tuple[pd.DataFrame, list[str]]:
-    setting = [c for c in SCHEMAS["runs"].names if c not in {*swept, *OUTCOMES}]
-    setting = [c for c in setting if c not in NOT_IDENTITY and runs[c].nunique(dropna=False) > 1]
-    if not setting:
-        return runs, []
-    groups = dict(list(runs.groupby(setting, dropna=False)))
-    key = max(groups, key=lambda key: len(groups[key]))
-    chosen = ", ".join(f"{c}={v}" for c, v in zip(setting, key, strict=True))
-    note = (
-        f"{len(runs) - len(groups[key])} runs of other settings left out; shown: {chosen} "
-        "(--where chooses)"
-    )
-    return groups[key], [note]

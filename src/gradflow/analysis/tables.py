@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from gradflow.analysis import latex
+from gradflow.analysis.numbers import Cell, shown
 from gradflow.core.files import atomic_write
-from gradflow.statistics import Interval, interval
+from gradflow.statistics import PERCENT, Interval, interval
 
-Cell = str | int | float | Interval | None
-
-LATEX = {"%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "√": r"$\sqrt{}$", "±": r"$\pm$"}
-LATEX |= {"τ": r"$\tau$", "χ": r"$\chi$", "π": r"$\pi$", "é": r"\'e", "...": r"\ldots"}
+__all__ = ["Cell", "Table", "error_cell", "shown"]
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,13 @@ class Table:
         rows: title -> cell, in the order of the columns. A float may be NaN and a cell None:
             both show as a dash. An `Interval` shows as mean (low ... high), and is three
             columns in CSV.
-        formats: title -> format of its numbers; ".1f" by default.
+        formats: title -> format of its numbers, see `numbers.number`; ".1f" by default.
         best: (row, title) of the cells that are marked as the best of their column.
         significant: (row, title) of the cells that are marked as significant.
-        note: text below the table in Markdown.
+        note: text below the table.
+        caption: of the table in LaTeX; the name it is saved by if empty.
+        keys: how many of the first columns say what a row is about: a table that is too wide
+            for a page repeats them.
     """
 
     rows: Sequence[Mapping[str, Cell]]
@@ -37,6 +39,8 @@ class Table:
     best: frozenset[tuple[int, str]] = frozenset()
     significant: frozenset[tuple[int, str]] = frozenset()
     note: str = ""
+    caption: str = ""
+    keys: int = 1
 
     @property
     def titles(self) -> list[str]:
@@ -52,23 +56,29 @@ class Table:
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         return f"{table}\n\n{self.note}" if self.note else table
 
-    @property
-    def latex(self) -> str:
-        """A tabular with booktabs rules; numbers, intervals and signs as LaTeX writes them."""
-        align = "".join("l" if title in self._left else "r" for title in self.titles)
-        lines = [" & ".join(_escaped(title) for title in self.titles)]
-        for index, row in enumerate(self.rows):
-            cells = [
-                _escaped(self._marked(index, t, "\0", "\1", "\2"))
-                .replace("\0", r"\textbf{")
-                .replace("\1", "}")
-                .replace("\2", "$^{*}$")
-                for t in row
-            ]
-            lines.append(" & ".join(cells))
-        head, *body = (line + r" \\" for line in lines)
-        top = [rf"\begin{{tabular}}{{{align}}}", r"\toprule", head, r"\midrule"]
-        return "\n".join([*top, *body, r"\bottomrule", r"\end{tabular}"])
+    def latex(self, name: str) -> str:
+        """A table environment that fits the page, see `analysis.latex`."""
+        columns = [
+            latex.column(
+                title,
+                [
+                    (
+                        row[title],
+                        self.formats.get(title, ".1f"),
+                        (index, title) in self.best,
+                        (index, title) in self.significant,
+                    )
+                    for index, row in enumerate(self.rows)
+                ],
+                title in self._left,
+            )
+            for title in self.titles
+        ]
+        notes = [line.removeprefix("- ") for line in self.note.splitlines() if line]
+        if methods := self._methods:
+            notes.append(f"Intervals: 95 %, {methods}.")
+        caption = self.caption or f"{name.replace('_', ' ')}."
+        return latex.table(columns, self.keys, caption, name, notes)
 
     @property
     def csv(self) -> str:
@@ -95,13 +105,11 @@ class Table:
     def save(self, folder: Path, name: str, provenance: str) -> list[Path]:
         """Write <name>.md, .tex and .csv, the first two with their provenance."""
         folder.mkdir(exist_ok=True)
-        cells = [cell for row in self.rows for cell in row.values()]
-        if methods := sorted({cell.method for cell in cells if isinstance(cell, Interval)}):
-            provenance += f"; intervals: 95 %, {' and '.join(methods)}"
-        comments = "".join(f"% {line}\n" for line in [provenance, *self.note.splitlines()])
+        if methods := self._methods:
+            provenance += f"; intervals: 95 %, {methods}"
         contents = {
             "md": f"{self}\n\n{provenance}\n",
-            "tex": f"{comments}{self.latex}\n",
+            "tex": f"% {provenance}\n% {latex.PACKAGES}\n{self.latex(name)}\n",
             "csv": self.csv,
         }
         paths = []
@@ -109,6 +117,12 @@ class Table:
             paths.append(folder / f"{name}.{kind}")
             atomic_write(paths[-1], content)
         return paths
+
+    @property
+    def _methods(self) -> str:
+        """How the intervals were made."""
+        cells = [cell for row in self.rows for cell in row.values()]
+        return " and ".join(sorted({c.method for c in cells if isinstance(c, Interval)}))
 
     @property
     def _left(self) -> set[str]:
@@ -123,30 +137,11 @@ class Table:
 
 
 def error_cell(errors: pd.Series) -> Cell:
-    """The interval of errors over runs; the word "diverged" if all of them did."""
+    """The interval of errors in percent over runs; the word "diverged" if all of them did."""
     if len(errors) and errors.isna().all():
         return "diverged"
-    return interval(errors.dropna()) if len(errors) else None
-
-
-def shown(cell: Cell, form: str) -> str:
-    """A cell as text; a dash for None and NaN."""
-    if isinstance(cell, str):
-        return cell
-    if isinstance(cell, Interval):
-        if np.isnan(cell.mean):
-            return "-"
-        return f"{cell.mean:{form}} ({shown(cell.low, form)} ... {shown(cell.high, form)})"
-    if cell is None or (isinstance(cell, float) and np.isnan(cell)):
-        return "-"
-    return str(cell) if isinstance(cell, int | np.integer) else f"{cell:{form}}"
+    return interval(errors.dropna(), within=PERCENT) if len(errors) else None
 
 
 def _plain(cell: object) -> object:
     return "" if cell is None or (isinstance(cell, float) and np.isnan(cell)) else cell
-
-
-def _escaped(text: str) -> str:
-    for sign, written in LATEX.items():
-        text = text.replace(sign, written)
-    return text

@@ -13,12 +13,14 @@ class AcceptanceConfig(Checked):
     """Where real images are, which random networks are drawn, which claims are tested.
 
     seed: 0, 1, ... each draws every random network and image anew.
+    times: as many networks of each claim as the claim says, times this.
     match: only the claims whose topic or name contains this.
     workers: processes that share the topics; None: one per core.
     """
 
     data: DataConfig = MISSING
     seed: int = number(0, at_least=0)
+    times: int = number(1, at_least=1, at_most=50)
     match: str = ""
     workers: int | None = number(None, at_least=1)
     output_root: str = "outputs"

@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING as REQUIRED
-from dataclasses import field, fields, is_dataclass, make_dataclass
+from dataclasses import asdict, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from gradflow.config.conf_folder import CONF
 from gradflow.config.registry import GROUPS, present_name
 from gradflow.config.run import DescribeConfig, DiagnoseConfig, RunConfig
 from gradflow.config.saved import read_config, write_config
-from gradflow.core.door import one_line
+from gradflow.core.door import of_path, one_line
 from gradflow.core.errors import DamageError, GradflowError, shown
 from gradflow.core.interrupts import LINE, Killed, leave_at_once, limited, say
 
@@ -129,7 +129,7 @@ def save_run_config(config: RunConfig, path: Path) -> None:
     Raises:
         GradflowError: the disk is full or the folder cannot be written to.
     """
-    write_config(OmegaConf.to_yaml(OmegaConf.structured(config)), path)
+    write_config(asdict(config), path)
 
 
 def call(function: Callable[[Root], Any], cfg: DictConfig, root: type[Root]) -> Any:
@@ -165,6 +165,8 @@ def main(app: Callable[[], Any], *, sweeps: bool = True) -> None:
             say(f"{LINE}; {interrupt}" if isinstance(interrupt, Killed) else LINE)
             sys.exit(1)
         except Exception as error:
+            if isinstance(error, FileNotFoundError) and error.filename in _roots(sys.argv):
+                raise GradflowError(f"output_root={of_path(error)}") from error
             if not _raised_by_hydra(error):
                 raise
             words = shown(" ".join(sys.argv[1:]), 300)
@@ -185,6 +187,12 @@ def _check_root(arguments: Sequence[str]) -> None:
         key, _, value = word.partition("=")
         if key == "output_root" and (not value.strip("'\" ") or not value.isprintable()):
             raise GradflowError(f"{word}: must name a folder, with printable characters only")
+
+
+def _roots(arguments: Sequence[str]) -> set[str]:
+    """The folder that output_root names, and Hydra's own in it, which some systems do not make."""
+    named = [word.partition("=")[2] for word in arguments if word.startswith("output_root=")]
+    return {str(path) for root in named for path in (Path(root), Path(root) / ".hydra")}
 
 
 def _raised_by_hydra(error: BaseException) -> bool:

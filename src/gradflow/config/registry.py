@@ -53,6 +53,7 @@ class Registry(Mapping[str, Value], Generic[Value]):
         self.home = home
         self._values: dict[str, Value] = {}
         self._is_loaded = False
+        self._changes = 0
 
     def add(self, name: str, value: Value) -> None:
         """Enter a value.
@@ -63,6 +64,7 @@ class Registry(Mapping[str, Value], Generic[Value]):
         if name in self._values:
             raise GradflowError(f"{self.kind}={name}: is registered already; choose another name")
         self._values[name] = value
+        self._changes += 1
 
     def named(self, name: str) -> Callable[[Function], Function]:
         """A decorator: enter the function under `name`; of a registry of functions."""
@@ -76,6 +78,13 @@ class Registry(Mapping[str, Value], Generic[Value]):
     def remove(self, name: str) -> None:
         """Take a value out again."""
         del self._values[name]
+        self._changes += 1
+
+    @property
+    def changes(self) -> int:
+        """How often a value was entered or taken out: equal numbers, equal tables."""
+        self._load()
+        return self._changes
 
     def __getitem__(self, name: str) -> Value:
         self._load()

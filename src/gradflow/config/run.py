@@ -6,7 +6,7 @@ frozen; a value that has passed the door is never checked again.
 
 import re
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
@@ -19,10 +19,19 @@ from gradflow.config.registry import classes_of, name_of
 from gradflow.config.schedules import ScheduleConfig
 from gradflow.config.validation import LARGEST_SEED, Checked, choice, number
 
+DAMAGED = "damaged"  # ended, and some of its records or its config are not what was written
 UNDIAGNOSED = "undiagnosed"  # ended, and a diagnosis that the config names is not there yet
 
 ONLY = {
-    "unfinished": ("missing", "interrupted", "pruned", "failed", "running", UNDIAGNOSED),
+    "unfinished": (
+        "missing",
+        "interrupted",
+        "pruned",
+        "failed",
+        "running",
+        DAMAGED,
+        UNDIAGNOSED,
+    ),
     "failed": ("failed",),
     "missing": ("missing",),
 }
@@ -42,6 +51,12 @@ class EvaluationConfig(Checked):
     GROUP: ClassVar[str] = "evaluation"
     every: int = number(60, at_least=1)
     images: int | None = number(None, at_least=1)
+    all_at_end: bool = False  # after the last step, of all images, whatever `images` says
+
+    def recorded(self) -> dict[str, Any]:
+        """Without `all_at_end` unless it is true, so that ids of earlier runs stay."""
+        recorded = super().recorded()
+        return recorded if self.all_at_end else {k: recorded[k] for k in ("every", "images")}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,45 @@ from gradflow.core.files import atomic_file
 LINE = re.compile(rb"\A# digest of run (\S+): ([0-9a-f]{64})\n")
 
 
-def write_config(text: str, path: Path) -> None:
+def command_of(run: Path) -> str:
+    """The command that trains the run in a folder, wherever the folder lies."""
+    run = run.absolute()
+    words = ["--config-path", str(run), "--config-name", "config"]
+    words += [f"output_root={run.parents[1]}", f"study.name={run.parent.name}"]
+    return f"python experiments/train.py {shlex.join(words)}"
+
+
+def write_config(config: dict[str, Any], path: Path) -> None:
     """Write a config with a first line that says which run it is of, and its digest.
 
     Raises:
         GradflowError: the disk is full or the folder cannot be written to.
     """
-    data, run_id = text.encode(), path.parent.name
+    data, run_id = _yaml(config).encode(), path.parent.name
     try:
         with atomic_file(path) as file:
             file.write(f"# digest of run {run_id}: {_digest(data, run_id)}\n".encode() + data)
     except OSError as error:
         raise GradflowError(f"{path}: cannot be written ({error})") from error
+
+
+class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]  # the C library has no stubs
+    """Quotes text that some readers of YAML take for a number, such as 1e3."""
+
+    def text(self, value: str) -> yaml.ScalarNode:
+        try:
+            float(value)
+        except ValueError:
+            return self.represent_str(value)
+        return self.represent_scalar("tag:yaml.org,2002:str", value, style="'")
+
+
+_Dumper.add_representer(str, _Dumper.text)
+
+
+def _yaml(config: dict[str, Any]) -> str:
+    text: str = yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -21,6 +21,9 @@ OF_A_PATH = frozenset(
         errno.ELOOP,
         errno.ENOSPC,
         errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.ESTALE,
     }
 )
 """What a path that the user gave may be, and code that is right cannot help."""

@@ -40,11 +40,14 @@ MODULES = {
     "statistics": ("acceptance", "intervals and tests"),
     "config/acceptance.py": ("acceptance", "its config class"),
     "__init__.py": (None, "names of the package"),
+    "__main__.py": (None, "python -m gradflow"),
     "analysis": (None, "reads records"),
+    "cli": (None, "reads command lines"),
     "data/cache.py": (None, "gives back the arrays that it was given, or none"),
     "config": (None, "refuses values, names runs, passes checked values on"),
     "core": (None, "computes no number that is recorded"),
     "records": (None, "stores rows and reads them as they are"),
+    "records/watched_schema.py": (None, "of trainings that are not this package's runs"),
     "runs": (None, "chooses which runs are done, and stores what the others return"),
     "sweeps": (None, "distributes runs"),
     "training/checkpoint.py": (None, "gives back the bits that it was given, or none"),
@@ -52,6 +55,7 @@ MODULES = {
     "training/origin.py": (None, "names code, torch version and instruction set"),
     "training/pruning.py": (None, "chooses which runs are given up"),
     "verdict": (None, "reads records"),
+    "watching": (None, "measures trainings that are not this package's runs"),
 }
 """Module or room, by its path in the package -> the first purpose whose numbers it can change
 (None: no recorded number), and why. The longest path that fits a module decides."""

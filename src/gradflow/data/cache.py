@@ -144,7 +144,7 @@ def _read(path: Path) -> Arrays | None:
 def _write(path: Path, arrays: Arrays) -> Note:
     shapes = {name: list(array.shape) for name, array in arrays.items()}
     with _told(path):
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        for left in path.parent.glob(f".{glob.escape(path.stem)}.*.tmp"):
             left.unlink()  # by a process that was killed: this one holds the lock
         with atomic_file(path) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub has allow_pickle

@@ -6,7 +6,7 @@ from pathlib import Path
 from gradflow.config.diagnostics import AT, DiagnosticConfig
 from gradflow.config.run_id import diagnostic_id
 from gradflow.records.index import has_ended
-from gradflow.records.reader import read_records
+from gradflow.records.reader import parts_of, read_records
 
 
 def pending(run: Path, diagnostic: DiagnosticConfig) -> list[bool]:
@@ -15,7 +15,7 @@ def pending(run: Path, diagnostic: DiagnosticConfig) -> list[bool]:
     if diagnostic.name == "off" or not has_ended(run):
         return []
     done: set[bool] = set()
-    if (run / "diagnoses").is_dir():
+    if parts_of(run, "diagnoses"):
         where = {"diagnostic_id": diagnostic_id(diagnostic)}
         done = set(read_records(run, "diagnoses", columns=["step"], where=where).step > 0)
     return [trained for trained in measurable(run, diagnostic) if trained not in done]

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from gradflow.core.errors import DamageError, GradflowError
 from gradflow.core.files import atomic_file
-from gradflow.records.reader import check_files, parts_of, read_records, read_table
+from gradflow.records.reader import check_files, parts_of, path_of, read_records, read_table
 from gradflow.records.schema import SCHEMAS
 from gradflow.records.seal import fault_of, sealed
 
@@ -33,7 +33,7 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
     Raises:
         GradflowError: no such folder, or no run in it has ended; says how many have begun.
     """
-    folder = Path(folder)
+    folder = path_of(folder)
     if not folder.is_dir() or has_ended(folder):
         return read_records(folder, "runs")
     runs = ended_runs(folder).drop(columns=SECONDS)

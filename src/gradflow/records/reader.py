@@ -98,11 +98,15 @@ def path_of(folder: Any) -> Path:
     """A folder as a path.
 
     Raises:
-        GradflowError: it is neither text nor a path.
+        GradflowError: it is neither text nor a path, or no path can be so.
     """
-    if not isinstance(folder, str | os.PathLike):
-        raise GradflowError(f"folder={shown(folder)}: must be a path")
-    return Path(folder)
+    try:
+        path = Path(folder)
+        path.exists()
+    except (TypeError, ValueError, OSError) as error:  # a NUL, a name that is too long
+        reason = getattr(error, "strerror", None) or error
+        raise GradflowError(f"folder={shown(folder)}: must be a path ({reason})") from error
+    return path
 
 
 def schema_of(table: str) -> pa.Schema:
@@ -170,7 +174,7 @@ def part_files(folder: Path, table: str, where: Mapping[str, Any] | None = None)
     runs = [folder / name for name in ([wanted] if isinstance(wanted, str) else wanted or ())]
     if files := parts_of(folder, table):
         return sorted(files)
-    if not runs or not all(run.is_dir() for run in runs):
+    if not runs or not all(map(os.path.isdir, runs)):
         runs = [Path(entry.path) for entry in os.scandir(folder)]
     files = [file for run in runs for file in parts_of(run, table)]
     if not files:

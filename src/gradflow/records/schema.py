@@ -7,11 +7,12 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
-from gradflow.config.registry import GROUPS, Choice, classes_of
+from gradflow.config.registry import GROUPS, classes_of
 from gradflow.config.run import RunConfig
 from gradflow.config.run_id import NOT_IDENTITY
 from gradflow.records.diagnostic_schema import KEY, diagnostic_schemas
 from gradflow.records.quantities import columns
+from gradflow.records.watched_schema import WATCHED_SCHEMAS
 
 LAYER = [
     *KEY,
@@ -139,13 +140,13 @@ class _Schemas(Mapping[str, pa.Schema]):
 
     @property
     def _all(self) -> dict[str, pa.Schema]:
-        return _made(tuple(choice for choices in GROUPS.values() for choice in choices.values()))
+        return _made(tuple(choices.changes for choices in GROUPS.values()))
 
 
 @lru_cache(maxsize=1)
-def _made(registered: tuple[Choice, ...]) -> dict[str, pa.Schema]:
+def _made(changes: tuple[int, ...]) -> dict[str, pa.Schema]:
     """All schemas; made again when something else is registered."""
-    return {"runs": _runs(), **_OF_EVERY_RUN, **diagnostic_schemas()}
+    return {"runs": _runs(), **_OF_EVERY_RUN, **WATCHED_SCHEMAS, **diagnostic_schemas()}
 
 
 SCHEMAS: Mapping[str, pa.Schema] = _Schemas()

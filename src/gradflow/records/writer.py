@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from gradflow.core.errors import DamageError, GradflowError
 from gradflow.core.files import atomic_file
 from gradflow.core.locks import check_held
+from gradflow.records.diagnostic_schema import diagnostic_schemas
 from gradflow.records.schema import SCHEMAS
-from gradflow.records.seal import fault_of, line_of, sealed
+from gradflow.records.seal import digest_of, fault_of, line_of, sealed
 
 REPLACED = ".replaced"  # suffix of a table's parts while their compacted form takes their place
 
@@ -88,7 +89,8 @@ class RecordWriter:
             if rows.num_rows:
                 with errors_named(folder):
                     folder.mkdir(parents=True, exist_ok=True)
-                    _write(rows, folder / _next_name(folder))
+                    parts = parts_of_training(self.folder) if table == "runs" else None
+                    _write(rows, folder / _next_name(folder), self.folder, table, parts)
             del self._buffers[table]
 
     def compact(self) -> None:
@@ -114,7 +116,7 @@ class RecordWriter:
                 shutil.rmtree(whole, ignore_errors=True)
                 whole.mkdir()
                 rows = pa.concat_tables(_read(part, table) for part in parts)
-                _write(rows, whole / _next_name(folder))
+                _write(rows, whole / _next_name(folder), self.folder, table)
                 folder.rename(folder.with_suffix(REPLACED))
                 whole.rename(folder)
                 shutil.rmtree(folder.with_suffix(REPLACED))
@@ -129,7 +131,7 @@ def recover(folder: Path) -> None:
             replaced.rename(replaced.with_suffix(""))
     for whole in folder.glob("*.whole"):
         shutil.rmtree(whole)
-    for partial in (*folder.glob("*/*.tmp"), *folder.glob(".*.pt.*.tmp")):
+    for partial in (*folder.glob("*/*.tmp"), *folder.glob(".*.tmp")):
         partial.unlink()
 
 
@@ -169,7 +171,7 @@ def _keep(folder: Path, table: str, wanted: pc.Expression) -> None:
         if not kept.num_rows:
             part.unlink()
         elif kept.num_rows < rows.num_rows:
-            _write(kept, part)
+            _write(kept, part, folder, table)
 
 
 def _next_name(folder: Path) -> str:
@@ -178,10 +180,21 @@ def _next_name(folder: Path) -> str:
     return f"part-{max(numbers, default=-1) + 1:05d}.parquet"
 
 
-def _write(rows: pa.Table, path: Path) -> None:
+def parts_of_training(run: Path) -> dict[str, str]:
+    """Path in the run's folder -> digest of each part that no diagnosis and no attempt wrote."""
+    apart = {"runs", "attempts", *diagnostic_schemas()}
+    paths = (path for path in run.glob("*/part-*.parquet") if path.parent.name in SCHEMAS)
+    own = sorted(path for path in paths if path.parent.name not in apart)
+    return {f"{path.parent.name}/{path.name}": digest_of(path) for path in own}
+
+
+def _write(
+    rows: pa.Table, path: Path, run: Path, table: str, parts: Mapping[str, str] | None = None
+) -> None:
     """One parquet file, on disk before it has its name."""
     with atomic_file(path) as file:
-        file.write(sealed(rows))
+        is_own = rows["run_id"][0].as_py() == run.name
+        file.write(sealed(rows, of=f"{run.name}/{table}" if is_own else "", parts=parts))
 
 
 def _read(part: Path, table: str) -> pa.Table:

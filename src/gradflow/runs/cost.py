@@ -67,12 +67,17 @@ def run_work(facts: Mapping[str, Any], macs: int, steps: int, splits: Sequence[i
     train, test = splits
     given = facts["data_subset"], facts["evaluation_images"]
     subset, images = (math.inf if pd.isna(value) else value for value in given)
-    sizes = [min(train, subset, images), min(test, images)]
+    sizes = [[min(train, subset, most), min(test, most)] for most in (images, math.inf)]
     evaluations = math.ceil(steps / facts["evaluation_every"])
-    batches = sum(math.ceil(size / EVALUATION_BATCH) for size in sizes)
+    # Of a row of the runs table it may be null, and is absent from a config's facts unless true.
+    at_end = int(facts.get("evaluation_all_at_end") is True)
+    times = evaluations - at_end, at_end
+    passed = sum(n * sum(size) for n, size in zip(times, sizes, strict=True))
+    batches = [sum(math.ceil(n / EVALUATION_BATCH) for n in size) for size in sizes]
+    layers = sum(n * count for n, count in zip(times, batches, strict=True))
     return Work(
-        steps * step.macs + evaluations * sum(sizes) * macs,
-        steps * step.layers + evaluations * batches * facts["network_depth"],
+        steps * step.macs + passed * macs,
+        steps * step.layers + layers * facts["network_depth"],
     )
 
 

@@ -20,7 +20,7 @@ from gradflow.core.progress import Reporter, RunResult, reporter, tell
 from gradflow.data.dataset import Dataset, load_dataset
 from gradflow.networks import count_macs, count_parameters
 from gradflow.records import SCHEMAS, RecordWriter, has_ended, pending, read_records
-from gradflow.records.damage import damage_of
+from gradflow.records.damage import damage_of, mend_ended
 from gradflow.runs.planning import PlannedRun, announce, cache_of, plan
 from gradflow.runs.precision import resolved
 from gradflow.runs.status import ENDED
@@ -75,14 +75,16 @@ def execute(config: RunConfig) -> RunResult:
 
 
 def _ended(run: PlannedRun) -> RunResult | None:
-    """How a run ended; None if it has not, or if what says so is damaged: it is done again."""
+    """How a run ended; None if it has not, or if records of its training are damaged: it is done
+    again."""
     if not has_ended(run.folder):
         return None
-    try:
-        row = read_records(run.folder, "runs").iloc[0]
-    except DamageError as error:
-        tell(f"{run.name}: {error}")
+    announce(run)  # if its config is damaged
+    for line in mend_ended(run.folder):
+        tell(f"{run.name}: {line}")
+    if not has_ended(run.folder):
         return None
+    row = read_records(run.folder, "runs").iloc[0]
     return RunResult(run.folder, row.status, True, row.final_train_error)
 
 

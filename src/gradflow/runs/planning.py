@@ -12,7 +12,7 @@ import pandas as pd
 from gradflow.config import RunConfig
 from gradflow.config.data import DataConfig
 from gradflow.config.hydra_bridge import load_run_config, save_run_config
-from gradflow.config.run import ONLY, UNDIAGNOSED
+from gradflow.config.run import DAMAGED, ONLY, UNDIAGNOSED
 from gradflow.config.run_id import flatten, run_id, run_name
 from gradflow.config.saved import check_config
 from gradflow.core.errors import DamageError, GradflowError, shown
@@ -20,6 +20,7 @@ from gradflow.core.files import move_aside
 from gradflow.core.progress import tell
 from gradflow.data.arrays import fingerprint, split_sizes
 from gradflow.records import ended_runs, pending, read_records
+from gradflow.records.damage import config_damage, damage_of
 from gradflow.runs.status import CONFIG, ENDED, state_of
 
 
@@ -112,13 +113,15 @@ def analyses() -> tuple[str, ...]:
 
 
 def _wanted_state(config: RunConfig, folder: Path, state: str) -> str:
-    """An ended run without the diagnosis that its config names is undiagnosed."""
+    """An ended run may be damaged, or without the diagnosis that its config names."""
     if state not in ENDED:
         return state
     try:
+        if damage_of(folder) or config_damage(folder):
+            return DAMAGED
         return UNDIAGNOSED if pending(folder, config.diagnostic) else state
-    except DamageError:  # the run itself says so when it is done; the others are planned
-        return UNDIAGNOSED
+    except GradflowError:  # found since then; the run itself says so when it is done
+        return DAMAGED
 
 
 def cache_of(config: RunConfig) -> Path:

@@ -10,18 +10,19 @@ finished, diverged   ended; a diverged run is a result too
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from gradflow.config.run_id import run_name
-from gradflow.config.saved import check_config, read_config
+from gradflow.config.saved import read_config
 from gradflow.core.errors import DamageError, GradflowError
 from gradflow.core.locks import is_running
 from gradflow.core.provenance import code_version
 from gradflow.records import ended_runs, has_ended, read_records
-from gradflow.records.damage import moved_aside
+from gradflow.records.damage import config_damage, damage_of, moved_aside
 
 ENDED = ("finished", "diverged")
 CONFIG = "config.yaml"
@@ -30,9 +31,11 @@ CONFIG = "config.yaml"
 def disk_use(folder: Path) -> int:
     """Bytes of the files in a folder and below it."""
     total = 0
-    for entry in os.scandir(folder):
-        below = entry.is_dir(follow_symlinks=False)
-        total += disk_use(Path(entry.path)) if below else entry.stat().st_size
+    with suppress(FileNotFoundError):  # compacted away meanwhile
+        for entry in os.scandir(folder):
+            below = entry.is_dir(follow_symlinks=False)
+            size = entry.stat(follow_symlinks=False).st_size
+            total += disk_use(Path(entry.path)) if below else size
     return total
 
 
@@ -91,12 +94,7 @@ def study_states(folder: Path) -> pd.DataFrame:
 
 
 def _damage(run: Path) -> str | None:
-    lines = []
-    try:
-        if (run / CONFIG).exists():
-            check_config(run / CONFIG)
-    except GradflowError as error:
-        lines.append(str(error))
+    lines = [*config_damage(run), *damage_of(run)]
     if aside := moved_aside(run):
         lines.append(f"{run}: damaged and moved aside: {', '.join(aside)}")
     return "\n".join(lines) or None

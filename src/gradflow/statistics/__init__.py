@@ -1,13 +1,13 @@
 """What few seeds can say: intervals, paired tests, corrections for asking often, effect sizes."""
 
 from gradflow.statistics.intervals import (
-    BOOTSTRAP_FROM,
     CONFIDENCE,
+    PERCENT,
+    POINTS,
     Interval,
     geometric_interval,
     interval,
     interval_ends,
-    interval_method,
     intervals_by,
     t_interval,
 )
@@ -19,13 +19,15 @@ from gradflow.statistics.paired import (
     holm,
     p_values,
     paired_test,
+    pooled_spread,
     simes,
 )
 
 __all__ = [
-    "BOOTSTRAP_FROM",
     "CLAIM_FROM",
     "CONFIDENCE",
+    "PERCENT",
+    "POINTS",
     "SIGN_FLIPS_FROM",
     "Interval",
     "PairedTest",
@@ -34,10 +36,10 @@ __all__ = [
     "holm",
     "interval",
     "interval_ends",
-    "interval_method",
     "intervals_by",
     "p_values",
     "paired_test",
+    "pooled_spread",
     "simes",
     "t_interval",
 ]

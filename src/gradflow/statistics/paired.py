@@ -51,8 +51,14 @@ def method(n: int, among: int = 1) -> str:
     return "sign flips" if n >= SIGN_FLIPS_FROM and among / 2.0**n <= LEVEL else "paired t"
 
 
-def p_values(differences: npt.ArrayLike, among: int = 1) -> Floats:
+def p_values(
+    differences: npt.ArrayLike, among: int = 1, least_spread: npt.ArrayLike = 0.0
+) -> Floats:
     """One-sided p values of samples of one size: (..., n) in, (...) out.
+
+    Args:
+        least_spread: the standard deviation that a t test takes at least, (...): what
+            comparable samples show. Three seeds that agree by chance look as if they had none.
 
     Differences that are all 0 have p = 1; values that are not finite, or fewer than three,
     have p = NaN.
@@ -61,15 +67,16 @@ def p_values(differences: npt.ArrayLike, among: int = 1) -> Floats:
     kind = method(values.shape[-1], among)
     if kind == "none":
         return np.full(values.shape[:-1], np.nan)
-    p = _student(values) if kind == "paired t" else _sign_flips(values)
+    p = _sign_flips(values) if kind == "sign flips" else _student(values, least_spread)
     return np.where(np.isfinite(values).all(axis=-1), p, np.nan)
 
 
-def _student(values: Floats) -> Floats:
+def _student(values: Floats, least_spread: npt.ArrayLike) -> Floats:
     """Student's t test. Differences that are all the same number above 0 have p = 0."""
     n = values.shape[-1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = values.mean(axis=-1) * np.sqrt(n) / values.std(axis=-1, ddof=1)
+        spread = np.maximum(values.std(axis=-1, ddof=1), least_spread)
+        t = values.mean(axis=-1) * np.sqrt(n) / spread
     p: Floats = stdtr(n - 1, -np.nan_to_num(t, nan=-np.inf))
     return p
 
@@ -97,6 +104,22 @@ def _flips(n: int) -> tuple[Floats, bool]:
         bits = np.arange(2**n)[:, None] >> np.arange(n) & 1
         return (1 - 2 * bits).astype(float), True
     return np.random.default_rng(n).choice([-1.0, 1.0], size=(FLIPS, n)), False
+
+
+def pooled_spread(differences: npt.ArrayLike, axes: tuple[int, ...]) -> Floats:
+    """Standard deviation within samples, pooled over samples: (..., n) in, (...) out, with the
+    pooled axes kept at size 1. Values that are not finite are left out; 0 if nothing is left.
+    """
+    values = np.asarray(differences, dtype=float)
+    there = np.isfinite(values)
+    counts = there.sum(axis=-1)
+    mean = np.where(there, values, 0).sum(axis=-1) / np.maximum(counts, 1)
+    squares = np.where(there, values - mean[..., None], 0) ** 2
+    freedom = np.maximum(counts - 1, 0).sum(axis=axes, keepdims=True)
+    pooled: Floats = np.sqrt(
+        squares.sum(axis=-1).sum(axis=axes, keepdims=True) / np.maximum(freedom, 1)
+    )
+    return pooled
 
 
 def effect_size(differences: npt.ArrayLike) -> Floats:

@@ -18,18 +18,19 @@ from gradflow.core.locks import drawing
 
 
 class AnalyseStudy(Callback):
-    """Runs `analysis/report.py <study folder>` where `study.analysis` names something to show."""
+    """Runs `analysis/report.py <study folder>`: what the study names, and what was swept.
+
+    `~hydra.callbacks.analysis` on the command line leaves it out.
+    """
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Keep the study's command, and run its analysis."""
         folder = Path(config.output_root) / config.study.name
         if config.dry_run:
             return
-        print(f"records: {folder}", flush=True)
-        if folder.is_dir():
-            keep_command(folder, _command())
-        if not config.study.analysis:
+        if not folder.is_dir():  # no run was begun
             return
+        keep_command(folder, _command())
         command = [sys.executable, str(ROOT / "analysis" / "report.py"), str(folder)]
         if _ended(command):  # Hydra makes a warning of any Exception here
             sys.exit(f"error: the analysis failed; the records in {folder} are complete")

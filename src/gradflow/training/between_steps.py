@@ -51,7 +51,9 @@ class BetweenSteps:
                 return True
         pruned = False
         if evaluated:
-            self.final = evaluate_splits(self.subject, self.config.evaluation.images)
+            asked = self.config.evaluation
+            images = None if last and asked.all_at_end else asked.images
+            self.final = evaluate_splits(self.subject, images)
             for split, (loss, error) in self.final.items():
                 self.recorder.evaluation(done, split, loss, error)
             pruned = not last and self.judge is not None and self.judge(done, self.final)

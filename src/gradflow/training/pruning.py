@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradflow.config import RunConfig
+from gradflow.config.conf_folder import JOURNAL
 from gradflow.core.errors import GradflowError
 from gradflow.core.seeds import derive_seed
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 Judge = Callable[[int, Mapping[str, tuple[float, float]]], bool]
 """(updates done, split -> (loss, error)) -> whether the run is to be given up."""
 
-JOURNAL = ".search.journal"
 OBJECTIVES = {
     "final_train_error": ("train", 1),
     "final_test_error": ("test", 1),

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 
 from gradflow.config.run_id import TWINS
-from gradflow.statistics import CLAIM_FROM, interval
+from gradflow.statistics import CLAIM_FROM, intervals_by
 
 FACTOR = 10.0
 """Over the whole network, either way: what a change of the learning rate could not make good."""
 
-VANISHING, EXPLODING, NEITHER = "vanishing", "exploding", "neither"
+VANISHING, EXPLODING, LEVEL = "vanishing", "exploding", "level"
 UNCLEAR, UNKNOWN = "unclear", "unknown"
 MOMENTS = ("initial", "trained")
 
@@ -45,47 +45,51 @@ def end_to_end(blocks: pd.DataFrame) -> pd.DataFrame:
     return ratios.reset_index()
 
 
-def gradients(blocks: pd.DataFrame, depths: pd.Index) -> pd.DataFrame:
-    """A row per depth; for each twin and moment a word, a ratio and its interval over seeds.
+def with_gradients(table: pd.DataFrame, blocks: pd.DataFrame) -> pd.DataFrame:
+    """A table with `setting` and `depth`, and for each twin and moment a word, a ratio and its
+    interval over seeds.
 
     Moments: `initial` is step 0, `trained` the last measured step of each run after it.
     Columns such as plain_gradient_initial, plain_ratio_initial, plain_ratio_initial_low.
-    The ratio is a geometric mean; fewer than three runs, or none, is `unknown`.
+    The ratio is a geometric mean, the interval Student's of the logarithm; fewer than three runs,
+    or none, is `unknown`.
 
     Args:
-        blocks: run_id, depth, twin, seed, step, block_index, input_grad_norm.
+        blocks: run_id, setting, depth, twin, seed, step, block_index, input_grad_norm.
     """
-    ratios = end_to_end(blocks)
+    ratios = end_to_end(blocks).merge(blocks[["run_id", "setting"]].drop_duplicates(), on="run_id")
     end = ratios.groupby("run_id").step.transform("max")
     moments = {
         "initial": ratios[ratios.step == 0],
         "trained": ratios[(ratios.step == end) & (ratios.step > 0)],
     }
-    rows = []
-    for depth in depths:
-        row: dict[str, object] = {"depth": depth}
-        for twin in reversed(TWINS.values()):
-            for moment in MOMENTS:
-                at = moments[moment]
-                found = interval(
-                    np.log10(at[(at.depth == depth) & (at.twin == twin)].ratio.dropna())
-                )
-                mean, low, high = (10.0**end for end in found[:3])
-                row[f"{twin}_gradient_{moment}"] = word(low, high, found.n)
-                row[f"{twin}_ratio_{moment}"] = mean
-                row[f"{twin}_ratio_{moment}_low"] = low
-                row[f"{twin}_ratio_{moment}_high"] = high
-        rows.append(row)
-    return pd.DataFrame(rows)
+    keys = ["setting", "depth"]
+    for twin in reversed(TWINS.values()):
+        for moment in MOMENTS:
+            at = moments[moment]
+            name = f"{twin}_ratio_{moment}"
+            found = intervals_by(
+                at[at.twin == twin].dropna(subset="ratio"), keys, "ratio", log=True
+            )
+            found = found.rename(
+                columns={"mean": name, "low": f"{name}_low", "high": f"{name}_high"}
+            )
+            table = table.merge(found.astype(dict.fromkeys(keys, int)), on=keys, how="left")
+            ends = zip(table[f"{name}_low"], table[f"{name}_high"], table["n"], strict=True)
+            place = table.columns.get_loc(name)
+            words = [word(low, high, n) for low, high, n in ends]
+            table = table.drop(columns="n")
+            table.insert(place, f"{twin}_gradient_{moment}", words)
+    return table
 
 
-def word(low: float, high: float, n: int) -> str:
+def word(low: float, high: float, n: float) -> str:
     """What the interval of the ratio, over n runs, says: all of it beyond a factor of ten, all
     of it within, or neither of the two."""
-    if n < CLAIM_FROM:
+    if not n >= CLAIM_FROM:
         return UNKNOWN
     if high < 1 / FACTOR:
         return VANISHING
     if low > FACTOR:
         return EXPLODING
-    return NEITHER if low >= 1 / FACTOR and high <= FACTOR else UNCLEAR
+    return LEVEL if low >= 1 / FACTOR and high <= FACTOR else UNCLEAR

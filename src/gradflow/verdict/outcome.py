@@ -16,6 +16,7 @@ from gradflow.statistics import (
     holm,
     interval_ends,
     p_values,
+    pooled_spread,
     simes,
 )
 
@@ -23,6 +24,7 @@ Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.05
 MARGIN = 0.01  # one point of error: an interval inside of it is "no difference"
+POINTS = (-1.0, 1.0)  # the range of a difference of errors
 DIVERGED = 1.0  # the error of a network that a claim is measured against, if it diverged
 
 DEGRADATION, OVERFITTING = "degradation", "overfitting"
@@ -62,12 +64,14 @@ class Comparison(NamedTuple):
 class Outcome(NamedTuple):
     """The word for each depth (..., depth), and what decided.
 
+    shallowest: no plain network is shallower.
     shallower: the index of the shallower plain network that `from_shallower` is about, the one
     that fits best; its p value speaks for all the shallower ones together.
-    p: of both comparisons, after Holm's correction over depths.
+    p: of both comparisons, after Holm's correction over the whole table.
     """
 
     word: npt.NDArray[np.str_]
+    shallowest: npt.NDArray[np.bool_]
     from_shallower: Comparison
     from_twin: Comparison
     shallower: npt.NDArray[np.intp]
@@ -77,52 +81,73 @@ class Outcome(NamedTuple):
     test_p: Floats
 
 
-def judge(train: Errors, test: Errors) -> Outcome:
+def judge(train: Errors, test: Errors, axes: int = 1) -> Outcome:
     """The outcome of each depth of a study, or of many at once.
 
     A diverged run never makes a claim: the deep plain one is left out, its twin's and a
     shallower one's error counts as 100 %; and if one diverged only degradation is named.
-    """
-    from_shallower, shallower = against_shallower(train.plain)
-    from_twin = against_twin(train)
-    p = holm(np.maximum(from_shallower.p, from_twin.p))
-    test_from_shallower, _ = against_shallower(test.plain)
-    test_from_twin = against_twin(test)
-    test_p = holm(np.maximum(test_from_shallower.p, test_from_twin.p))
 
-    first = np.arange(train.plain.shape[-2]) == 0
+    Args:
+        axes: how many of the last axes but seeds are one table, whose claims are corrected
+            together: 1 for the depths of a study, 2 for settings and depths of a sweep.
+    """
+    among = table_size(train.plain, axes)
+    pooled = tuple(range(-axes, 0))
+    from_shallower, shallower = against_shallower(train.plain, among, pooled)
+    from_twin = against_twin(train, among)
+    p = holm_over(np.maximum(from_shallower.p, from_twin.p), axes)
+    test_from_shallower, _ = against_shallower(test.plain, among, pooled)
+    test_from_twin = against_twin(test, among)
+    test_p = holm_over(np.maximum(test_from_shallower.p, test_from_twin.p), axes)
+
+    there = [np.asarray((~np.isnan(errors)).any(axis=-1)) for errors in train]
+    first: npt.NDArray[np.bool_] = np.asarray(np.cumsum(there[0], axis=-1) - there[0] == 0)
     rises = (p <= LEVEL) & ~from_shallower.inside & ~from_twin.inside
     test_rises = (test_p <= LEVEL) & ~test_from_shallower.inside & ~test_from_twin.inside
     fits = (from_shallower.high <= MARGIN) & (from_twin.high <= MARGIN)
     same = from_twin.inside & ((from_shallower.high <= MARGIN) | first)
     diverged = np.isinf(train.plain).any(axis=-1) | np.isinf(train.residual).any(axis=-1)
     few = (from_twin.n < CLAIM_FROM) | ((from_shallower.n < CLAIM_FROM) & ~first)
-    there = [(~np.isnan(errors)).any(axis=-1) for errors in train]
     word = np.select(
         [~there[0] | ~there[1] | (few & diverged), few, rises, diverged, test_rises & fits, same],
         [INCONCLUSIVE, TOO_FEW, DEGRADATION, INCONCLUSIVE, OVERFITTING, NO_DIFFERENCE],
         INCONCLUSIVE,
     )
-    return Outcome(
-        word, from_shallower, from_twin, shallower, p, test_from_shallower, test_from_twin, test_p
-    )
+    comparisons = (from_shallower, from_twin, shallower, p)
+    return Outcome(word, first, *comparisons, test_from_shallower, test_from_twin, test_p)
 
 
-def against_twin(errors: Errors) -> Comparison:
+def table_size(errors: Floats, axes: int) -> int:
+    """How many places a table has: errors (..., depth, seed), `axes` as in `judge`."""
+    return int(np.prod(errors.shape[-1 - axes : -1]))
+
+
+def holm_over(p: Floats, axes: int) -> Floats:
+    """Holm's correction over the last `axes` axes together."""
+    return holm(p.reshape(*p.shape[:-axes], -1)).reshape(p.shape)
+
+
+def against_twin(errors: Errors, among: int) -> Comparison:
     """Plain minus residual, depth by depth."""
-    return compare(claimed(errors.plain) - reference(errors.residual), errors.plain.shape[-2])
+    return compare(claimed(errors.plain) - reference(errors.residual), among)
 
 
 def against_shallower(
-    plain: Floats, shallower: Floats | None = None
+    plain: Floats, among: int, pooled: tuple[int, ...], shallower: Floats | None = None
 ) -> tuple[Comparison, npt.NDArray[np.intp]]:
     """Each plain network minus the shallower one that fits best, and which that is.
 
     The best is picked after the fact, which a single test would not survive: the p value is
-    Simes' for all shallower ones together. The shallowest has none: NaN.
+    Simes' for all shallower ones together. The shallowest has none: NaN. A t test takes at
+    least the spread that is pooled over all the shallower ones, and over the settings of a
+    table: of many networks that train or fail by chance, one or another has three seeds that
+    agree.
 
     Args:
         plain: (..., depth, seed).
+        among: as in `compare`.
+        pooled: the last axes but seeds over which the spread is pooled: depths, or settings
+            and depths.
         shallower: what they are compared with, if not with `plain` itself.
     """
     others = reference(plain if shallower is None else shallower)
@@ -131,7 +156,8 @@ def against_shallower(
     found[-1] = np.zeros(shape)
     which = np.zeros(shape, dtype=np.intp)
     for index in range(1, depths):
-        each = compare(claimed(plain[..., index : index + 1, :]) - others[..., :index, :], depths)
+        rises = claimed(plain[..., index : index + 1, :]) - others[..., :index, :]
+        each = compare(rises, among, least_spread=pooled_spread(rises, axes=pooled))
         usable = np.where(each.n >= CLAIM_FROM, each.mean, -np.inf)
         best = usable.argmax(axis=-1, keepdims=True)
         for target, values in zip(found, each, strict=True):
@@ -141,13 +167,20 @@ def against_shallower(
     return Comparison(*found), which
 
 
-def compare(differences: Floats, among: int, confidence: float = CONFIDENCE) -> Comparison:
-    """Samples of differences over seeds (..., seed), NaN if there is no pair.
+def compare(
+    differences: Floats,
+    among: int,
+    confidence: float = CONFIDENCE,
+    least_spread: Floats | float = 0.0,
+) -> Comparison:
+    """Samples of differences of shares over seeds (..., seed), NaN if there is no pair.
 
     Args:
-        among: how many depths there are, which the p values will be corrected for.
+        among: the number of claims that the p values will be corrected for.
+        least_spread: see `p_values`.
     """
     rows = differences.reshape(-1, differences.shape[-1])
+    least = np.broadcast_to(least_spread, differences.shape[:-1]).reshape(-1)
     paired = np.isfinite(rows)
     counts = paired.sum(axis=1)
     found = Comparison(*np.full((len(Comparison._fields), len(rows)), np.nan))
@@ -156,10 +189,10 @@ def compare(differences: Floats, among: int, confidence: float = CONFIDENCE) -> 
         same = counts == n
         sample = rows[same][paired[same]].reshape(-1, n)
         found.mean[same] = sample.mean(axis=1)
-        found.p[same] = p_values(sample, among)
+        found.p[same] = p_values(sample, among, least[same])
         found.g[same] = effect_size(sample)
         if n > 1:
-            found.low[same], found.high[same] = interval_ends(sample, confidence)
+            found.low[same], found.high[same] = interval_ends(sample, confidence, POINTS)
     return Comparison(*(values.reshape(differences.shape[:-1]) for values in found))
 
 

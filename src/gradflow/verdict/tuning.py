@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gradflow.statistics import CLAIM_FROM, CONFIDENCE, holm
+from gradflow.statistics import CLAIM_FROM, CONFIDENCE
 from gradflow.verdict.outcome import (
     DEGRADATION,
     LEVEL,
@@ -23,11 +23,14 @@ from gradflow.verdict.outcome import (
     against_shallower,
     claimed,
     compare,
+    holm_over,
     reference,
+    table_size,
 )
 
 RATE = "optimizer_learning_rate"
 REMOVES, DOES_NOT, NO_GAP, UNKNOWN = "removes the gap", "does not", "no gap", "unknown"
+ONE_RATE = "one rate tried"
 
 
 class Tuning(NamedTuple):
@@ -55,7 +58,9 @@ def judged_rate(rates: pd.Series) -> float:
     return float(most[(len(most) - 1) // 2])
 
 
-def tune(outcome: npt.NDArray[np.str_], sweep: Errors, judged: int) -> Tuning:
+def tune(
+    outcome: npt.NDArray[np.str_], sweep: Errors, judged: int | npt.NDArray[np.intp], axes: int = 1
+) -> Tuning:
     """What the other rates say of each depth.
 
     `does not`: at every rate the plain network is above its twin and above a shallower plain
@@ -67,26 +72,30 @@ def tune(outcome: npt.NDArray[np.str_], sweep: Errors, judged: int) -> Tuning:
     Args:
         outcome: of the judged rate (..., depth).
         sweep: training errors (..., rate, depth, seed); Inf is a diverged run, NaN none.
-        judged: the index of the rate that the outcome is about.
+        judged: the index of the rate that the outcome is about, (...).
+        axes: as in `judge`.
     """
     plain, residual = sweep
     rates, depths = plain.shape[-3:-1]
-    here = [errors[..., judged, None, :, :] for errors in sweep]
-    from_twin = compare(claimed(plain) - reference(here[1]), depths)
-    from_shallower, _ = against_shallower(plain, here[0])
+    among = table_size(np.moveaxis(plain, -3, 0), axes)
+    at = np.broadcast_to(judged, plain.shape[:-3])[..., None]
+    here = [np.take_along_axis(errors, at[..., None, None], axis=-3) for errors in sweep]
+    from_twin = compare(claimed(plain) - reference(here[1]), among)
+    pooled = (-1,) if axes == 1 else (-1, -3)  # without rates
+    from_shallower, _ = against_shallower(plain, among, pooled, here[0])
     there = np.asarray(~np.isnan(plain).all(axis=-1))  # (..., rate, depth)
     usable = there & ~np.isinf(plain).any(axis=-1)
     p = np.nan_to_num(np.maximum(from_shallower.p, from_twin.p), nan=1.0)
     p[from_shallower.inside | from_twin.inside] = 1.0
-    counts = usable | (np.arange(rates) == judged)[:, None]
+    counts = usable | (np.arange(rates) == at)[..., None]
     worst = np.where(counts, p, 0.0).max(axis=-2)
     several = there.sum(axis=-2) > 1
-    p_all = holm(np.where(several & (np.arange(depths) > 0), worst, np.nan))
+    p_all = holm_over(np.where(several & (np.arange(depths) > 0), worst, np.nan), axes)
 
     # Every rate of the plain network against every rate of its twin: (..., rate, rate, depth).
     pairs = claimed(plain)[..., :, None, :, :] - reference(residual)[..., None, :, :, :]
     level = 1 - (1 - CONFIDENCE) / rates
-    gap = compare(pairs, depths, level)
+    gap = compare(pairs, among, level)
     unrun = np.asarray(np.isnan(residual).all(axis=-1))[..., None, :, :]
     closed = (((gap.high <= MARGIN) & (gap.n >= CLAIM_FROM)) | unrun).all(axis=-2)
     removed = (closed & usable & ~unrun.all(axis=-2)).any(axis=-2)
@@ -100,4 +109,5 @@ def tune(outcome: npt.NDArray[np.str_], sweep: Errors, judged: int) -> Tuning:
         [REMOVES, DOES_NOT, NO_GAP],
         UNKNOWN,
     )
-    return Tuning(np.where(several, word, UNKNOWN), best, Comparison(*at_best), p_all)
+    word = np.select([several, there.any(axis=-2)], [word, ONE_RATE], UNKNOWN)
+    return Tuning(word, best, Comparison(*at_best), p_all)

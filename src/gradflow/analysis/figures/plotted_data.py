@@ -9,14 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.collections import Collection, LineCollection, PolyCollection, QuadMesh
 from matplotlib.figure import Figure
 
+from gradflow.analysis.figures.slides import Slides
+
 COLUMNS = ["panel", "title", "kind", "artist", "label", "x", "y", "value"]
+LOST = "lost"
+"""The gid of marks at a panel's edge, of what has no place on its axis."""
 
 
-def drawn(made: Figure) -> pd.DataFrame:
+def drawn(made: Figure | Slides) -> pd.DataFrame:
     """A row per point.
 
-    panel: a, b, ... in the order of the axes; kind: line, bar (its ends), band (its outline) or
-    cell; artist: its number in the panel; label: as in the legend; value: of a cell.
+    panel: a, b, ... in the order of the axes; kind: line, bar (its ends), band (its outline),
+    cell or lost (a mark at the edge: `y` is NaN); artist: its number in the panel; label: as in
+    the legend; value: of a cell.
     """
     rows = [
         (letter, ax.get_title(), *row)
@@ -30,8 +35,10 @@ def _of_panel(ax: Axes) -> Iterator[tuple[object, ...]]:
     lines = ax.get_lines()
     for number, line in enumerate(lines):
         if not line.get_linestyle() == line.get_marker() == "None":  # an error bar has no line
+            lost = line.get_gid() == LOST
             for x, y in np.asarray(line.get_xydata(), dtype=float):
-                yield "line", number, _shown(line.get_label()), x, y, None
+                kind, y = (LOST, np.nan) if lost else ("line", y)
+                yield kind, number, _shown(line.get_label()), x, y, None
     for number, artist in enumerate(ax.collections, start=len(lines)):
         for kind, x, y, value in _of_collection(artist):
             yield kind, number, _shown(artist.get_label()), x, y, value

@@ -1,24 +1,30 @@
 """One look for every figure: colors, sizes by venue, axes and legends."""
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatter
 from tueplots import bundles
+
+from gradflow.analysis.figures.slides import SLIDES, Slides, new_figure
+
+Made = Figure | Slides
+"""A figure of all panels, or one figure per panel."""
 
 # Two hues that color-blind readers tell apart (Okabe and Ito 2008), and of different
 # lightness for print in gray; plain and residual keep them in every figure.
 COLORS = {"plain": "#D55E00", "residual": "#0072B2"}
-BEST = "#CC79A7"  # what is chosen, among cells
+GUIDE = "0.5"  # lines at a value that means something: 1, one half, 0
+MISSING = "0.85"  # cells without a value
 MARKERS = {"plain": "o", "residual": "s"}
 TWIN_LOOKS: dict[str, dict[str, Any]] = {
     twin: {"color": COLORS[twin], "marker": MARKERS[twin]} for twin in COLORS
@@ -55,7 +61,7 @@ VENUES: dict[str, Callable[[], dict[str, Any]]] = {
     "neurips": lambda: bundles.neurips2024(usetex=False),
     "icml": lambda: bundles.icml2024(usetex=False, column="full"),
     "ieee": lambda: bundles.cvpr2024(usetex=False, column="full"),  # CVPR prints in IEEE's style
-    "slides": lambda: bundles.beamer_moml(),
+    "slides": lambda: SLIDES,
 }
 """Venue of a figure -> its page width, font and sizes, as tueplots knows them."""
 
@@ -77,19 +83,49 @@ def _settings(venue: str) -> tuple[dict[str, Any], float]:
 @contextmanager
 def figure(
     rows: int, columns: int, *, height: float, venue: str = "web", **options: Any
-) -> Iterator[tuple[Figure, Any]]:
-    """A page-wide figure of rows x columns panels (always a 2-D array of axes), closed after.
+) -> Iterator[tuple[Made, Any]]:
+    """A page-wide figure of rows x columns panels (always a 2-D array of axes).
 
-    `height`: in inches on a page of 6.75; on another in proportion. `venue`: of `VENUES`.
+    `height`: in inches on a page of 6.75; on another in proportion. `venue`: of `VENUES`; for
+    slides each panel is a figure of its own.
     """
     settings, width = _settings(venue)
-    with plt.rc_context(cast(Any, settings)):  # stubs list the keys as literals
-        size = (width, height * width / PAGE)
-        made, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
-        try:
-            yield made, axes
-        finally:
-            plt.close(made)
+    with matplotlib.rc_context(cast(Any, settings)):  # stubs list the keys as literals
+        made: Made
+        if venue == "slides":
+            made = Slides(rows, columns, shared=options)
+            axes = made.grid
+        else:
+            made = new_figure((width, height * width / PAGE))
+            axes = made.subplots(rows, columns, squeeze=False, **options)
+        yield made, axes
+
+
+def figures_of(made: Made) -> list[Figure]:
+    """The figures that are written: one, or one per panel."""
+    return made.figures if isinstance(made, Slides) else [made]
+
+
+def stamp(made: Figure, lines: Sequence[str]) -> None:
+    """Notes and provenance in the figure's footer, broken at the figure's width."""
+    size = 5.5
+    text = _wrapped(lines, made, size)
+    made.supxlabel(text, fontsize=size, color="0.4", x=0.995, ha="right", ma="right")
+
+
+def heading(made: Figure, lines: Sequence[str]) -> None:
+    """Which setting a figure shows, above all of it."""
+    size = float(matplotlib.rcParams["font.size"])
+    text = _wrapped(lines, made, size)
+    if made.legends:  # a title of the figure would lie on it
+        made.legends[0].set_title(text, prop=FontProperties(size=size))
+    else:
+        made.suptitle(text, fontsize=size)
+
+
+def _wrapped(lines: Sequence[str], made: Figure, size: float) -> str:
+    letters = int(made.get_figwidth() * 72 / (0.55 * size))
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, letters))
 
 
 def letter_panels(axes: Sequence[Axes]) -> None:
@@ -99,31 +135,107 @@ def letter_panels(axes: Sequence[Axes]) -> None:
 
 
 def depth_axis(ax: Axes, depths: Sequence[int]) -> None:
-    """Depths as ticks of a linear axis."""
+    """Depths as ticks of a linear axis; labels that would touch are turned."""
     ax.set_xticks(list(depths), [str(depth) for depth in depths])
+    if len(depths) > 1:
+        nearest = np.diff(sorted(depths)).min() / (max(depths) - min(depths))
+        width = ax.get_window_extent().width / ax.figure.dpi * 72
+        if nearest * width < 1.3 * matplotlib.rcParams["font.size"]:
+            ax.tick_params(axis="x", rotation=45)
     ax.set_xlabel("depth (weighted layers)")
+
+
+class PlainNumbers(LogFormatter):
+    """Minor ticks of a log axis as 0.2 and 30, where matplotlib's formatter labels any."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of a tick; empty between those that have room."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def log_axis(ax: Axes) -> None:
+    """A logarithmic axis of values; within a decade its minor ticks are plain numbers."""
+    ax.set_yscale("log")
+    ax.yaxis.set_minor_formatter(PlainNumbers(minor_thresholds=(1.0, 0.5)))
+
+
+SHALLOWEST = 0.58  # of viridis: beyond it the contrast to white is below 3:1
+DEPTH_MARKERS = "osD^vPX"
 
 
 def depth_colors(depths: Sequence[int]) -> dict[int, Any]:
     """A shade of one perceptually even map for each depth, darker for deeper."""
-    shades = plt.get_cmap("viridis_r")(np.linspace(0.1, 0.95, max(len(depths), 2)))
+    shades = matplotlib.colormaps["viridis"](np.linspace(SHALLOWEST, 0.0, max(len(depths), 2)))
     return dict(zip(depths, shades, strict=False))
 
 
-def legend(ax: Axes, **options: Any) -> None:
-    """The legend of a panel, if anything in it has a label."""
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(**options)
+def depth_looks(depths: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """A color and a marker for each depth, for lines that have marks."""
+    marks = DEPTH_MARKERS * (len(depths) // len(DEPTH_MARKERS) + 1)
+    return {
+        depth: {"color": color, "marker": marker}
+        for (depth, color), marker in zip(depth_colors(depths).items(), marks, strict=False)
+    }
 
 
-def depth_legend(ax: Axes, depths: Sequence[int], **options: Any) -> None:
-    """A legend of the shades of `depth_colors`."""
-    shades = depth_colors(depths)
-    handles = [Line2D([], [], color=shades[depth], label=str(depth)) for depth in depths]
-    ax.legend(handles=handles, title="depth", **{"handlelength": 1.2} | options)
+def legend(
+    made: Made,
+    axes: Sequence[Axes],
+    *,
+    title: str = "",
+    handles: Sequence[Any] = (),
+) -> None:
+    """One legend above the panels, off the data: what has a label in any of them, then `handles`.
+
+    `title`: what the labels are values of: "depth" makes 8 "depth 8".
+    """
+    found = {
+        name: handle
+        for ax in axes
+        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    found |= {handle.get_label(): handle for handle in handles}
+    if not found:
+        return
+    if title:
+        found = {f"{title} {name}": handle for name, handle in found.items()}
+    columns = _columns(list(found), made)
+    made.legend(found.values(), found.keys(), loc="outside upper center", ncols=columns)
 
 
-def state_legend(ax: Axes, states: Mapping[str, Any], **options: Any) -> None:
-    """A legend of line styles, in gray."""
-    handles = [Line2D([], [], color="0.3", ls=ls, label=name) for name, ls in states.items()]
-    ax.legend(handles=handles, **{"handlelength": 2.2} | options)
+def _columns(names: Sequence[str], made: Made) -> int:
+    """As many entries of a legend as fit side by side."""
+    size = float(matplotlib.rcParams["legend.fontsize"])
+    widest = (4.8 + 0.6 * max(map(len, names))) * size  # points: line, gaps and letters
+    whole = sum(4.8 + 0.6 * len(name) for name in names) * size
+    room = 72 * figures_of(made)[0].get_figwidth()
+    return len(names) if whole <= room else max(1, int(room / widest))
+
+
+def depth_handles(depths: Sequence[int]) -> list[Line2D]:
+    """Lines for a legend of the shades of `depth_colors`."""
+    shades = depth_colors(depths).items()
+    return [Line2D([], [], color=shade, label=f"depth {depth}") for depth, shade in shades]
+
+
+def dash_handles(dashes: Mapping[str, Any]) -> list[Line2D]:
+    """Lines for a legend of line styles, in gray."""
+    return [Line2D([], [], color="0.3", ls=ls, label=name) for name, ls in dashes.items()]
+
+
+def luminance(color: Any) -> float:
+    """Relative luminance of a color, 0 ... 1 (WCAG 2.1)."""
+    parts = np.asarray(to_rgb(color))
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def contrast(first: Any, second: Any) -> float:
+    """Contrast of two colors, 1 ... 21 (WCAG 2.1): 3 is the least for graphics, 4.5 for text."""
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def text_color(back: Any) -> str:
+    """Black or white, whichever stands out from a background."""
+    return max("kw", key=lambda ink: contrast(ink, back))

@@ -1,11 +1,11 @@
 """The gradient's norm along a network's depth, packed for the page's plot.
 
-A profile is of the runs that differ in their seed alone: by layer, the geometric mean over
-seeds and the lowest and highest seed.
+A profile is of the runs that differ in their seed alone: by layer, the median over seeds
+and the lowest and highest seed.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,13 +39,18 @@ KINDS = (
 )
 
 
-def explorer(study: Study) -> dict[str, Any] | None:
+def explorer(
+    study: Study, names: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any] | None:
     """The data of the page's explorer, ready for JSON; None if no gradient was recorded.
 
     controls: key, label and levels of each setting that tells networks apart, skip left out;
     kinds: their name, label, axis and steps; profiles: kind, twin, `at` (an index per
     control), `range` (log10 of the lowest and highest number at any step), and by step
-    [mean, lowest, highest], little-endian float32 in base64, NaN for 0 and what is not finite.
+    [median, lowest, highest], little-endian float32 in base64, NaN for 0 and what is not finite.
+
+    Args:
+        names: kind -> the name of each place along the depth, if all networks have the same.
     """
     controls = controls_of(study.runs)
     kinds, profiles = [], []
@@ -56,7 +61,9 @@ def explorer(study: Study) -> dict[str, Any] | None:
             continue
         if rows.empty:
             continue
-        facts = {"name": kind.table, "label": kind.label, "axis": kind.axis}
+        facts: dict[str, Any] = {"name": kind.table, "label": kind.label, "axis": kind.axis}
+        if names and kind.table in names:
+            facts |= {"names": list(names[kind.table])}
         kinds.append(facts | {"steps": sorted(int(step) for step in rows.step.unique())})
         profiles += _profiles(rows, kind, study.runs, controls)
     if not profiles:
@@ -110,7 +117,7 @@ def _profiles(
         logs = np.where(np.isfinite(values) & (values > 0), np.log10(values), np.nan)
     keys = [*controls, "twin"]
     merged = rows.assign(log=logs).merge(places, on="run_id")
-    grouped = merged.groupby([*keys, "step", kind.index]).log.agg(["mean", "min", "max"])
+    grouped = merged.groupby([*keys, "step", kind.index]).log.agg(["median", "min", "max"])
     found = []
     for key, profile in groups(grouped.reset_index(), keys):
         lowest, highest = profile["min"].min(), profile["max"].max()
@@ -124,7 +131,9 @@ def _profiles(
                 "at": [int(place) for place in at],
                 "range": [round(float(lowest), 3), round(float(highest), 3)],
                 "steps": {
-                    str(step): [_packed(part, kind.index, name) for name in ("mean", "min", "max")]
+                    str(step): [
+                        _packed(part, kind.index, name) for name in ("median", "min", "max")
+                    ]
                     for step, part in profile.groupby("step")
                 },
             }

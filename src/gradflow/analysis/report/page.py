@@ -14,17 +14,17 @@ from urllib.parse import quote
 import pandas as pd
 
 from gradflow.analysis import settings
+from gradflow.analysis.ending import ending
 from gradflow.analysis.frames import dicts
+from gradflow.analysis.inferred import analyses_of
 from gradflow.analysis.make import Made, make, studies_in
+from gradflow.analysis.report.answer import answer, figure_order
 from gradflow.analysis.report.explorer import explorer
-from gradflow.analysis.report.pages import (
-    embedded_figures,
-    embedded_tables,
-    html_of,
-    plotly_script,
-    render,
-)
+from gradflow.analysis.report.pages import embedded_figures, embedded_tables, html_of, render
+from gradflow.analysis.report.run_page import make_run_page
+from gradflow.analysis.report.runs import table_of_runs
 from gradflow.analysis.study import load_study
+from gradflow.analysis.watched import is_watched
 from gradflow.config.run_id import TWINS
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
@@ -35,15 +35,18 @@ from gradflow.runs.status import ENDED, study_states
 
 PAGE, INDEX = "report.html", "index.html"
 FORMATS = ("png", "pdf", "svg")
-VERDICT = ("verdict", "verdict_numbers")
+VERDICT = "verdict"
 SHOWN_ERRORS = 5
-FINAL = ["run_id", "final_train_error", "final_test_error"]
+NAMED = 3  # settings of an outcome, in a line
 
 
 class Report(NamedTuple):
-    """The files written, the notes on the page, and the scripts that failed, with the reason."""
+    """The sentence that the page begins with, the files written, what the scripts printed, the
+    notes on the page, and the scripts that failed, with the reason."""
 
+    answer: str
     paths: list[Path]
+    printed: list[str]
     notes: list[str]
     failures: list[str]
 
@@ -57,38 +60,36 @@ def make_report(folder: Path) -> Report:
     states = study_states(folder)
     runs = ended_runs(folder)
     notes = state_notes(states)
-    made = Made([], [])
+    made = Made([], [], [], [])
     facts: dict[str, Any] = {"explorer": None, "verdict": None, "figures": [], "tables": []}
-    facts |= {"versions": [], "varied": [], "fixed": [], "plotly": ""}
+    facts |= {"versions": [], "varied": [], "fixed": []}
     if len(runs):
         made = make(folder, FORMATS, "web")
-        notes += [f"not shown: {failure}" for failure in made.failures]
-        study = load_study(folder, swept=settings.varied_columns(runs))
+        notes += [*made.notes, *(f"not shown: {failure}" for failure in made.failures)]
+        study = load_study(folder)
         notes = list(dict.fromkeys([*study.notes, *notes]))
         varied, fixed = settings.settings(study.runs)
         facts |= {"varied": varied, "fixed": fixed}
         facts["versions"] = settings.versions(folder, study.runs)
-        facts["figures"] = embedded_figures(folder, list(study.runs.run_id), notes)
-        facts["tables"] = embedded_tables(folder, left_out=VERDICT)
-        facts["verdict"] = [
-            html_of((folder / "tables" / f"{name}.md").read_text())
-            for name in VERDICT
-            if (folder / "tables" / f"{name}.md").exists()
-        ]
+        order = figure_order(folder, list(analyses_of(folder, study.runs)))
+        facts["figures"] = embedded_figures(folder, list(study.runs.run_id), notes, order)
+        words = sorted(folder.glob(f"tables/{VERDICT}.md"))
+        facts["tables"] = embedded_tables(folder, [path.stem for path in words])
+        facts["verdict"] = [html_of(path.read_text()) for path in words]
         facts["explorer"] = explorer(study)
-        if facts["explorer"]:
-            facts["plotly"] = plotly_script()
-        else:
+        if not facts["explorer"]:
             notes.append("no gradients were recorded (probe=off), so there is no profile of them")
+    sentence = answer(runs, verdict_line(folder))
     page = render(
         "report.html",
         name=folder.name,
         question=settings.question(folder.name),
+        answer=sentence,
         counts=counts_of(states),
         hours=hours_of(states),
         notes=notes,
         twins=list(TWINS.values())[::-1],
-        runs=run_rows(folder, states),
+        runs=table_of_runs(folder, states),
         failures=[
             (f"{r['name']} ({r['run_id']})", r["error"]) for r in dicts(states) if r["error"]
         ],
@@ -97,7 +98,7 @@ def make_report(folder: Path) -> Report:
     )
     path = folder / PAGE
     atomic_write(path, page)
-    return Report([*made.paths, path], notes, made.failures)
+    return Report(sentence, [*made.paths, path], made.printed, notes, made.failures)
 
 
 def state_notes(states: pd.DataFrame) -> list[str]:
@@ -116,16 +117,25 @@ def state_notes(states: pd.DataFrame) -> list[str]:
 
 
 def verdict_line(folder: Path) -> str:
-    """The verdict's words with their depths; empty if there is no verdict."""
+    """The verdict's words with their depths, or with the number of settings (by depth) that they
+    hold in; empty if there is no verdict."""
     path = folder / "tables" / "verdict.csv"
     if not path.exists():
         return ""
     table = pd.read_csv(path)
     words = table.outcome.str.replace(r" \(.*", "", regex=True)
-    parts = [
-        f"{word} at depth {', '.join(map(str, depths))}"
-        for word, depths in table.depth.groupby(words, sort=False)
-    ]
+    if "setting" in table.columns:
+        table["place"] = table.setting + " at depth " + table.depth.astype(str)
+        parts = [
+            f"{word} in {len(places)} of {len(table)} settings and depths ("
+            + "; ".join(places[:NAMED]) + (", ..." if len(places) > NAMED else "") + ")"
+            for word, places in table.place.groupby(words, sort=False)
+        ]  # fmt: skip
+    else:
+        parts = [
+            f"{word} at depth {', '.join(map(str, depths))}"
+            for word, depths in table.depth.groupby(words, sort=False)
+        ]
     return "; ".join(parts)
 
 
@@ -139,27 +149,6 @@ def hours_of(states: pd.DataFrame) -> str:
     """The core-hours of the runs."""
     hours = states.seconds.sum() / 3600
     return f"{hours:.2g} core-hours" if hours else ""
-
-
-def run_rows(folder: Path, states: pd.DataFrame) -> list[dict[str, str]]:
-    """The runs as the page's table shows them."""
-    final = ended_runs(folder)[FINAL]
-    return [
-        {
-            "name": run["name"],
-            "state": run["state"],
-            "steps": f"{run['steps_done']:.0f}/{run['steps']:.0f}",
-            "train": _number(100 * run["final_train_error"]),
-            "test": _number(100 * run["final_test_error"]),
-            "seconds": _number(run["seconds"]),
-            "id": run["run_id"],
-        }
-        for run in dicts(states.merge(final, on="run_id", how="left"))
-    ]
-
-
-def _number(value: float) -> str:
-    return "-" if pd.isna(value) else f"{value:.1f}"
 
 
 def make_index(root: Path) -> Path:
@@ -184,30 +173,44 @@ def make_index(root: Path) -> Path:
     return path
 
 
+def _pages(folder: Path) -> tuple[list[Path], list[Report], list[Path]]:
+    """The studies in a folder, what was made of each, and the page of all of them."""
+    if (folder / "config.yaml").exists():
+        raise GradflowError(f"{folder}: is one run; give its study, {folder.parent}")
+    studies = studies_in(folder)
+    reports = []
+    for study in studies:
+        with drawing(study):
+            reports.append(make_report(study))
+    return studies, reports, [make_index(folder)] if studies != [folder] else []
+
+
 @one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=folder_of, help="a study's folder, or one of many studies")
-    folder: Path = parser.parse_args(arguments).folder
+    parser.add_argument(
+        "folder", type=folder_of, help="a study's folder, one of many studies, or a watched run's"
+    )
+    parser.add_argument("--files", action="store_true", help="print tables and list all files")
+    chosen = parser.parse_args(arguments)
+    folder: Path = chosen.folder
     try:
-        if (folder / "config.yaml").exists():
-            raise GradflowError(f"{folder}: is one run; give its study, {folder.parent}")
-        studies = studies_in(folder)
-        reports = []
-        for study in studies:
-            with drawing(study):
-                reports.append(make_report(study))
-        index = [make_index(folder)] if studies != [folder] else []
+        if is_watched(folder):
+            print(*make_run_page(folder), sep="\n")
+            return
+        studies, reports, index = _pages(folder)
     except GradflowError as error:
         sys.exit(f"error: {error}")
     for study, report in zip(studies, reports, strict=True):
+        if chosen.files:
+            print("".join(report.printed), end="")
+            print("\n".join(map(str, report.paths)))
         for note in report.notes:
             print(f"note: {study.name}: {note}")
-        for path in report.paths:
-            print(path)
+        print(ending(study, study / PAGE, report.answer))
     for path in index:
         print(path)
     if failed := [failure for report in reports for failure in report.failures]:

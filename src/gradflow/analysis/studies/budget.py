@@ -3,11 +3,12 @@
 python analysis/budget.py outputs/budget
 """
 
-import numpy as np
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gradflow.analysis.figures import style
+from gradflow.analysis.figures import plots, style
 from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
@@ -24,7 +25,7 @@ def analyze(output: Output) -> None:
     runs = runs.assign(error=100 * runs.final_train_error.fillna(1.0))
     output.add_table("budget", error_table(runs))
     output.add_table("budget_steps", steps_table(runs))
-    draw(output, runs)
+    draw(output, runs.assign(error=100 * runs.final_train_error))
 
 
 def error_table(runs: pd.DataFrame) -> Table:
@@ -70,12 +71,12 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
             error_by_steps(runs[runs.twin == twin], ax=ax)
             ax.set_title(f"{twin} networks")
         axes[0, 1].set_ylabel("")
-        axes[0, 1].legend(title="depth")
+        style.legend(made, axes[0], title="depth")
         style.letter_panels(axes[0])
         caption = (
             "Training error in evaluation mode after the last step against the number of steps; "
-            "each is a training of its own, with its own learning-rate schedule. Small marks: "
-            "single seeds. Lines: medians."
+            "each is a training of its own, with its own learning-rate schedule. Open marks: "
+            "single seeds; lines: their median."
         )
         output.add_figure(made, "budget", caption)
 
@@ -83,20 +84,23 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
 def error_by_steps(runs: pd.DataFrame, *, ax: Axes) -> Axes:
     """`error` against `steps` on a log axis, a line per depth; darker is deeper."""
     depths = sorted(runs.depth.unique())
-    for place, (depth, color) in enumerate(style.depth_colors(depths).items()):
-        own = runs[runs.depth == depth]
-        shift = 1.03 ** (place - (len(depths) - 1) / 2)  # seeds of several depths stay visible
-        ax.plot(own.steps * shift, own.error, ".", ms=3, color=color, alpha=0.7)
-        medians = own.groupby("steps").error.median()
-        ax.plot(np.asarray(medians.index) * shift, medians, "-o", ms=3.5, color=color, label=depth)
-    budgets = sorted(runs.steps.unique())
+    looks = style.depth_looks(depths)
+    # Side by side, so that the seeds of several depths stay visible.
+    shifts = {d: 1.03 ** (i - (len(depths) - 1) / 2) for i, d in enumerate(depths)}
+    aside = runs.assign(place=runs.steps * runs.depth.map(shifts))
+    plots.medians(aside, x="place", y="error", hue="depth", looks=looks, ax=ax, lost="diverged")
+    steps_axis(ax, sorted(runs.steps.unique()))
+    ax.set_xlabel("training steps")
+    ax.set_ylabel("training error (%)")
+    return ax
+
+
+def steps_axis(ax: Axes, budgets: Sequence[int]) -> None:
+    """Budgets as ticks of a log axis, percentages on the other."""
     ax.set_xscale("log")
     ax.set_xticks(budgets, [str(steps) for steps in budgets])
     ax.minorticks_off()
     ax.set_ylim(-3, 103)
-    ax.set_xlabel("training steps")
-    ax.set_ylabel("training error (%)")
-    return ax
 
 
 def main() -> None:

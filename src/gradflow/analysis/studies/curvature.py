@@ -34,12 +34,12 @@ def draw(output: Output, parts: pd.DataFrame) -> None:
             ax.set_title(style.STATE_TITLES[state])
         for ax in axes[0, 1:]:
             ax.set_ylabel("")
-        axes[0, -1].legend(loc="upper right")
+        style.legend(made, axes[0])
         style.letter_panels(axes[0])
         caption = (
             "Largest eigenvalue of the Hessian of the loss by the parameters of a group of layers, "
-            "batch norm with the statistics of the images. Geometric mean and 95 % t interval of "
-            f"the logarithm over {output.study.seeds}."
+            "batch norm with the statistics of the images. Open marks: single seeds; filled: their "
+            f"median, of {output.study.seeds}."
         )
         output.add_figure(made, "curvature", caption)
 
@@ -47,10 +47,11 @@ def draw(output: Output, parts: pd.DataFrame) -> None:
 def eigenvalue_by_group(parts: pd.DataFrame, *, ax: Axes) -> Axes:
     """Largest eigenvalue by group, marks per network; those of deeper networks are open."""
     networks = sorted(set(zip(parts.twin, parts.depth, strict=True)))
-    shallowest = parts.depth.min()
+    depths = sorted(parts.depth.unique())
+    marks_of = {"plain": "osD^", "residual": "sPXv"}
     looks = {
         f"{twin} {depth}": style.TWIN_LOOKS[twin]
-        | {"lw": 0, "fillstyle": "full" if depth == shallowest else "none"}
+        | {"lw": 0, "marker": marks_of[twin][depths.index(depth) % 4]}
         for twin, depth in networks
     }
     names = parts.twin + " " + parts.depth.astype(str)
@@ -58,7 +59,7 @@ def eigenvalue_by_group(parts: pd.DataFrame, *, ax: Axes) -> Axes:
     shifts = {name: 0.08 * (i - (len(looks) - 1) / 2) for i, name in enumerate(looks)}
     places = parts.layers.map(GROUPS.index) + names.map(shifts)
     marks = parts.assign(network=names, place=places)
-    plots.means(marks, x="place", y="largest", hue="network", looks=looks, ax=ax, log=True)
+    plots.medians(marks, x="place", y="largest", hue="network", looks=looks, ax=ax, log=True)
     ax.set_xticks(range(len(GROUPS)), [group.replace(" ", "\n") for group in GROUPS])
     ax.set_ylabel("largest eigenvalue")
     return ax

@@ -13,9 +13,10 @@ from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import holm, interval, paired_test
+from gradflow.statistics import POINTS, holm, interval, paired_test
 
 WINDOW = 5  # steps of the running mean that smooths training curves
+PREDICT_IMAGES = ("unet", "diffusion_unet")  # families whose error is a relative squared error
 LATE = 10  # last steps of a run, whose mean is its late training loss
 
 
@@ -33,14 +34,14 @@ def draw_degradation(output: Output, steps: pd.DataFrame) -> None:
     runs = output.study.runs
     runs = runs.assign(error=100 * runs.final_train_error).merge(late_losses(steps), on="run_id")
     with output.figure(1, 2, height=2.5) as (made, axes):
-        error_against_depth(runs, ax=axes[0, 0]).legend(loc="best")
+        error_against_depth(runs, ax=axes[0, 0]).set_ylabel(error_name(runs))
         loss_against_depth(runs, ax=axes[0, 1])
+        style.legend(made, axes[0])
         style.letter_panels(axes[0])
         caption = (
             "Training error in evaluation mode after the last step (a), and mini-batch training "
-            f"loss over the last {LATE} steps (b), against depth. Small marks: single seeds. "
-            "Lines: (a) mean, (b) geometric mean; bars: 95 % t intervals over seeds, (a) cut at "
-            "0 and 100 %, (b) of the logarithm."
+            f"loss over the last {LATE} steps (b), against depth. Open marks: single seeds; "
+            "lines: their median. A cross at the upper edge is a run that diverged."
         )
         output.add_figure(made, "degradation", caption)
 
@@ -52,26 +53,36 @@ def draw_curves(output: Output, steps: pd.DataFrame) -> None:
             training_curves(steps[steps.twin == twin], ax=ax)
             ax.set_title(f"{twin} networks")
         axes[0, 1].set_ylabel("")
+        style.legend(made, axes[0], title="depth")
         style.letter_panels(axes[0])
         caption = (
-            f"Mini-batch training loss by step and depth: geometric mean over seeds of a running "
-            f"mean of {WINDOW} steps; bands: 95 % t intervals."
+            f"Mini-batch training loss by step and depth: median over seeds of a running mean of "
+            f"{WINDOW} steps; bands: from the lowest to the highest seed. A cross ends the line "
+            "of a run that diverged."
         )
         output.add_figure(made, "training_curves", caption)
 
 
 def error_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
     """Training error in percent (column `error`) against `depth`, by `twin`."""
-    plots.means(runs, x="depth", y="error", ax=ax, limits=plots.PERCENT, seeds=True)
+    plots.medians(runs, x="depth", y="error", ax=ax, lost="diverged")
     style.depth_axis(ax, sorted(runs.depth.unique()))
     ax.set_ylim(-3, max(103, 1.03 * runs.error.max()))
     ax.set_ylabel("training error (%)")
     return ax
 
 
+def error_name(runs: pd.DataFrame) -> str:
+    """The axis label of `error`: what the error of these networks is."""
+    relative = runs.network_name.isin(PREDICT_IMAGES) | (runs.task != "family")
+    if not relative.any():
+        return "training error (%)"
+    return "relative squared error (%)" if relative.all() else "error (%)"
+
+
 def loss_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
     """Training loss (`late_loss`) against `depth`, by `twin`; a log axis if it spans a decade."""
-    plots.means(runs, x="depth", y="late_loss", ax=ax, log=True, seeds=True)
+    plots.medians(runs, x="depth", y="late_loss", ax=ax, log=True, lost="diverged")
     style.depth_axis(ax, sorted(runs.depth.unique()))
     if runs.late_loss.max() <= 10 * runs.late_loss.min():
         ax.set_yscale("linear")
@@ -100,7 +111,6 @@ def training_curves(steps: pd.DataFrame, *, ax: Axes) -> Axes:
     plots.curves(smooth, x="step", y="loss", hue="depth", looks=looks, ax=ax, log=True)
     ax.set_xlabel("step")
     ax.set_ylabel("training loss (nats)")
-    ax.legend(title="depth", loc="lower left")
     return ax
 
 
@@ -132,7 +142,7 @@ def error_table(runs: pd.DataFrame) -> Table:
         gaps = (group.plain - group.residual).dropna()
         means = {f"{twin}, training error %": float(group[twin].mean()) for twin in style.COLORS}
         row: dict[str, Cell] = {"depth": int(depth), **means}
-        rows.append(row | {GAP: interval(gaps), "seeds": len(group)})
+        rows.append(row | {GAP: interval(gaps, within=POINTS), "seeds": len(group)})
         if len(gaps):
             best.add((index, min(means, key=lambda title: means[title])))
         p_values.append(paired_test(gaps, among=len(depths)).p)

@@ -85,13 +85,13 @@ def draw(output: Output, steps: pd.DataFrame, blocks: pd.DataFrame) -> None:
             axes[0, 0].set_yscale("linear")
         axes[0, 0].set_ylabel("training loss (nats)")
         axes[1, 0].set_ylabel(r"$\|\partial L/\partial x\|$ at initialization")
-        axes[0, 0].legend()
+        style.legend(made, axes.flat)
         style.letter_panels(axes.flat)
         caption = (
             "Mini-batch training loss by step (top) and the norm of the loss gradient at each "
             "block's input at initialization (bottom). Thin lines: single seeds; thick: their "
-            "geometric mean. A line that ends early is of a run that diverged; norms that a "
-            "float32 cannot hold are not drawn."
+            "median. A line that ends early, with a cross, is of a run that diverged; ticks at the "
+            "edge are norms that a float32 holds as 0 or as infinite."
         )
         output.add_figure(made, "depth_1000", caption)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from gradflow.analysis.figures import plots, style
 from gradflow.analysis.frames import groups
@@ -14,7 +15,7 @@ from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table, shown
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import Interval, interval
+from gradflow.statistics import PERCENT, POINTS, Interval, interval
 
 SWEPT = ("steps",)
 PASSES = 3  # a step costs a forward pass and, to both the input and the weights, a backward one
@@ -29,7 +30,7 @@ def analyze(output: Output) -> None:
     """
     runs = with_cost(output.study.runs)
     output.add_table("equal_compute", replace(error_table(runs), note=answer(runs)))
-    draw(output, runs)
+    draw(output, runs.assign(error=100 * runs.final_train_error))
 
 
 def with_cost(runs: pd.DataFrame) -> pd.DataFrame:
@@ -53,7 +54,7 @@ def error_table(runs: pd.DataFrame) -> Table:
         for twin in style.COLORS:
             errors = group[group.twin == twin].error
             title = f"{twin}, training error % (95 % interval)"
-            row[title] = interval(errors) if len(errors) else None
+            row[title] = interval(errors, within=PERCENT) if len(errors) else None
         rows.append(row | {"seeds": group.seed.nunique()})
     return Table(rows, {"budget": ".2f"})
 
@@ -62,8 +63,12 @@ def answer(runs: pd.DataFrame) -> str:
     """How much worse the deepest networks are than the shallowest of an equal budget, by twin."""
     depths = sorted(runs.depth.unique())
     equal = runs[runs.budget.between(1 / ALIKE, ALIKE)]
-    gaps = {twin: _rise(equal[equal.twin == twin], depths[0], depths[-1]) for twin in style.COLORS}
-    if len(depths) < 2 or not all(gap.n for gap in gaps.values()):
+    gaps = {
+        twin: _rise(equal[equal.twin == twin], depths[0], depths[-1])
+        for twin in style.COLORS
+        if len(depths) > 1
+    }
+    if not gaps or not all(gap.n for gap in gaps.values()):
         raise GradflowError(
             "no two depths have had an equal budget of multiply-accumulates; "
             "python experiments/train.py study=equal_compute makes such runs"
@@ -78,7 +83,7 @@ def answer(runs: pd.DataFrame) -> str:
 def _rise(runs: pd.DataFrame, shallow: int, deep: int) -> Interval:
     errors = runs.pivot_table(index="seed", columns="depth", values="error")
     errors = errors.reindex(columns=[shallow, deep]).dropna()
-    return interval(errors[deep] - errors[shallow])
+    return interval(errors[deep] - errors[shallow], within=POINTS)
 
 
 def draw(output: Output, runs: pd.DataFrame) -> None:
@@ -88,13 +93,13 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
             error_against_cost(runs[runs.twin == twin], ax=ax)
             ax.set_title(f"{twin} networks")
         axes[0, 1].set_ylabel("")
-        axes[0, 0].legend(title="depth", loc="center left")
+        style.legend(made, axes[0], title="depth")
         style.letter_panels(axes[0])
         caption = (
             "Training error in evaluation mode after the last step against the multiply-"
             f"accumulates of the whole training ({PASSES} forward passes per step), by depth; "
-            "every mark is a separate training with its own learning-rate schedule. Small marks: "
-            "single seeds; lines: means; bars: 95 % t intervals over seeds, cut at 0 and 100 %. "
+            "every mark is a separate training with its own learning-rate schedule. Open marks: "
+            "single seeds; lines: their median. "
             "Dotted: the budget that all depths share."
         )
         output.add_figure(made, "equal_compute", caption)
@@ -103,15 +108,11 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
 def error_against_cost(runs: pd.DataFrame, *, ax: Axes) -> Axes:
     """`error` against `cost` on a log axis, a line per depth; darker is deeper."""
     depths = sorted(runs.depth.unique())
-    looks = {
-        depth: {"color": color, "marker": "o"}
-        for depth, color in style.depth_colors(depths).items()
-    }
+    looks = style.depth_looks(depths)
     ax.set_xscale("log")
-    plots.means(
-        runs, x="cost", y="error", hue="depth", looks=looks, ax=ax, limits=plots.PERCENT, seeds=True
-    )
-    ax.axvline((runs.cost / runs.budget).iloc[0], color="0.6", lw=0.8, ls=":", zorder=0)
+    plots.medians(runs, x="cost", y="error", hue="depth", looks=looks, ax=ax, lost="diverged")
+    ax.axvline((runs.cost / runs.budget).iloc[0], color=style.GUIDE, lw=0.8, ls=":", zorder=0)
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_ylim(-3, 103)
     ax.set_xlabel("multiply-accumulates of the training")
     ax.set_ylabel("training error (%)")

@@ -3,6 +3,7 @@
 python analysis/gradient_highway.py outputs/degradation
 """
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -37,12 +38,13 @@ def draw_profiles(output: Output, layers: pd.DataFrame, blocks: pd.DataFrame, de
             bottom.set_xlabel("block (0: first; the last is the head's input)")
         axes[0, 0].set_ylabel(r"$\|\partial L/\partial W\|$")
         axes[1, 0].set_ylabel(r"$\|\partial L/\partial x\|$ at the input")
-        axes[0, 0].legend()
+        style.legend(made, axes.flat)
         style.letter_panels(axes.flat)
         caption = (
             f"Gradient norms through networks of depth {depth}: of the loss by each layer's weight "
             "(top) and by each block's input (bottom), at initialization (left) and at the last "
-            "step (right). Thin lines: single seeds; thick: their geometric mean."
+            "step (right). Thin lines: single seeds; thick: their median. Gaps in a line, and "
+            "ticks at the edge, are gradients that are 0 or not finite."
         )
         output.add_figure(made, "gradient_profile", caption)
 
@@ -52,6 +54,7 @@ def draw_heatmaps(output: Output, layers: pd.DataFrame, depth: int) -> None:
     with output.figure(1, 2, height=2.6, sharey=True) as (made, axes):
         plots.twin_surfaces(
             layers[layers.depth == depth],
+            made=made,
             x="step",
             y="layer_index",
             value="grad_norm",
@@ -65,7 +68,7 @@ def draw_heatmaps(output: Output, layers: pd.DataFrame, depth: int) -> None:
         style.letter_panels(axes[0])
         caption = (
             f"Norm of the loss gradient by each layer's weight, by layer and step, at depth "
-            f"{depth}: geometric mean over seeds, one color scale."
+            f"{depth}: median over seeds, one color scale; gray: 0 or not finite."
         )
         output.add_figure(made, "gradient_heatmap", caption)
 
@@ -76,26 +79,28 @@ def draw_ratios(output: Output, ratios: pd.DataFrame) -> None:
         for ax, (moment, title) in zip(axes[0], MOMENTS.items(), strict=True):
             ratio_against_depth(at(ratios, moment), ax=ax).set_title(title)
         axes[0, 0].set_ylabel("end-to-end gradient ratio")
-        style.legend(axes[0, 1], loc="lower left")
+        style.legend(made, axes[0])
         style.letter_panels(axes[0])
         caption = (
             "End-to-end ratio: norm of the loss gradient at the first block's input over that at "
             "the last block's output. Above 1 the gradient grows on its way back, below 1 it "
-            "shrinks. Small marks: single seeds; lines: geometric mean; bars: 95 % t intervals of "
-            "the logarithm, which may leave the frame. Left out: runs without a finite ratio."
+            "shrinks. Open marks: single seeds; lines: their median. Crosses at the upper edge: "
+            "runs without a finite ratio; triangles: ratios beyond what a float32 holds."
         )
         output.add_figure(made, "gradient_ratio", caption)
 
 
 def ratio_against_depth(ratios: pd.DataFrame, *, ax: Axes) -> Axes:
     """`ratio` against depth on a log axis, with a line at 1."""
-    shown = ratios[ratios.ratio.notna() & ~ratios.is_bound]
-    plots.means(shown, x="depth", y="ratio", ax=ax, log=True, seeds=True)
-    ax.axhline(1, color="0.6", lw=0.8, ls=":", zorder=0)
+    # A bound has no place on the axis: below it as 0, above it as infinity.
+    beyond = np.where(ratios.ratio < 1, 0.0, np.inf)
+    shown = ratios.assign(ratio=ratios.ratio.where(~ratios.is_bound.astype(bool), beyond))
+    plots.medians(shown, x="depth", y="ratio", ax=ax, log=True, lost="not finite")
+    ax.axhline(1, color=style.GUIDE, lw=0.8, ls=":", zorder=0)
     style.depth_axis(ax, sorted(ratios.depth.unique()))
-    if len(shown):
-        # Room for every seed; an interval over seeds that differ by decades may be cut.
-        ax.set_ylim(shown.ratio.min() / 10, shown.ratio.max() * 10)
+    numbers = shown.ratio[np.isfinite(shown.ratio) & (shown.ratio > 0)]
+    if len(numbers):
+        ax.set_ylim(min(numbers.min(), 1) / 4, max(numbers.max(), 1) * 4)
     return ax
 
 

@@ -10,11 +10,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import plots, style
+from gradflow.analysis.figures.plotted_data import LOST
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import interval
+from gradflow.statistics import PERCENT, interval
 
 
 class Published(NamedTuple):
@@ -65,7 +66,7 @@ def error_table(runs: pd.DataFrame) -> Table:
         row: dict[str, Cell] = {"depth": int(depth)}
         for twin in style.COLORS:
             errors = group[group.twin == twin].error.dropna()
-            found = interval(errors) if len(errors) > 1 else errors.mean()
+            found = interval(errors, within=PERCENT) if len(errors) > 1 else errors.mean()
             row[f"{twin}, test error % (95 % interval)"] = found
             row[f"{twin}, He et al. 2015"] = getattr(published, twin) if published else None
         row["parameters, M"] = group.n_parameters.iloc[0] / 1e6
@@ -96,23 +97,22 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
             error_curves(steps[steps.twin == twin], tests[tests.twin == twin], shades, ax=ax)
             ax.set_title(f"{twin}, here")
         axes[0, 1].set_ylabel("")
-        axes[0, 1].get_legend().remove()
         error_against_depth(runs, ax=axes[1, 0]).set_title("last step, here")
         published_against_depth(sorted(runs.depth.unique()), ax=axes[1, 1]).set_title(
             "last step, He et al. 2015"
         )
-        axes[1, 0].legend(loc="best")
+        style.legend(made, [axes[1, 0], axes[0, 0]])
         style.letter_panels([*axes[0], *axes[1]])
         first, several = runs.iloc[0], runs.seed.nunique() > 1
-        spread = f"mean and 95 % t interval over {study.seeds}" if several else "one seed"
+        spread = "open marks: single seeds; lines: their median" if several else "one seed"
         caption = (
             f"a, b: error by step and depth: of training mini-batches (dashed, running mean of "
             f"{window(steps)} steps) and of the test split (solid, marks); "
-            f"{'means over seeds' if several else 'one seed'}. c: test error after the last "
+            f"{'medians over seeds' if several else 'one seed'}. c: test error after the last "
             f"step against depth; {spread}. Here: {first.data_name}, width "
             f"{first.network_width}, {first.steps} steps of {first.data_batch_size}. d: as "
-            "published for CIFAR-10, width 16, 64,000 steps of 128; plain errors (open) read off "
-            "figure 6, that of depth 110, above 60, left out."
+            "published for CIFAR-10, width 16, 64,000 steps of 128; plain errors (no line) read "
+            "off figure 6; the triangle is that of depth 110, above 60 %."
         )
         output.add_figure(made, "he2015", caption)
 
@@ -128,20 +128,19 @@ def error_curves(
     """Training (dashed) and test error (solid) in percent by step, a color per depth."""
     size = window(steps)
     for depth in sorted(steps.depth.unique()):
-        train = steps[steps.depth == depth].groupby("step").error.mean().rolling(size).mean()
-        test = tests[tests.depth == depth].groupby("step").error.mean()
+        train = steps[steps.depth == depth].groupby("step").error.median().rolling(size).mean()
+        test = tests[tests.depth == depth].groupby("step").error.median()
         ax.plot(train.index, 100 * train, color=shades[depth], lw=0.8, ls="--")
-        ax.plot(test.index, 100 * test, color=shades[depth], marker=".", label=str(depth))
+        ax.plot(test.index, 100 * test, color=shades[depth], marker=".", label=f"depth {depth}")
     ax.set_xlabel("step")
     ax.set_ylabel("error (%)")
     ax.set_ylim(0, 100)
-    ax.legend(title="depth", loc="lower left", ncols=2)
     return ax
 
 
 def error_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
     """Test error (`error`, percent) against depth, by twin, with intervals."""
-    plots.means(runs, x="depth", y="error", ax=ax, limits=plots.PERCENT)
+    plots.medians(runs, x="depth", y="error", ax=ax, lost="diverged")
     style.depth_axis(ax, sorted(runs.depth.unique()))
     ax.set_ylabel("test error (%)")
     ax.set_ylim(0, 1.06 * runs.error.max())
@@ -150,17 +149,19 @@ def error_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
 
 def published_against_depth(depths: Sequence[int], *, ax: Axes) -> Axes:
     """The paper's errors at those of `depths` that it has."""
-    for twin, filled in (("plain", "none"), ("residual", "full")):
+    for twin, line in (("plain", "none"), ("residual", "-")):
         points = {d: getattr(PAPER[d], twin) for d in depths if d in PAPER}
+        beyond = [d for d, error in points.items() if isinstance(error, str)]
         points = {d: error for d, error in points.items() if isinstance(error, float)}
-        ax.plot(
-            list(points),
-            list(points.values()),
-            color=style.COLORS[twin],
-            marker=style.MARKERS[twin],
-            fillstyle=filled,
-        )
+        look = style.TWIN_LOOKS[twin]
+        ax.plot(list(points), list(points.values()), ls=line, **look)
+        if beyond:
+            ax.plot(
+            beyond, [plots.EDGE] * len(beyond), "^", color=look["color"], clip_on=False,
+            transform=ax.get_xaxis_transform(), gid=LOST,
+        )  # fmt: skip
     style.depth_axis(ax, depths)
+    ax.set_ylabel("test error (%)")
     ax.set_ylim(bottom=0)
     return ax
 

@@ -18,14 +18,14 @@ from gradflow.analysis.script import run_script
 from gradflow.analysis.studies.he2016_rows import FAIL, PUBLISHED_PLACEMENTS, SHORTCUTS, Row
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import interval
+from gradflow.statistics import PERCENT, interval
 
 SWEPT = tuple(
     f"network_{key}"
     for key in ("shortcut", "shortcut_scale", "branch_scale", "gate_bias", "placement")
 )
 SHOWN = 20.0
-SPLITS = {"training error": "0.6", "test error": "k"}  # the colors of twins mean twins
+SPLITS = {"training error": "0.5", "test error": "k"}  # the colors of twins mean twins
 
 
 def analyze(output: Output) -> None:
@@ -72,7 +72,7 @@ def named(runs: pd.DataFrame, rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def error_table(runs: pd.DataFrame, rows: Sequence[Row]) -> Table:
-    """Both errors here, with 95 % t intervals, and the paper's."""
+    """Both errors here, with 95 % intervals, and the paper's."""
     paper = "He et al. 2016, test %"
     found: list[dict[str, Cell]] = []
     for row in rows:
@@ -82,7 +82,7 @@ def error_table(runs: pd.DataFrame, rows: Sequence[Row]) -> Table:
                 {
                     "": row.name,
                     "training error %": group["training error"].mean(),
-                    "test error % (95 % interval)": interval(group["test error"]),
+                    "test error % (95 % interval)": interval(group["test error"], within=PERCENT),
                     "seeds": len(group),
                     "diverged": int(group.diverged_at.notna().sum()),
                     paper: "fail" if row.paper == FAIL else row.paper,
@@ -122,13 +122,13 @@ def draw(output: Output, runs: pd.DataFrame, rows: Sequence[Row], name: str) -> 
     with output.figure(1, 2, height=0.9 + 0.2 * len(rows), **options) as (made, axes):
         errors_by_row(runs, names, ax=axes[0, 0])
         papers_by_row(rows, ax=axes[0, 1])
-        made.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+        style.legend(made, axes[0])
         style.letter_panels(axes[0])
         depth = int(runs.depth.max())
         caption = (
             f"Final errors of networks of depth {depth} (a) and what He et al. 2016 report (b), "
-            "in the paper's order. Small marks: single seeds; large: means; bars: 95 % t "
-            "intervals over seeds, cut at 0 and 100 %; triangles: above 20 %, 'fail' in the paper."
+            "in the paper's order. Open marks: single seeds, at 100 % if they diverged; filled: "
+            "their median; triangles: above 20 %, 'fail' in the paper."
         )
         output.add_figure(made, name, caption)
 
@@ -139,15 +139,13 @@ def errors_by_row(runs: pd.DataFrame, names: Sequence[str], *, ax: Axes) -> Axes
     for (split, color), shift in zip(SPLITS.items(), (-0.16, 0.16), strict=True):
         look = {"color": color, "marker": "s" if split == "test error" else "o", "lw": 0}
         marks = runs.assign(place=runs.row.map(places) + shift, split=split)
-        plots.means(
+        plots.medians(
             marks,
             x=split,
             y="place",
             hue="split",
             looks={split: look},
             ax=ax,
-            limits=plots.PERCENT,
-            seeds=True,
             orient="y",
         )
     ax.set_yticks(range(len(names)), names)

@@ -62,7 +62,6 @@ def draw(
     depth = int(signals.depth.iloc[0])
     with output.figure(2, 3, height=4.2) as (made, axes):
         sizes_by_block(signals, ax=axes[0, 0])
-        style.legend(axes[0, 0])
         moments_by_block(signals, ax=axes[0, 1])
         share_of(signals, "block_index", "dead_fraction", ax=axes[0, 2])
         share_of(layers, "layer_index", "zero_fraction", ax=axes[1, 0])
@@ -70,8 +69,8 @@ def draw(
             (axes[1, 1], "example_cosine", "cosine between examples"),
             (axes[1, 2], "signal_to_noise", "signal-to-noise ratio"),
         ):
-            plots.means(examples.dropna(subset=value), x="depth", y=value, ax=ax, seeds=True)
-            ax.axhline(0, color="0.6", lw=0.8, ls=":", zorder=0)
+            plots.medians(examples.dropna(subset=value), x="depth", y=value, ax=ax)
+            ax.axhline(0, color=style.GUIDE, lw=0.8, ls=":", zorder=0)
             style.depth_axis(ax, sorted(examples.depth.unique()))
             ax.set_ylabel(title)
         axes[0, 2].set_ylabel("dead ReLU channels (%)")
@@ -79,6 +78,7 @@ def draw(
         for ax in axes[0]:
             ax.set_xlabel("block (0: first)")
         axes[1, 0].set_xlabel("layer (0: stem)")
+        style.legend(made, axes.flat)
         style.letter_panels(axes.flat)
         caption = (
             f"Health of networks at the first step with details; a-d at depth {depth}. a: root "
@@ -86,8 +86,8 @@ def draw(
             "over its standard deviation. c: ReLU channels that are 0 for the whole batch. d: "
             "elements of each weight's gradient that are exactly 0. e, f: mean cosine of two "
             "examples' gradients, and the squared norm of the mean gradient over the variance of "
-            f"examples, against depth. Lines: mean over {output.study.seeds} (a: geometric); bands "
-            "and bars: 95 % t intervals; small marks: single seeds."
+            f"examples, against depth. Lines: median over {output.study.seeds}; bands: from the "
+            "lowest to the highest seed; open marks: single seeds."
         )
         output.add_figure(made, "health", caption)
 
@@ -113,7 +113,7 @@ def share_of(rows: pd.DataFrame, index: str, value: str, *, ax: Axes) -> Axes:
     """A share, recorded as 0 ... 1, in percent by block or layer."""
     rows = rows.dropna(subset=value)
     rows = rows.assign(percent=100 * rows[value].astype(float))
-    plots.curves(rows, x=index, y="percent", looks=LOOKS, ax=ax, limits=plots.PERCENT)
+    plots.curves(rows, x=index, y="percent", looks=LOOKS, ax=ax)
     top = max(1.0, 1.08 * rows.percent.max())
     ax.set_ylim(-0.04 * top, top)
     return ax
@@ -124,6 +124,7 @@ def draw_histograms(output: Output, counts: pd.DataFrame, depth: int) -> None:
     with output.figure(1, 2, height=2.6, sharey=True) as (made, axes):
         plots.twin_surfaces(
             shares_by_size(counts),
+            made=made,
             x="layer_index",
             y="size",
             value="share",
@@ -139,7 +140,7 @@ def draw_histograms(output: Output, counts: pd.DataFrame, depth: int) -> None:
         caption = (
             "Absolute size of the elements of each weight's gradient, in half decades, at depth "
             f"{depth} at the first step with details: share of the layer's elements that are not "
-            "0, geometric mean over seeds."
+            "0, median over seeds."
         )
         output.add_figure(made, "gradient_histogram", caption)
 

@@ -37,7 +37,7 @@ def draw(output: Output, blocks: pd.DataFrame) -> None:
     """Error against depth, and each block's distance from the identity."""
     study = output.study
     with output.figure(1, 3, height=2.5) as (made, axes):
-        error_against_depth(study.runs, ax=axes[0, 0]).legend(loc="best")
+        error_against_depth(study.runs, ax=axes[0, 0])
         for ax, twin, title in zip(
             axes[0, 1:], ("residual", "plain"), ("residual blocks", "plain blocks"), strict=True
         ):
@@ -46,23 +46,24 @@ def draw(output: Output, blocks: pd.DataFrame) -> None:
         high = max(ax.get_ylim()[1] for ax in axes[0, 1:])
         for ax in axes[0, 1:]:
             ax.set_ylim(low, high)
-        style.depth_legend(axes[0, 1], sorted(blocks.depth.unique()), loc="upper right", ncols=2)
-        style.state_legend(axes[0, 2], style.STATE_LINES, loc="lower right")
+        handles = style.depth_handles(sorted(blocks.depth.unique()))
+        handles += style.dash_handles(style.STATE_LINES)
+        style.legend(made, axes[0, :1], handles=handles)
         style.letter_panels(axes[0])
         caption = (
             "Fully connected networks trained to reproduce their input; stem and head are fixed "
             "and together the identity, so that the best that blocks can do is nothing. a: mean "
             "squared error as a share of the input's mean square (1: that of an output of 0), in "
             "evaluation mode on the training images. b, c: distance of each block from the "
-            "identity, |y - x| / |x|. Marks and lines: geometric means; bars and bands: 95 % t "
-            f"intervals of the logarithm over {output.study.seeds}."
+            "identity, |y - x| / |x|, a shade per depth. Open marks: single seeds; lines: median "
+            f"of {output.study.seeds}; bands: from the lowest to the highest."
         )
         output.add_figure(made, "identity", caption)
 
 
 def error_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
     """Relative squared error against depth, by twin."""
-    plots.means(runs, x="depth", y="final_train_error", ax=ax, log=True)
+    plots.medians(runs, x="depth", y="final_train_error", ax=ax, log=True, lost="diverged")
     style.depth_axis(ax, sorted(runs.depth.unique()))
     ax.set_ylabel("relative squared error")
     return ax
@@ -79,6 +80,7 @@ def distance_by_block(blocks: pd.DataFrame, *, ax: Axes) -> Axes:
     looks = {
         f"{depth}, {state}": {
             "color": shades[depth],
+            "label": "_",
             "ls": dashes,
             "lw": 1,
             "marker": "." if counts[blocks.depth == depth].max() == 1 else None,

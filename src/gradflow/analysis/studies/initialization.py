@@ -78,17 +78,17 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
             axes[row, 1].set_yticks([])
             axes[row, 0].set_ylabel(f"{twin} networks")
         axes[0, 0].set_title("training error (%)")
-        axes[0, 1].set_title("gradient, end-to-end ratio (log10)")
+        axes[0, 1].set_title("end-to-end gradient ratio (log10)")
         for column in range(2):
             axes[1, column].set_xlabel("depth (weighted layers)")
         made.colorbar(errors, ax=list(axes[:, 0]), pad=0.02, aspect=30)
         made.colorbar(gradients, ax=list(axes[:, 1]), pad=0.02, aspect=30)
         caption = (
             "Training error in evaluation mode after the last step (left; mean over seeds, 'div.' "
-            "if all diverged, * if some did) and, at initialization, the logarithm to base 10 of "
-            "the norm of the gradient at the first block's input over that at the last block's "
-            "output (right; mean over seeds, '-' if there is no finite number above 0: the head "
-            "or a block passes nothing back)."
+            "and gray if all diverged, * if some did) and, at initialization, the logarithm to "
+            "base 10 of the norm of the gradient at the first block's input over that at the last "
+            "block's output (right; mean over seeds, white: 1, '-' and gray if there is no finite "
+            "number above 0: the head or a block passes nothing back)."
         )
         output.add_figure(made, "initialization", caption)
 

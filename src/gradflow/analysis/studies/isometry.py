@@ -4,10 +4,12 @@ python analysis/isometry.py outputs/isometry
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from gradflow.analysis.figures import style
 from gradflow.analysis.frames import dicts, groups
@@ -95,6 +97,7 @@ def draw(output: Output, values: pd.DataFrame) -> None:
         for ax, state in zip(axes[0], states, strict=True):
             spread_by_network(values[values["at"] == state], _names(values), ax=ax)
             ax.set_title(style.STATE_TITLES[state])
+        style.legend(made, [], handles=_handles())
         style.letter_panels(axes[0])
         steps = int(study.runs.steps.iloc[0])
         blocks = int(values.blocks.iloc[0])
@@ -102,10 +105,22 @@ def draw(output: Output, values: pd.DataFrame) -> None:
             f"Singular values of the Jacobian of {blocks} blocks, from the first one's input to "
             f"the last one's output, before and after {steps} steps; of {study.seeds}, "
             f"{values.example.nunique()} images each. Thin: all values (also those left of the "
-            "axis); thick: the middle 80 %; white: median; color: root mean "
-            "square; black bar: its theory at initialization; empty rows: every run diverged."
+            "axis); thick: the middle 80 %; black bar: theory of the root mean square at "
+            "initialization; empty rows: every run diverged."
         )
         output.add_figure(made, "isometry", caption)
+
+
+MARK: dict[str, Any] = {"ls": "none", "color": "w", "markeredgecolor": "k", "mew": 0.7}
+MEDIAN: dict[str, Any] = {**MARK, "marker": "o", "markersize": 4}
+ROOT_MEAN_SQUARE: dict[str, Any] = {**MARK, "marker": "D", "markersize": 4}
+THEORY: dict[str, Any] = {"ls": "none", "color": "k", "marker": "|", "markersize": 10, "mew": 1.4}
+
+
+def _handles() -> list[Line2D]:
+    marks = {"median": MEDIAN, "root mean square": ROOT_MEAN_SQUARE, "its theory": THEORY}
+    twins = [Line2D([], [], color=color, lw=4, label=t) for t, color in style.COLORS.items()]
+    return twins + [Line2D([], [], label=name, **look) for name, look in marks.items()]
 
 
 def spread_by_network(values: pd.DataFrame, names: Sequence[str], *, ax: Axes) -> Axes:
@@ -116,18 +131,18 @@ def spread_by_network(values: pd.DataFrame, names: Sequence[str], *, ax: Axes) -
         color = style.COLORS[str(network).split(",")[0]]
         low, tenth, median, ninetieth, high = group.value.quantile([0, 0.1, 0.5, 0.9, 1])
         ax.plot([low, high], [row, row], color=color, lw=0.8)
-        ax.plot([tenth, ninetieth], [row, row], color=color, lw=4, alpha=0.5, solid_capstyle="butt")
-        ax.plot(median, row, "o", color="w", markeredgecolor=color, markersize=4)
-        ax.plot(np.sqrt((group.value**2).mean()), row, "D", color=color, markersize=3.5)
+        ax.plot([tenth, ninetieth], [row, row], color=color, lw=4, solid_capstyle="butt")
+        ax.plot(median, row, **MEDIAN)
+        ax.plot(np.sqrt((group.value**2).mean()), row, **ROOT_MEAN_SQUARE)
         if (group["at"] == "initialization").all():
             expected = theory(str(network), int(group.blocks.iloc[0]))
             if expected is not None:
-                ax.plot(expected, row, "|", color="k", markersize=9, markeredgewidth=1.2)
+                ax.plot(expected, row, **THEORY)
     ax.set_yticks(range(len(names)), names)
     ax.set_xscale("log")
     ax.set_xlim(left=1e-6)
     ax.set_xlabel("singular value")
-    ax.axvline(1, color="0.6", lw=0.6, zorder=0)
+    ax.axvline(1, color=style.GUIDE, lw=0.6, zorder=0)
     return ax
 
 

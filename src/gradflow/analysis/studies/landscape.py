@@ -42,7 +42,7 @@ def draw(output: Output, points: pd.DataFrame) -> None:
             along = points[(points.depth == depth) & (points.surface == "line")]
             line_by_twin(along, ax=axes[row, 2]).set_title(f"depth {depth}")
             axes[row, 1].set_ylabel("")
-        axes[0, 2].legend(loc="best")
+        style.legend(made, axes.flat)
         style.letter_panels(axes.flat)
         images = "the first training images"
         caption = (
@@ -50,8 +50,8 @@ def draw(output: Output, points: pd.DataFrame) -> None:
             "directions whose filters have the length of the network's own (1: the length "
             "of the weights); batch norm takes the statistics of these images at each point. "
             f"Left and middle: seed {seed}, the same levels in all panels (nats). Right: along "
-            f"direction 1, geometric mean and 95 % t interval of the logarithm over "
-            f"{output.study.seeds}."
+            f"direction 1, median over {output.study.seeds}; bands: from the lowest to the "
+            "highest."
         )
         output.add_figure(made, "landscape", caption)
 
@@ -63,10 +63,11 @@ def contours(points: pd.DataFrame, *, ax: Axes) -> Axes:
     """Lines of equal loss over the plane, labeled."""
     grid = points.pivot_table(index="y", columns="x", values="loss")
     values = np.nan_to_num(grid.to_numpy(), nan=np.inf).clip(1e-6, 1e6)
+    shades = list(style.depth_colors(range(len(LEVELS))).values())  # that stand out from white
     drawn = ax.contour(
-        grid.columns, grid.index, np.log10(values), np.log10(LEVELS), cmap="viridis", linewidths=0.8
+        grid.columns, grid.index, np.log10(values), np.log10(LEVELS), colors=shades, linewidths=0.8
     )
-    ax.clabel(drawn, fmt={level: f"{10**level:.3g}" for level in drawn.levels}, fontsize=5.5)
+    ax.clabel(drawn, fmt={level: f"{10**level:.3g}" for level in drawn.levels}, fontsize="x-small")
     ax.plot(0, 0, "+", color="k", markersize=5)
     ax.set_aspect("equal")
     ax.set_ylabel("direction 2")

@@ -12,14 +12,15 @@ from matplotlib.collections import QuadMesh
 from matplotlib.patches import Rectangle
 
 from gradflow.analysis.figures import plots, style
-from gradflow.analysis.frames import groups
+from gradflow.analysis.frames import dicts, groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.studies.degradation import error_against_depth
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import interval
+from gradflow.statistics import POINTS, interval
 from gradflow.verdict import RATE
+from gradflow.verdict.ranking import cross_validated
 
 SWEPT = (RATE,)
 
@@ -50,16 +51,14 @@ def at_own_best(runs: pd.DataFrame) -> pd.DataFrame:
     also what its rate was chosen by. A rate at which a run diverged is not chosen. With one
     seed the rate is chosen by that seed.
     """
-    rows = []
+    parts = []
     for (depth, twin), group in groups(runs, ["depth", "twin"]):
-        errors = group.pivot_table(index="seed", columns=RATE, values="error", dropna=False)
-        for seed in errors.index:
-            others = errors.drop(index=seed) if len(errors) > 1 else errors
-            means = others.mean(skipna=False).dropna()
-            rate = means.idxmin() if len(means) else np.nan
-            error = errors.loc[seed, rate] if len(means) else np.nan
-            rows.append({"depth": depth, "twin": twin, "seed": seed, RATE: rate, "error": error})
-    return pd.DataFrame(rows)
+        errors = group.pivot_table(index=RATE, columns="seed", values="error", dropna=False)
+        chosen, error = cross_validated(errors.to_numpy(dtype=float))
+        rates = np.where(chosen < 0, np.nan, errors.index.to_numpy()[chosen])
+        part = {"depth": depth, "twin": twin, "seed": errors.columns, RATE: rates, "error": error}
+        parts.append(pd.DataFrame(part))
+    return pd.concat(parts, ignore_index=True)
 
 
 def draw_heatmaps(output: Output, runs: pd.DataFrame) -> None:
@@ -73,7 +72,8 @@ def draw_heatmaps(output: Output, runs: pd.DataFrame) -> None:
         style.letter_panels(axes[0])
         caption = (
             "Training error in evaluation mode after the last step, by learning rate and depth: "
-            "mean over seeds in percent; framed: the lowest of each depth; div.: a run diverged."
+            "mean over seeds in percent; framed: the lowest of each depth; div., gray: a run "
+            "diverged."
         )
         output.add_figure(made, "learning_rate_heatmap", caption)
 
@@ -81,14 +81,15 @@ def draw_heatmaps(output: Output, runs: pd.DataFrame) -> None:
 def draw_best(output: Output, runs: pd.DataFrame, best: pd.DataFrame) -> None:
     """Error at each network's own best rate, and that rate, against depth."""
     with output.figure(1, 2, height=2.5) as (made, axes):
-        error_against_depth(best.dropna(subset="error"), ax=axes[0, 0]).legend(loc="best")
+        error_against_depth(best, ax=axes[0, 0])
         rate_against_depth(best, sorted(runs[RATE].unique()), ax=axes[0, 1])
+        style.legend(made, axes[0, :1])
         style.letter_panels(axes[0])
         caption = (
             "Each network at its own best learning rate: training error (a) and that rate (b) "
             "against depth. The rate of a seed is the one with the lowest mean error over the "
-            "other seeds. Small marks: single seeds; lines: (a) mean, (b) geometric mean; bars: "
-            "95 % t intervals over seeds, (a) cut at 0 and 100 %, (b) of the logarithm."
+            "other seeds. Open marks: single seeds, in b with an area that grows with their "
+            "number; lines: median seed, in b one of the rates that were tried."
         )
         output.add_figure(made, "learning_rate_best", caption)
 
@@ -105,8 +106,12 @@ def error_heatmap(runs: pd.DataFrame, *, ax: Axes) -> QuadMesh:
     for column in range(values.shape[1]):
         if not np.isnan(values[:, column]).all():
             row = int(np.nanargmin(values[:, column]))
-            frame = Rectangle((column, row), 1, 1, fill=False, lw=1.5, color=style.BEST, zorder=3)
-            ax.add_patch(frame)
+            # White on black: seen on every shade.
+            for color, width in (("k", 3.0), ("w", 1.2)):
+                inner = (column + 0.04, row + 0.04)
+                ax.add_patch(
+                    Rectangle(inner, 0.92, 0.92, fill=False, lw=width, color=color, zorder=3)
+                )
     ax.set_xlabel("depth (weighted layers)")
     ax.set_ylabel("learning rate")
     return mesh
@@ -115,12 +120,27 @@ def error_heatmap(runs: pd.DataFrame, *, ax: Axes) -> QuadMesh:
 def rate_against_depth(best: pd.DataFrame, rates: Sequence[float], *, ax: Axes) -> Axes:
     """The chosen learning rate, of `rates`, against `depth`, by `twin`."""
     chosen = best.dropna(subset=RATE)
-    plots.means(chosen, x="depth", y=RATE, ax=ax, log=True, seeds=True)
+    ax.set_yscale("log")
+    for (twin, look), side in zip(style.TWIN_LOOKS.items(), (-1, 1), strict=True):
+        own = chosen[chosen.twin == twin]
+        counts = own.groupby(["depth", RATE]).size().reset_index(name="seeds")
+        # Beside one another: both twins may choose one rate.
+        beside = plots.aside(ax, ax.transData, 2.5 * side)
+        for row in dicts(counts):
+            ax.plot(
+                row["depth"], row[RATE], look["marker"], color=look["color"], fillstyle="none",
+                markersize=2 + 2.5 * row["seeds"] ** 0.5, transform=beside,
+            )  # fmt: skip
+        line = own.groupby("depth")[RATE].agg(lambda rates: plots.middle(rates, tried=True))
+        ax.plot(line.index, line, color=look["color"], transform=beside, lw=0.9)
     ax.set_yticks(rates, [f"{rate:g}" for rate in rates])
     ax.set_yticks([], minor=True)
     ax.set_ylim(min(rates) / 1.3, max(rates) * 1.3)
     ax.set_ylabel("best learning rate")
-    style.depth_axis(ax, sorted(best.depth.unique()))
+    depths = sorted(best.depth.unique())
+    style.depth_axis(ax, depths)
+    room = 0.08 * (depths[-1] - depths[0]) or 1.0
+    ax.set_xlim(depths[0] - room, depths[-1] + room)
     return ax
 
 
@@ -136,7 +156,7 @@ def best_table(runs: pd.DataFrame, best: pd.DataFrame) -> Table:
             means = here.groupby(RATE).error.agg(_mean_of_all).dropna()
             row[f"{twin}, best rate"] = float(means.index[means.argmin()]) if len(means) else None
             row[f"{twin}, training error %"] = errors[twin].mean()
-        gap = interval((errors.plain - errors.residual).dropna())
+        gap = interval((errors.plain - errors.residual).dropna(), within=POINTS)
         rows.append(row | {"plain - residual, points (95 % interval)": gap, "seeds": gap.n})
     return Table(rows, {f"{twin}, best rate": "g" for twin in style.COLORS})
 

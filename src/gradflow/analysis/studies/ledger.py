@@ -3,7 +3,6 @@
 python analysis/ledger.py outputs/degradation
 """
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -12,13 +11,12 @@ from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.study import MOMENTS, Study, at
 from gradflow.core.errors import GradflowError
-from gradflow.statistics import intervals_by
 
 PARTS = {
     "input_grad_norm": ("all of it", "0.2", "-"),
     "skip_grad_norm": ("over the shortcut", style.COLORS["residual"], "--"),
     "branch_grad_norm": ("through the branch", style.COLORS["plain"], ":"),
-    "elsewhere_grad_norm": ("over other uses of the input", "0.5", "-."),
+    "elsewhere_grad_norm": ("over other uses of the input", "0.45", "-."),
 }
 
 
@@ -62,17 +60,17 @@ def draw_shares(output: Output, blocks: pd.DataFrame, paths: pd.DataFrame) -> No
             share_by_depth(mean_shares(rows), ends.dropna(subset="path_share"), ax=axes[1, column])
         axes[0, 0].set_ylabel("share over the shortcut")
         axes[1, 0].set_ylabel("mean over blocks")
-        axes[1, 0].legend()
+        depths = sorted(blocks[blocks.twin == "residual"].depth.unique())
+        style.legend(made, axes[1], handles=style.depth_handles(depths))
         style.letter_panels(axes.flat)
         caption = (
             "Share of the loss gradient at a block's input that came back over the block's "
             "shortcut, <skip part, total> / |total|^2 (dotted: one half); the rest came through "
-            "the branch. Top: block by block in residual networks (depth at the right end), and "
-            "in plain ones, which have none. Bottom: its mean over a network's blocks; crosses: "
-            "share from the last block to the first over shortcuts alone, if measured. "
-            "Lines: mean of "
-            f"seeds; bands and bars: 95 % t intervals; points: single seeds. {lost} values are "
-            "left out because the whole gradient was 0."
+            "the branch. Top: block by block in residual networks, a shade per depth, and in "
+            "plain ones, which have none. Bottom: its mean over a network's blocks; end to end: "
+            "the share from the last block to the first over shortcuts alone, if measured. "
+            "Lines: median of seeds; bands: from the lowest to the highest; open marks: single "
+            f"seeds. {lost} values are left out because the whole gradient was 0."
         )
         output.add_figure(made, "ledger", caption)
 
@@ -86,11 +84,12 @@ def draw_parts(output: Output, blocks: pd.DataFrame, depth: int) -> None:
             ax.set_title(f"residual, depth {depth}, {title}")
             ax.set_xlabel("block (0: first)")
         axes[0, 0].set_ylabel(r"$\|\partial L/\partial x\|$ at the input")
-        axes[0, 1].legend()
+        style.legend(made, axes[0])
         style.letter_panels(axes[0])
         caption = (
             f"Norm of the loss gradient at each block's input in residual networks of depth "
-            f"{depth}, and of the two parts that add to it. Geometric mean over seeds."
+            f"{depth}, and of the two parts that add to it. Lines: median of seeds; bands: from "
+            "the lowest to the highest."
         )
         output.add_figure(made, "ledger_parts", caption)
 
@@ -103,29 +102,21 @@ def share_by_block(rows: pd.DataFrame, *, ax: Axes) -> Axes:
     shades = style.depth_colors(sorted(residual.depth.unique()))
     looks = {depth: {"color": color} for depth, color in shades.items()}
     plots.curves(residual, x="place", y="skip_share", hue="depth", looks=looks, ax=ax)
-    ends = residual[residual.place == 1].groupby("depth").skip_share.mean()
-    below = -np.inf  # labels keep a line's height between them
-    for depth, color in shades.items():
-        below = max(below + 0.08, float(ends.get(depth, 0.0)))
-        ax.annotate(str(depth), (1, below), (4, 0), textcoords="offset points",
-                    color=color, va="center", fontsize=7)  # fmt: skip
     if (plain := rows[rows.twin == "plain"]).size:
-        ax.plot(*zip(*plain.groupby("place").skip_share.mean().items(), strict=True),
+        ax.plot(*zip(*plain.groupby("place").skip_share.median().items(), strict=True),
                 color=style.COLORS["plain"], lw=1.5)  # fmt: skip
-        ax.annotate("plain", (0.5, 0), (0, 3), textcoords="offset points",
-                    color=style.COLORS["plain"], ha="center", fontsize=7)  # fmt: skip
-    ax.axhline(0.5, color="0.6", lw=0.8, ls=":", zorder=0)
+    ax.axhline(0.5, color=style.GUIDE, lw=0.8, ls=":", zorder=0)
     return ax
 
 
 def share_by_depth(means: pd.DataFrame, paths: pd.DataFrame, *, ax: Axes) -> Axes:
     """`skip_share` of whole networks and `path_share` against depth."""
-    plots.means(means, x="depth", y="skip_share", ax=ax, seeds=True)
+    plots.medians(means, x="depth", y="skip_share", ax=ax)
     ends = paths[paths.twin == "residual"].assign(line="residual, end to end")
     look = {"color": "0.2", "ls": "--", "lw": 0.8, "marker": "x"}
     looks = {"residual, end to end": look}
-    plots.means(ends, x="depth", y="path_share", hue="line", looks=looks, ax=ax)
-    ax.axhline(0.5, color="0.6", lw=0.8, ls=":", zorder=0)
+    plots.medians(ends, x="depth", y="path_share", hue="line", looks=looks, ax=ax)
+    ax.axhline(0.5, color=style.GUIDE, lw=0.8, ls=":", zorder=0)
     style.depth_axis(ax, sorted(means.depth.unique()))
     return ax
 
@@ -135,8 +126,9 @@ def parts_by_block(rows: pd.DataFrame, *, ax: Axes) -> Axes:
     for part, (label, color, dashes) in PARTS.items():
         if not (rows[part] > 0).any():
             continue  # in most networks a block's input is used by the block alone
-        line = intervals_by(rows, ["block_index"], part, log=True)
-        ax.plot(line.block_index, line["mean"], color=color, ls=dashes, label=label)
+        looks = {label: {"color": color, "ls": dashes}}
+        named = rows.assign(part=label)
+        plots.curves(named, x="block_index", y=part, hue="part", looks=looks, ax=ax, log=True)
     ax.set_yscale("log")
     return ax
 

@@ -14,7 +14,7 @@ from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.study import Study
 from gradflow.analysis.tables import Cell, Table
-from gradflow.statistics import interval
+from gradflow.statistics import PERCENT, interval
 
 
 def analyze(output: Output) -> None:
@@ -39,14 +39,15 @@ def draw(output: Output, lesions: pd.DataFrame) -> None:
         error_by_block(lesions, ax=axes[0, 0])
         error_by_count(lesions, ax=axes[0, 1]).set_ylabel("")
         error_by_order(lesions, ax=axes[0, 2]).set_ylabel("")
-        axes[0, 1].legend(loc="lower right")
+        style.legend(made, axes[0])
         style.letter_panels(axes[0])
         caption = (
             "Test error of trained networks after a lesion, without further training. a: one block "
             "deleted (dotted: none), by its place in the network. b: several blocks deleted, drawn "
             "at random. c: blocks of one shape swapped, by Kendall's rank correlation of the new "
             "order with the old. Plain networks lose the whole block, residual ones its branch. "
-            f"Lines: mean, bands: 95 % t intervals over {output.study.seeds}; c: single draws."
+            f"Lines: median over {output.study.seeds}; bands: from the lowest to the highest; c: "
+            "single draws."
         )
         output.add_figure(made, "lesion", caption)
 
@@ -57,12 +58,9 @@ def error_by_block(lesions: pd.DataFrame, *, ax: Axes) -> Axes:
     single = single.assign(block=single.blocks.map(lambda blocks: blocks[0]))
     last = single.groupby("network").block.transform("max")
     places = single.assign(place=single.block / last)
-    plots.curves(
-        places, x="place", y="error", hue="network", looks=_looks(single), ax=ax,
-        limits=plots.PERCENT,
-    )  # fmt: skip
+    plots.curves(places, x="place", y="error", hue="network", looks=_looks(single), ax=ax)
     for network, look in _looks(single).items():
-        whole = lesions[(lesions.network == network) & (lesions.lesion == "none")].error.mean()
+        whole = lesions[(lesions.network == network) & (lesions.lesion == "none")].error.median()
         ax.axhline(whole, **look | {"ls": ":", "lw": 0.8})
     ax.set_xlabel("deleted block, from first to last")
     ax.set_ylabel("test error (%)")
@@ -74,10 +72,7 @@ def error_by_count(lesions: pd.DataFrame, *, ax: Axes) -> Axes:
     """Error against the number of deleted blocks; a run is the mean of its draws."""
     deleted = lesions[lesions.lesion.isin(["none", "delete"])]
     of_run = deleted.groupby(["network", "run_id", "count"]).error.mean().reset_index()
-    plots.curves(
-        of_run, x="count", y="error", hue="network", looks=_looks(of_run), ax=ax,
-        limits=plots.PERCENT,
-    )  # fmt: skip
+    plots.curves(of_run, x="count", y="error", hue="network", looks=_looks(of_run), ax=ax)
     ax.set_xlabel("blocks deleted")
     ax.set_ylabel("test error (%)")
     return ax
@@ -92,7 +87,7 @@ def error_by_order(lesions: pd.DataFrame, *, ax: Axes) -> Axes:
         filled = "full" if look["ls"] == "-" else "none"
         ax.plot(
             group.kendall_tau, group.error, marker, color=look["color"], markersize=3,
-            fillstyle=filled, alpha=0.6,
+            fillstyle=filled, mew=0.6,
         )  # fmt: skip
     ax.set_xlabel("Kendall's τ of the order")
     ax.set_ylabel("test error (%)")
@@ -110,13 +105,14 @@ def deletion_table(lesions: pd.DataFrame) -> Table:
         one, several = (
             deleted[deleted["count"] == n].groupby("run_id").error for n in (1, quarter)
         )
+        each, together = (interval(e.mean(), within=PERCENT) for e in (one, several))
         rows.append(
             {
                 "network": network,
                 "test error %": whole.mean(),
-                "one block deleted, mean over blocks (95 % interval)": interval(one.mean()),
+                "one block deleted, mean over blocks (95 % interval)": each,
                 "worst block": one.max().mean(),
-                "several deleted (95 % interval)": interval(several.mean()),
+                "several deleted (95 % interval)": together,
                 "deleted, of all": f"{quarter} of {blocks}",
                 "seeds": len(whole),
             }

@@ -6,6 +6,7 @@ python analysis/paths.py outputs/paths
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from gradflow.analysis.figures import plots, style
 from gradflow.analysis.frames import groups
@@ -54,13 +55,15 @@ def draw(output: Output, lengths: pd.DataFrame) -> None:
     with output.figure(1, 3, height=2.5) as (made, axes):
         against_length(lengths, "count", ax=axes[0, 0]).set_ylabel("share of all paths")
         against_length(lengths, "path", ax=axes[0, 1]).set_ylabel(
-            "gradient of one path, over length 0"
+            "gradient of one path\n(length 0: 1)"
         )
         against_length(lengths, "share", ax=axes[0, 2]).set_ylabel("share of squared gradient")
         axes[0, 2].set_xlim(-1, lengths.length[lengths.share > 1e-3].max() + 2)
         predicted(lengths, ax=axes[0, 2])
-        style.depth_legend(axes[0, 0], sorted(lengths.depth.unique()))
-        style.state_legend(axes[0, 1], style.STATE_LINES)
+        handles = style.depth_handles(sorted(lengths.depth.unique()))
+        handles += style.dash_handles(style.STATE_LINES)
+        handles.append(Line2D([], [], color="k", lw=0.7, label="theory"))
+        style.legend(made, [], handles=handles)
         style.letter_panels(axes[0])
         caption = (
             "Residual networks, paths by the number of branches that they go through. a: how many "
@@ -69,8 +72,8 @@ def draw(output: Output, lengths: pd.DataFrame) -> None:
             "squared gradient that all paths of a length bring back together (exact), as a share "
             "of the sum over lengths; black: binomial theory from the slope of b at "
             "initialization. Dashed: "
-            f"at initialization, solid: trained. Bands: 95 % t intervals over "
-            f"{output.study.seeds}, in b of the logarithm."
+            f"at initialization, solid: trained. Lines: median of "
+            f"{output.study.seeds}; bands: from the lowest to the highest."
         )
         output.add_figure(made, "paths", caption)
 
@@ -81,13 +84,12 @@ def against_length(lengths: pd.DataFrame, value: str, *, ax: Axes) -> Axes:
     if value == "count" and (lengths["at"] == "trained").any():
         lengths = lengths[lengths["at"] == "trained"]  # counts are the same before and after
     looks = {
-        f"{depth}, {state}": {"color": color, "ls": dashes}
+        f"{depth}, {state}": {"color": color, "ls": dashes, "label": "_"}
         for depth, color in shades.items()
         for state, dashes in style.STATE_LINES.items()
     }
     lines = lengths.assign(line=lengths.depth.astype(str) + ", " + lengths["at"])
-    options = {"log": True} if value == "path" else {"limits": (0.0, np.inf)}
-    plots.curves(lines, x="length", y=value, hue="line", looks=looks, ax=ax, **options)
+    plots.curves(lines, x="length", y=value, hue="line", looks=looks, ax=ax, log=value == "path")
     ax.set_xlabel("path length (branches)")
     return ax
 

@@ -4,21 +4,19 @@ python analysis/plain_vs_residual.py outputs/normalization
 python analysis/plain_vs_residual.py outputs/beyond_cnn
 """
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import style
 from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
-from gradflow.analysis.studies.degradation import error_against_depth
+from gradflow.analysis.studies.degradation import error_against_depth, error_name
 from gradflow.analysis.studies.gradient_highway import ratio_against_depth
-from gradflow.analysis.study import SWEPT as TWINS_DIFFER_IN
+from gradflow.analysis.swept import TWINS_DIFFER_IN
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS
-from gradflow.statistics import interval
+from gradflow.statistics import POINTS, interval
 from gradflow.verdict.gradient import end_to_end
 
 SWEPT = tuple(
@@ -71,7 +69,7 @@ def error_table(runs: pd.DataFrame) -> Table:
             found = group[group.twin == twin].error
             row[f"{twin}, training error %"] = found.mean() if found.notna().any() else "diverged"
         row["plain - residual, points (95 % interval)"] = interval(
-            (errors.plain - errors.residual).dropna()
+            (errors.plain - errors.residual).dropna(), within=POINTS
         )
         diverged = int(group.error.isna().sum())
         rows.append(row | {"seeds": group.seed.nunique(), "diverged": diverged})
@@ -84,48 +82,32 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
     ratios = end_to_end(output.study.records("blocks", columns, step=0))
     ratios = ratios.merge(runs[["run_id", "kind"]])
     kinds = sorted(runs.kind.unique())
-    with output.figure(2, len(kinds), height=3.7, sharey="row") as (made, axes):
+    labels = [error_name(runs[runs.kind == kind]) for kind in kinds]
+    with output.figure(2, len(kinds), height=4.2, sharey="row") as (made, axes):
         for column, kind in enumerate(kinds):
             here = runs[runs.kind == kind]
-            with_divergence(here, ax=axes[0, column])
+            error_against_depth(here, ax=axes[0, column]).set_ylabel(labels[column])
             ratio_against_depth(ratios[ratios.kind == kind], ax=axes[1, column])
             axes[0, column].set_title(kind)
             axes[0, column].set_xlabel("")
-            axes[1, column].set_xlabel("depth")
-            if column:
+            if len(kinds) > 4:  # no room for more words
+                axes[1, column].set_xlabel("depth")
+            if column and labels[column] == labels[column - 1]:
                 axes[0, column].set_ylabel("")
         axes[0, 0].set_ylim(-3, max(103, 1.03 * runs.error.max()))
         lows, highs = zip(*(ax.get_ylim() for ax in axes[1]), strict=True)
         axes[1, 0].set_ylim(min(lows), max(highs))
-        axes[1, 0].set_ylabel("gradient, end-to-end ratio")
-        handles = dict(
-            pair
-            for ax in axes[0]
-            for pair in zip(*reversed(ax.get_legend_handles_labels()), strict=True)
-        )
-        made.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3)
+        axes[1, 0].set_ylabel("end-to-end gradient ratio")
+        style.legend(made, axes.flat)
         caption = (
             "Training error in evaluation mode after the last step (top) and, at initialization, "
             "the norm of the gradient at the first block's input over that at the last block's "
-            "output (bottom). Small marks: single seeds; lines: mean (top) and geometric mean "
-            "(bottom) of the runs that did not diverge; bars: 95 % t intervals, which may leave "
-            "the frame; crosses at the top: runs that diverged. The error of a family that "
-            "predicts images is the mean squared error's share of its target's mean square."
+            "output (bottom). Open marks: single seeds; lines: the median of the runs that did "
+            "not diverge; crosses at the upper edge: runs that diverged. The relative squared "
+            "error of networks that predict images is the mean squared error's share of its "
+            "target's mean square."
         )
         output.add_figure(made, "plain_vs_residual", caption)
-
-
-def with_divergence(runs: pd.DataFrame, *, ax: Axes) -> Axes:
-    """Training error (`error`, in percent) by twin and depth, and a cross per diverged run."""
-    error_against_depth(runs.dropna(subset="error"), ax=ax)
-    for shift, (twin, color) in enumerate(style.COLORS.items()):
-        lost = runs[(runs.twin == twin) & runs.error.isna()]
-        if len(lost):
-            places = lost.depth + 1.5 * lost.groupby("depth").cumcount() * (1 - 2 * shift)
-            label = f"{twin}, diverged"
-            ax.plot(places, np.full(len(lost), 100.0), "x", color=color, label=label)
-    style.depth_axis(ax, sorted(runs.depth.unique()))
-    return ax
 
 
 def main() -> None:

@@ -103,15 +103,14 @@ def draw(output: Output, places: pd.DataFrame, theory: pd.DataFrame) -> None:
             column[1].set_xlabel("blocks above")
         axes[0, 0].set_ylabel("cosine of gradients")
         axes[1, 0].set_ylabel("cosine of signals")
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        axes[0, -1 if len(norms) < 3 else 1].legend(handles, labels, loc="upper right")
+        style.legend(made, axes.flat)
         style.letter_panels(axes.flat)
         caption = (
             "Random ReLU networks before training: mean cosine between two images' gradients (top) "
             "and signals (bottom) at a block's input, against the number of blocks above it; the "
-            f"network's input is on the right. Bands: 95 % t intervals over "
-            f"{output.study.seeds}. Black: theory; a: arc-cosine kernels, from the cosines of the "
-            "signals at the lowest block; "
+            f"network's input is on the right. Lines: median of {output.study.seeds}; bands: from "
+            "the lowest to the highest. Black: theory; a: arc-cosine kernels, from the cosines of "
+            "the signals at the lowest block; "
             "b: one half per layer, for plain networks."
         )
         output.add_figure(made, "shattered_gradients", caption)
@@ -132,20 +131,19 @@ def draw_correlations(output: Output, rows: pd.DataFrame) -> None:
                 hue="network",
                 looks=looks,
                 ax=ax,
-                limits=(-1.0, 1.0),
             )
-            ax.axhline(0, color="0.6", lw=0.8, ls=":", zorder=0)
+            ax.axhline(0, color=style.GUIDE, lw=0.8, ls=":", zorder=0)
             ax.set_title(NORMS[norm])
             ax.set_xlabel("lag (share of the line)")
         axes[0, 0].set_ylabel("autocorrelation of gradients")
-        axes[0, -1].legend(*axes[0, 0].get_legend_handles_labels(), loc="upper right")
+        style.legend(made, axes[0])
         style.letter_panels(axes[0])
         caption = (
             "Random ReLU networks before training: autocorrelation of the gradient at the input "
             f"of the block under {int(lowest.above.max())} others, as the network's input moves "
             "along a line between two images, by the distance moved. White noise has 0 at every "
-            "lag but 0. Bands: 95 % t intervals, cut at -1 and 1, over "
-            f"{output.study.seeds}."
+            "lag but 0. Lines: median of "
+            f"{output.study.seeds}; bands: from the lowest to the highest."
         )
         output.add_figure(made, "shattered_autocorrelation", caption)
 

@@ -29,13 +29,13 @@ def draw_factors(output: Output, normed: pd.DataFrame, scaled: pd.DataFrame) -> 
         factor_against(factors(scaled, "scale"), "scale", scales, line, ax=axes[0, 1])
         axes[0, 1].set_xlabel("branch scale b")
         axes[0, 1].set_title("residual, no norm")
+        style.legend(made, axes[0])
         style.letter_panels(axes[0])
         caption = (
             "The squared gradient's factor per block toward the input, before training. a: plain "
             "ReLU networks with batch norm, by batch size; line: Yang et al. 2019, theorem 8; "
             "dotted: its limit pi/(pi - 1). b: x + b W ReLU(x), by the branch's scale b; line: "
-            f"1 + b^2. Marks: geometric mean over {output.study.seeds}, bars: "
-            "95 % t intervals of the logarithm."
+            f"1 + b^2. Open marks: single seeds; filled: the median of {output.study.seeds}."
         )
         output.add_figure(made, "signal_propagation_factors", caption)
 
@@ -56,8 +56,8 @@ def factor_against(
     ax: Axes,
 ) -> Axes:
     """Marks with intervals by twin, of the logarithm on a linear axis, and theory as a line."""
-    plots.means(found, x=by, y="factor", looks=LOOKS, ax=ax, log=True)
+    plots.medians(found, x=by, y="factor", looks=LOOKS, ax=ax, log=True)
     ax.set_yscale("linear")
-    ax.plot(places, theory, color="k", lw=0.8, zorder=0)
-    ax.set_ylabel("squared gradient, factor per block")
+    ax.plot(places, theory, color="k", lw=0.8, zorder=0, label="theory")
+    ax.set_ylabel("factor per block")
     return ax

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gradflow.analysis.figures import plots, style
@@ -120,17 +119,16 @@ def draw(output: Output, blocks: pd.DataFrame) -> None:
                 against_block(measured, expected, value, ax=axes[row, column])
             axes[0, column].set_title(activation)
             axes[1, column].set_xlabel("block")
-        axes[0, 0].set_ylabel("mean square of the block's input")
+        axes[0, 0].set_ylabel("mean square of the input")
         axes[1, 0].set_ylabel("squared gradient, over the last")
         _legend(made, sorted(blocks.variance.unique()))
         style.letter_panels(axes.flat)
         caption = (
             "Random networks x + W phi(x) (residual) and W phi(x) (plain), before training: mean "
             "square of each block's input (top) and squared norm of the loss gradient there, "
-            "relative to the last block's output (bottom). Marks: geometric mean over "
-            f"{output.study.seeds}, bars 95 % t intervals of the logarithm; marks of different "
-            "weight variance differ in filling. Black lines: mean-field theory, started from the "
-            "measurement at block 1."
+            "relative to the last block's output (bottom). Open marks: single seeds; marks: median "
+            f"of {output.study.seeds}, those of different weight variance differ in filling. Black "
+            "lines: mean-field theory, started from the measurement at block 1."
         )
         output.add_figure(made, "signal_propagation", caption)
 
@@ -141,12 +139,18 @@ def against_block(blocks: pd.DataFrame, lines: pd.DataFrame, value: str, *, ax: 
     names = marks.twin + " " + marks.activation + " " + marks.variance.map(str)
     looks = {
         f"{twin} {activation} {variance}": style.TWIN_LOOKS[twin]
-        | {"fillstyle": filling, "markerfacecoloralt": "w", "markersize": 3.5, "lw": 0}
+        | {
+            "label": "_",
+            "fillstyle": filling,
+            "markerfacecoloralt": "w",
+            "markersize": 3.5,
+            "lw": 0,
+        }
         for activation in sorted(marks.activation.unique())
         for variance, filling in _fillings(sorted(blocks.variance.unique())).items()
         for twin in style.COLORS
     }
-    plots.means(
+    plots.medians(
         marks.assign(line=names), x="block_index", y=value, hue="line", looks=looks, ax=ax, log=True
     )
     for _, group in groups(lines, KEYS):
@@ -176,7 +180,7 @@ def _fillings(variances: Sequence[float]) -> dict[float, Any]:
     return dict(zip(variances, ("none", "left", "full", "top"), strict=False))
 
 
-def _legend(made: Figure, variances: Sequence[float]) -> None:
+def _legend(made: style.Made, variances: Sequence[float]) -> None:
     handles = [
         Line2D([], [], color=color, marker=style.MARKERS[twin], lw=0, markersize=3.5, label=twin)
         for twin, color in style.COLORS.items()
@@ -189,7 +193,7 @@ def _legend(made: Figure, variances: Sequence[float]) -> None:
         for variance, filling in _fillings(variances).items()
     ]  # fmt: skip
     handles.append(Line2D([], [], color="k", lw=0.7, label="theory"))
-    made.legend(handles=handles, loc="outside upper center", ncols=len(handles), columnspacing=1)
+    style.legend(made, [], handles=handles)
 
 
 def _check(study: Study) -> None:

@@ -44,18 +44,19 @@ def draw_profiles(output: Output, layers: pd.DataFrame, depth: int) -> None:
             top, bottom = axes[:, column]
             here = at(layers, moment)
             plots.profile(here, x="layer_index", y="relative_update", ax=top)
-            top.axhline(USUAL, color="0.6", lw=0.8, ls=":", zorder=0)
+            top.axhline(USUAL, color=style.GUIDE, lw=0.8, ls=":", zorder=0)
             plots.profile(here, x="layer_index", y="weight_norm", ax=bottom)
             top.set_title(f"depth {depth}, {title}")
             bottom.set_xlabel("layer (0: stem)")
         axes[0, 0].set_ylabel(RATIO)
         axes[1, 0].set_ylabel(r"$\|W\|$")
-        axes[0, 0].legend()
+        style.legend(made, axes.flat)
         style.letter_panels(axes.flat)
         caption = (
             f"Update-to-weight ratio of each layer (top) and norm of its weight (bottom) in "
             f"networks of depth {depth}, at the first and the last measured step. Thin lines: "
-            f"single seeds; thick: their geometric mean. Dotted: {USUAL:g}, a rule of thumb."
+            f"single seeds; thick: their median. Gaps in a line, and ticks at the edge, are "
+            f"updates that are 0 in float32. Dotted: {USUAL:g}, a rule of thumb."
         )
         output.add_figure(made, "update_ratio_profile", caption)
 
@@ -64,8 +65,9 @@ def draw_heatmaps(output: Output, layers: pd.DataFrame, depth: int) -> None:
     """Ratio by layer and step, a panel per twin."""
     with output.figure(1, 2, height=2.6, sharey=True) as (made, axes):
         plots.twin_surfaces(
-            layers, x="step", y="layer_index", value="relative_update", axes=axes[0], label=RATIO
-        )
+            layers, made=made, x="step", y="layer_index", value="relative_update", axes=axes[0],
+            label=RATIO,
+        )  # fmt: skip
         for ax, twin in zip(axes[0], style.COLORS, strict=True):
             ax.set_title(f"{twin}, depth {depth}")
             ax.set_xlabel("step")
@@ -73,8 +75,8 @@ def draw_heatmaps(output: Output, layers: pd.DataFrame, depth: int) -> None:
         style.letter_panels(axes[0])
         caption = (
             f"Update-to-weight ratio by layer and step at depth {depth}: norm of the change of a "
-            "layer's weight over the norm of the weight. Geometric mean over seeds, one color "
-            "scale."
+            "layer's weight over the norm of the weight. Median over seeds, one color scale; "
+            "gray: 0 in float32."
         )
         output.add_figure(made, "update_ratio_heatmap", caption)
 
@@ -88,12 +90,12 @@ def draw_steps(output: Output, steps: pd.DataFrame, depth: int) -> None:
         axes[0, 1].set_ylabel("learning rate")
         for ax in axes[0]:
             ax.set_xlabel("step")
-        style.legend(axes[0, 0])
+        style.legend(made, axes[0])
         style.letter_panels(axes[0])
         caption = (
             "Norm of the loss gradient by all weights together (a; solid: before clipping, dashed: "
             f"after it, if it was clipped) and learning rate (b), by step, at depth {depth}. "
-            "Geometric mean over seeds (a) and mean (b); bands: 95 % t intervals."
+            "Lines: median over seeds; bands: from the lowest to the highest."
         )
         output.add_figure(made, "gradient_by_step", caption)
 

@@ -1,0 +1,5 @@
+"""python -m gradflow: the command `gradflow`."""
+
+from gradflow.cli import main
+
+main()

@@ -1,0 +1,100 @@
+"use strict";
+// A chart as SVG: axes, bands, lines and marks. Colors are of the page's style, so that it follows
+// dark mode and print; it scales with its box, as its size is in the viewBox alone.
+const SVG = "http://www.w3.org/2000/svg";
+const MARGIN = { left: 68, right: 14, top: 12, bottom: 46 };
+
+function element(name, attributes, parent, text) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
+  parent.append(made);
+  return made;
+}
+
+function shortNumber(value) {
+  if (value === 0 || !Number.isFinite(value)) return String(value);
+  const size = Math.abs(value);
+  return size >= 1e5 || size < 1e-3 ? value.toExponential(1).replace("e+", "e") : String(Number(value.toPrecision(3)));
+}
+
+function linearTicks([low, high], count) {
+  const raw = (high - low || 1) / count;
+  const base = 10 ** Math.floor(Math.log10(raw));
+  const step = base * [1, 2, 5, 10].find((factor) => factor * base >= raw);
+  const ticks = [];
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k += 1) ticks.push(k * step);
+  return ticks.map((value) => [value, String(Number(value.toPrecision(6)))]);
+}
+
+// `low` and `high` are logarithms to base 10.
+function logTicks([low, high], count) {
+  const every = Math.max(1, Math.ceil((high - low) / count));
+  const ticks = [];
+  for (let k = Math.ceil(low / every) * every; k <= high; k += every) ticks.push([k, `1e${k}`]);
+  return ticks.length > 1 ? ticks : linearTicks([low, high], 4).map(([value]) => [value, shortNumber(10 ** value)]);
+}
+
+/* x, y: { label, range: [low, high], log (values are logarithms), names (of 0, 1, ...), ticks };
+   bands: { cls, low: [[x, y]], high }; lines: { cls, points, dash }; marks: { cls, x, y, shape, id, title }.
+   NaN breaks a line. Returns where a pixel is: { x(pixel), width }. */
+function chart(svg, { x, y, bands = [], lines = [], marks = [], onMark }) {
+  const width = Math.max(320, svg.clientWidth || 640), height = Math.max(220, svg.clientHeight || 380);
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  svg.replaceChildren();
+  const inner = { w: width - MARGIN.left - MARGIN.right, h: height - MARGIN.top - MARGIN.bottom };
+  const share = (axis, value) => (value - axis.range[0]) / (axis.range[1] - axis.range[0] || 1);
+  const px = (value) => MARGIN.left + inner.w * share(x, value);
+  const py = (value) => MARGIN.top + inner.h * (1 - share(y, value));
+  const ticksOf = (axis, count) => axis.ticks ? axis.ticks : axis.names
+    ? axis.names.map((name, i) => [i, name]) : axis.log ? logTicks(axis.range, count) : linearTicks(axis.range, count);
+  const bottom = MARGIN.top + inner.h;
+  const xTicks = ticksOf(x, inner.w / 90);
+  const thin = Math.ceil((xTicks.length * Math.max(...xTicks.map(([, name]) => name.length), 1) * 8) / inner.w);
+  for (const [i, [value, name]] of xTicks.entries()) {
+    element("line", { class: "tick", x1: px(value), x2: px(value), y1: bottom, y2: bottom + 5 }, svg);
+    if (i % thin === 0) element("text", { x: px(value), y: bottom + 19, "text-anchor": "middle" }, svg, name);
+  }
+  for (const [value, name] of ticksOf(y, inner.h / 45)) {
+    element("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: py(value), y2: py(value) }, svg);
+    element("text", { x: MARGIN.left - 8, y: py(value) + 4, "text-anchor": "end" }, svg, name);
+  }
+  element("line", { class: "tick", x1: MARGIN.left, x2: width - MARGIN.right, y1: bottom, y2: bottom }, svg);
+  element("text", { x: MARGIN.left + inner.w / 2, y: height - 8, "text-anchor": "middle" }, svg, x.label);
+  element("text", { transform: `translate(15 ${MARGIN.top + inner.h / 2}) rotate(-90)`, "text-anchor": "middle" }, svg, y.label);
+  const at = ([a, b]) => `${px(a).toFixed(1)} ${py(b).toFixed(1)}`;
+  for (const { cls, low, high } of bands) {
+    for (const [start, end] of spans(low)) {
+      const edge = [...high.slice(start, end), ...low.slice(start, end).reverse()];
+      element("path", { class: `band ${cls}`, d: `M${edge.map(at).join("L")}Z` }, svg);
+    }
+  }
+  for (const { cls, points, dash } of lines) {
+    const d = spans(points).map(([start, end]) => `M${points.slice(start, end).map(at).join("L")}`).join("");
+    element("path", { class: `line ${cls}`, d: d || "M0 0", "stroke-dasharray": dash || "none" }, svg);
+  }
+  for (const mark of marks) {
+    const [a, b, r] = [px(mark.x), Number.isNaN(mark.y) ? MARGIN.top + 6 : py(mark.y), 4.5];
+    const shape = Number.isNaN(mark.y) ? "cross" : mark.shape;
+    const made = {
+      cross: () => element("path", { d: `M${a - r} ${b - r}L${a + r} ${b + r}M${a - r} ${b + r}L${a + r} ${b - r}` }, svg),
+      square: () => element("rect", { x: a - r, y: b - r, width: 2 * r, height: 2 * r }, svg),
+    }[shape]?.() ?? element("circle", { cx: a, cy: b, r }, svg);
+    made.setAttribute("class", `mark ${mark.cls}`);
+    element("title", {}, made, mark.title);
+    made.addEventListener("click", () => onMark(mark.id));
+  }
+  return { x: (pixel) => x.range[0] + ((pixel - MARGIN.left) / inner.w) * (x.range[1] - x.range[0]), width, inner, px, bottom };
+}
+
+// [start, end) of each run of points without NaN.
+function spans(points) {
+  const found = [];
+  let start = -1;
+  points.forEach(([, value], i) => {
+    if (Number.isNaN(value)) start = -1;
+    else if (start < 0) { start = i; found.push([i, i + 1]); }
+    else found[found.length - 1][1] = i + 1;
+  });
+  return found;
+}

@@ -1,0 +1,133 @@
+"""Is degradation a matter of the optimizer? Training error against steps, by optimizer.
+
+python analysis/optimizers.py outputs/optimizers
+"""
+
+from typing import Any
+
+import pandas as pd
+
+from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
+from gradflow.analysis.output import Output
+from gradflow.analysis.script import run_script
+from gradflow.analysis.studies.budget import FITS, spread, steps_axis
+from gradflow.analysis.studies.learning_rate import at_own_best
+from gradflow.analysis.tables import Cell, Table
+from gradflow.core.errors import GradflowError
+from gradflow.verdict import RATE
+
+SWEPT = ("steps", "optimizer_name", "optimizer_clip_norm", "schedule_name", RATE)
+SHIFT = 1.05  # of the steps, between the marks of two optimizers
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "SGD": {"color": "#000000", "marker": "o"},
+    "SGD, warm-up": {"color": "#0072B2", "marker": "s"},
+    "SGD, warm-up, clipped": {"color": "#2F7F9E", "marker": "D", "ls": "--"},
+    "AdamW": {"color": "#B8500B", "marker": "^"},
+    "Muon": {"color": "#A4336F", "marker": "v"},
+    "normalized steps": {"color": "#00785A", "marker": "P"},
+}
+"""How each is called and drawn; colors of Okabe and Ito (2008), dark enough on white."""
+
+
+def analyze(output: Output) -> None:
+    """The figure, and a table of errors and of the steps until each optimizer fits.
+
+    Raises:
+        GradflowError: the study has no optimizer that is named here.
+    """
+    best = at_best_rates(output.study.runs)
+    output.add_table("optimizers", error_table(best))
+    draw(output, best)
+
+
+def at_best_rates(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row per optimizer, steps, depth, twin and seed: `error` at the rate best for the others.
+
+    Raises:
+        GradflowError: no run has an optimizer of LOOKS.
+    """
+    # A run that diverged has learned nothing that is left.
+    runs = runs.assign(error=100 * runs.final_train_error.fillna(1.0), optimizer=names(runs))
+    runs = runs.dropna(subset="optimizer")
+    if runs.empty:
+        raise GradflowError(f"no run has an optimizer that is compared: {', '.join(LOOKS)}")
+    parts = []
+    for (optimizer, steps), group in groups(runs, ["optimizer", "steps"]):
+        parts.append(at_own_best(group).assign(optimizer=optimizer, steps=steps))
+    return pd.concat(parts, ignore_index=True)
+
+
+def names(runs: pd.DataFrame) -> "pd.Series[Any]":
+    """What each run's optimizer and schedule are called; None if they are not compared here."""
+
+    def name(row: Any) -> str | None:
+        warm, clipped = row.schedule_name == "one_cycle", pd.notna(row.optimizer_clip_norm)
+        if row.optimizer_name == "sgd":
+            text = "SGD" + (", warm-up" if warm else "") + (", clipped" if clipped else "")
+            return text if text in LOOKS else None
+        others = {"adamw": "AdamW", "muon": "Muon", "normalized": "normalized steps"}
+        return None if clipped or not warm else others.get(row.optimizer_name)
+
+    columns = ["optimizer_name", "optimizer_clip_norm", "schedule_name"]
+    return pd.Series([name(row) for row in runs[columns].itertuples()], index=runs.index)
+
+
+def error_table(best: pd.DataFrame) -> Table:
+    """Median and range over seeds by depth and optimizer, at each budget, and when it fits."""
+    rows = []
+    for (depth, twin), group in groups(best, ["depth", "twin"]):
+        for optimizer in LOOKS:
+            own = group[group.optimizer == optimizer]
+            if own.empty:
+                continue
+            row: dict[str, Cell] = {"depth": int(depth), "network": twin, "optimizer": optimizer}
+            for steps in sorted(best.steps.unique()):
+                row[f"{steps} steps, error %"] = spread(own[own.steps == steps].error)
+            worst = own.groupby("steps").error.max()
+            fits = worst[worst <= FITS]
+            row["every seed fits at"] = (
+                f"{fits.index.min()}" if len(fits) else f"more than {worst.index.max()}"
+            )
+            rows.append(row | {"seeds": int(own.seed.nunique())})
+    note = (
+        "Training error, median over seeds (lowest ... highest), each seed at the learning rate "
+        f"that is best for the other seeds. Fits: at most {FITS:g} % of errors."
+    )
+    return Table(rows, note=note)
+
+
+def draw(output: Output, best: pd.DataFrame) -> None:
+    """Error against steps, a row of panels per depth, a column per twin."""
+    depths = sorted(best.depth.unique())
+    with output.figure(
+        len(depths), 2, height=0.6 + 1.9 * len(depths), sharex=True, sharey=True
+    ) as (made, axes):
+        for row, depth in zip(axes, depths, strict=True):
+            for ax, twin in zip(row, style.COLORS, strict=True):
+                here = best[(best.depth == depth) & (best.twin == twin)]
+                looks = {name: LOOKS[name] for name in LOOKS if name in set(here.optimizer)}
+                middle = (len(looks) - 1) / 2
+                shifts = {name: SHIFT ** (place - middle) for place, name in enumerate(looks)}
+                aside = here.assign(place=here.steps * here.optimizer.map(shifts))
+                plots.medians(aside, x="place", y="error", hue="optimizer", looks=looks, ax=ax)
+                steps_axis(ax, sorted(best.steps.unique()))
+                ax.set_title(f"{twin}, depth {depth}")
+                ax.set_xlabel("training steps" if depth == depths[-1] else "")
+                ax.set_ylabel("training error (%)" if twin == next(iter(style.COLORS)) else "")
+        style.legend(made, list(axes.flat))
+        style.letter_panels(axes.flat)
+        caption = (
+            "Training error in evaluation mode after the last step against the number of steps, "
+            "each a training of its own with its own schedule: SGD with momentum and cosine "
+            "decay; the others with warm-up before it. Clipped: gradients of norm at most 1. Each "
+            "seed at the learning rate that is best for the other seeds. Open marks: single "
+            "seeds; lines: their median."
+        )
+        output.add_figure(made, "optimizers", caption)
+
+
+def main() -> None:
+    """The command line."""
+    run_script(analyze, __doc__, swept=SWEPT)

@@ -1,0 +1,62 @@
+"""A network at initialization, in seconds, without training.
+
+gradflow inspect my_module:make
+
+make() returns what `gradflow.inspect` takes: the model, a batch and a loss.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from gradflow.core.door import one_line
+from gradflow.core.errors import GradflowError, shown
+
+SHOWN = 12  # rows of the profile
+
+
+@one_line()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="gradflow inspect",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("function", help="module:function, such as train:make; or file.py:function")
+    made = _called(parser.parse_args(arguments).function)
+    from gradflow.watching.inspection import inspect
+
+    found = inspect(*made)
+    print(found)
+    rows = found.blocks if len(found.blocks) else found.layers
+    columns = ["block_name", "input_rms", "branch_rms", "input_grad_norm", "skip_share"]
+    if not len(found.blocks):
+        columns = ["layer_name", "kind", "grad_norm", "weight_norm"]
+    places = sorted({round(i * (len(rows) - 1) / (SHOWN - 1)) for i in range(SHOWN)})
+    print()
+    print(rows.iloc[places][columns].to_string(index=False, float_format=lambda v: f"{v:.3g}"))
+
+
+def _called(text: str) -> tuple[Any, ...]:
+    """What the function returns.
+
+    Raises:
+        GradflowError: there is none, or it returns something else.
+    """
+    module, _, name = text.partition(":")
+    if not name:
+        raise GradflowError(f"{shown(text)}: must be module:function")
+    sys.path.insert(0, "")
+    try:
+        function = getattr(importlib.import_module(module.removesuffix(".py")), name, None)
+    except ImportError as error:
+        raise GradflowError(f"{shown(text)}: {error}") from error
+    if not callable(function):
+        raise GradflowError(f"{shown(text)}: {module} has no function {shown(name)}")
+    made = function()
+    if not isinstance(made, tuple) or len(made) not in (2, 3):
+        raise GradflowError(f"{shown(text)}: must return (model, batch, loss), or (model, batch)")
+    return made

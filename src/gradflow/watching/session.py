@@ -1,0 +1,275 @@
+"""A training that this package knows nothing of, measured into a run folder."""
+
+import atexit
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from gradflow.config.validation import whole
+from gradflow.core.errors import GradflowError, shown
+from gradflow.probes import Probes
+from gradflow.watching.alerts import Alarms, Alert, seen_of
+from gradflow.watching.ranks import combined, rank_and_ranks
+from gradflow.watching.run_folder import RunFolder, facts_of, new_folder, setting_texts
+from gradflow.watching.siblings import Siblings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LEAST_FINITE_STEPS = 2  # measured steps without any update before a warning says so
+
+
+class Watch:
+    """Measures a training every few steps and records it; `gradflow.watch` makes one.
+
+        with gradflow.watch(model, folder="runs/first") as watch:
+            for x, y in batches:
+                loss = loss_of(model(x), y)
+                loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                watch.step(loss)
+        watch.plot()
+
+    Layers and residual sums are found as `gradflow.probes.Probes` finds them. Nothing that goes
+    wrong while it measures raises into the training: it warns, and the training is what it would
+    be without it, bit for bit. Of several ranks, rank 0 writes; blocks are those of all ranks, and
+    the loss is rank 0's.
+
+    Attributes:
+        folder: of the run's tables, see `gradflow.read_records`.
+        alerts: all so far, see `gradflow.watching.alerts`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        folder: str | Path,
+        *,
+        every: int = 10,
+        details: int = 10,
+        settings: Mapping[str, Any] | None = None,
+        scaler: Any = None,
+        on_alert: Callable[[Alert], object] | None = None,
+        sinks: Sequence[Any] = (),
+    ):
+        if not isinstance(model, nn.Module):
+            raise GradflowError(f"model={shown(model)}: must be a torch.nn.Module")
+        self._every = whole("every", every, 1)
+        self._details = self._every * whole("details", details, 1)
+        texts = setting_texts(settings)
+        if on_alert is not None and not callable(on_alert):
+            raise GradflowError(f"on_alert={shown(on_alert)}: must be a function of an alert")
+        self._rank, self._ranks = rank_and_ranks()
+        with warnings.catch_warnings():  # the blocks of all ranks are put together here
+            warnings.filterwarnings("ignore", ".*blocks are of this rank's examples")
+            self._probes = Probes(model, scaler=scaler)
+        self.folder = new_folder(folder) if self._rank == 0 else Path(folder)
+        self._siblings = Siblings(model)
+        self._alarms = Alarms(scaled=scaler is not None)
+        self._on_alert = on_alert
+        self._sinks = list(sinks)
+        self._records = RunFolder(self.folder, facts_of(model), texts)
+        self._every_loss: list[tuple[int, Tensor | float, float | None]] = []
+        self._scalars: list[tuple[int, str, Tensor | float]] = []
+        self._count = 0
+        self._without_update = 0
+        self._started: float | None = None
+        self._stopped: float | None = None
+        self._seconds = 0.0
+        self._warned: set[str] = set()
+        self.alerts: list[Alert] = []
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close(error)
+
+    def start(self) -> Self:
+        """Begin, before the first forward pass; `with` does it.
+
+        Raises:
+            GradflowError: it has begun already; or its folder cannot be written to.
+        """
+        if self._started is not None:
+            raise GradflowError(f"{self.folder}: this watch has begun already; make another")
+        if self._rank == 0:
+            self._records.begin()
+        self._started = time.perf_counter()
+        atexit.register(self.close)
+        self._arm()
+        return self
+
+    def step(self, loss: Tensor | float | None = None, **scalars: Tensor | float) -> None:
+        """A step of the training is over: call it after the optimizer's step, once per step.
+
+        Args:
+            loss: of the step's batch; recorded for every step, without waiting for a GPU.
+            scalars: any numbers of the step by name; `learning_rate` has a column of its own.
+        """
+        if self._started is None or self._stopped is not None:
+            self._warn("step() outside of start() and close() is not recorded")
+            return
+        measured = self._probes.seconds
+        start = time.perf_counter()
+        if self._rank == 0:
+            self._apart(self._keep, loss, scalars)
+        # Of several ranks all have to put their measurements together, also one that has none.
+        if self._probes.armed is not None or (self._ranks > 1 and self._is_measured):
+            self._apart(self._measured, self._count)
+            if self._rank == 0 and self._records.is_due():
+                self._apart(self.flush)
+        self._count += 1
+        self._arm()
+        self._seconds += time.perf_counter() - start - (self._probes.seconds - measured)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the measurement and write what is left; a second call does nothing.
+
+        Args:
+            error: what ended the training, if it did not end by itself.
+        """
+        if self._started is None or self._stopped is not None:
+            return
+        self._stopped = time.perf_counter()
+        atexit.unregister(self.close)
+        if self._ranks == 1:
+            self._apart(self._measured, self._count)  # a step that an error cut off
+        self._probes.disarm()
+        if self._rank > 0:
+            return
+        self._apart(self._pass_on)
+        seconds = self._stopped - self._started
+        self._apart(self._records.end, self._count, self.share, seconds, error)
+        for sink in self._sinks:
+            self._apart(sink.close, self)
+
+    @property
+    def share(self) -> float:
+        """The part of the time since the start that was spent measuring and recording, 0 ... 1."""
+        if self._started is None:
+            return 0.0
+        end = time.perf_counter() if self._stopped is None else self._stopped
+        return (self._seconds + self._probes.seconds) / max(end - self._started, 1e-9)
+
+    @property
+    def account(self) -> str:
+        """One line: steps, measured steps, alerts, and what measuring has cost."""
+        measured = len(range(0, self._count, self._every))
+        return (
+            f"{self.folder}: {self._count} steps, {measured} measured, {len(self.alerts)} alerts; "
+            f"measuring took {100 * self.share:.1f} % of the time"
+        )
+
+    def flush(self) -> None:
+        """Write everything measured so far; a figure or page shows it. Rank 0 alone writes."""
+        if self._rank > 0:
+            return
+        self._pass_on()
+        self._records.flush()
+
+    def plot(self, path: str | Path | None = None) -> "Figure":
+        """The run in one figure, see `gradflow.analysis.watched`; saved too if a path is given.
+
+        Raises:
+            GradflowError: nothing has been measured yet.
+        """
+        from gradflow.analysis.watched import plot_run
+
+        self.flush()
+        return plot_run(self.folder, path)
+
+    # One step.
+
+    @property
+    def _is_measured(self) -> bool:
+        return self._count % self._every == 0
+
+    def _arm(self) -> None:
+        if self._is_measured:
+            self._probes.arm(self._count, details=self._count % self._details == 0)
+
+    def _keep(self, loss: Tensor | float | None, scalars: dict[str, Tensor | float]) -> None:
+        """The step's numbers, where they are."""
+        step = self._count
+        rate = scalars.pop("learning_rate", None)
+        if loss is not None or rate is not None:
+            rate = None if rate is None else float(rate)
+            self._every_loss.append((step, _value(loss), rate))
+        self._scalars += [(step, name, _value(value)) for name, value in scalars.items()]
+
+    def _measured(self, step: int) -> None:
+        """Rows, alerts and sinks of the measurement that is open, if one is."""
+        if self._ranks > 1:
+            found = combined(self._probes.take(), self._probes.layers[0].weight.device)
+            if found is not None:
+                self._probes.add(found)
+        tables = self._probes.tables()
+        if "layers" not in tables or self._rank > 0:
+            return
+        for name, rows in tables.items():
+            self._records.add(name, rows)
+        self._check_updates(tables["layers"])
+        loss = self._pass_on()
+        lacking = self._siblings.without_sum(tables) if "blocks" in tables else {}
+        for alert in self._alarms.see(seen_of(tables, step, loss, lacking)):
+            self.alerts.append(alert)
+            self._records.alert(alert)
+            if self._on_alert is not None:
+                self._apart(self._on_alert, alert)
+        for sink in self._sinks:
+            self._apart(sink.measured, step, tables, loss)
+
+    def _pass_on(self) -> float | None:
+        """Copy losses and scalars to the host, all at once; returns the last loss."""
+        losses, self._every_loss = self._every_loss, []
+        scalars, self._scalars = self._scalars, []
+        values = _on_host([loss for _, loss, _ in losses] + [value for _, _, value in scalars])
+        mine, theirs = values[: len(losses)], values[len(losses) :]
+        self._records.steps([(s, v, r) for (s, _, r), v in zip(losses, mine, strict=True)])
+        self._records.scalars([(s, n, v) for (s, n, _), v in zip(scalars, theirs, strict=True)])
+        return mine[-1] if mine else None
+
+    def _check_updates(self, layers: Any) -> None:
+        moved = layers["update_norm"].null_count < len(layers)
+        finite = bool(torch.tensor(layers["grad_norm"].drop_null().to_numpy()).isfinite().all())
+        self._without_update = 0 if moved or not finite else self._without_update + 1
+        if self._without_update == LEAST_FINITE_STEPS:
+            self._warn("no weight has changed when step() is called: call it after the optimizer")
+
+    def _apart(self, work: Callable[..., object], *args: object) -> None:
+        """What goes wrong in `work`, of any kind, is a warning: the training comes first."""
+        try:
+            work(*args)
+        except Exception as error:
+            self._warn(f"step {self._count}: {type(error).__name__}: {error}")
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            warnings.warn(f"watch: {text}", stacklevel=3)
+
+
+def _value(value: Any) -> Tensor | float:
+    """A number to be copied to the host later; a tensor of one element stays where it is."""
+    if isinstance(value, Tensor):
+        return value.detach().reshape(()).clone()
+    return float("nan") if value is None else float(value)
+
+
+def _on_host(values: Sequence[Tensor | float]) -> list[float]:
+    tensors = [value.double() for value in values if isinstance(value, Tensor)]
+    copied = iter(torch.stack(tensors).tolist() if tensors else ())
+    return [next(copied) if isinstance(value, Tensor) else value for value in values]

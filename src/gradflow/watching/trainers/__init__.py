@@ -1,0 +1,1 @@
+"""Watching trainings whose loop another package owns; each module imports its package."""

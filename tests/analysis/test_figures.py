@@ -1,0 +1,107 @@
+"""Every figure against a checklist, at every venue: text, contrast, legends, slides."""
+
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+from PIL import Image
+
+from gradflow.analysis.figures import style
+from gradflow.analysis.output import Output
+from gradflow.analysis.studies import degradation, gradient_highway, health, ledger, updates
+from gradflow.analysis.study import load_study
+from tests.support.figures import checked, faults
+
+
+@pytest.fixture
+def study(study_folder):
+    return load_study(study_folder)
+
+
+@pytest.mark.parametrize("venue", ["web", "slides"])
+def test_figures_of_degradation_pass_the_checklist(study, venue, tmp_path, monkeypatch):
+    monkeypatch.setattr(Output, "figures", tmp_path)
+    with checked() as found:
+        degradation.analyze(Output(study, ["png"], venue))
+        gradient_highway.analyze(Output(study, ["png"], venue))
+    assert found == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("venue", list(style.VENUES))
+@pytest.mark.parametrize("script", [degradation, gradient_highway, ledger, updates, health])
+def test_every_venue(study, script, venue, tmp_path, monkeypatch):
+    monkeypatch.setattr(Output, "figures", tmp_path)
+    with checked() as found:
+        script.analyze(Output(study, ["png"], venue))
+    assert found == {}
+
+
+def test_slides_are_one_panel_each_of_16_to_9(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(Output, "figures", tmp_path)
+    output = Output(study, ["png", "pdf"], "slides")
+    gradient_highway.draw_ratios(output, ratios(study))
+    assert [path.name for path in output.paths if path.suffix == ".png"] == [
+        "gradient_ratio_a.png",
+        "gradient_ratio_b.png",
+    ]
+    for path in output.paths:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                width, height = image.size
+            assert width / height == pytest.approx(16 / 9, rel=1e-3)
+    points = (tmp_path / "gradient_ratio.csv").read_text()
+    assert "at initialization" in points
+    assert "at the last step" in points
+
+
+@pytest.mark.parametrize(
+    ("venue", "stamp", "there"),
+    [("web", None, True), ("web", "off", False), ("neurips", None, False), ("slides", "on", True)],
+)
+def test_provenance_stays_in_the_metadata_without_a_stamp(
+    study, venue, stamp, there, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Output, "figures", tmp_path)
+    stamped = []
+    monkeypatch.setattr(style, "stamp", lambda made, lines: stamped.extend(lines))
+    output = Output(study, ["png", "pdf"], venue, stamp)
+    gradient_highway.draw_ratios(output, ratios(study))
+    assert (study.provenance in stamped) == there
+    for path in output.paths:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                assert image.text["Description"] == study.provenance
+        else:
+            assert study.runs.code_version.iloc[0].encode() in Path(path).read_bytes()
+    facts = json.loads((tmp_path / "gradient_ratio.json").read_text())
+    assert facts["code_versions"] == sorted(study.runs.code_version.unique())
+
+
+def ratios(study):
+    columns = ["step", "block_index", "input_grad_norm"]
+    return gradient_highway.end_to_end(study.records("blocks", columns))
+
+
+def test_the_checklist_finds_faults():
+    """Each item, on a figure that has the fault."""
+    made, axes = plt.subplots(1, 2, figsize=(4, 2))
+    axes[0].plot([0, 1], color="#F0E442", label="yellow")
+    axes[0].text(0.5, 0.5, "one upon", transform=axes[0].transAxes)
+    axes[0].text(0.5, 0.5, "another", transform=axes[0].transAxes)
+    axes[0].text(1.9, 0.5, "beyond the edge of the paper", transform=axes[1].transAxes)
+    axes[1].plot([0, 1], color="#0072B2", label="own")
+    axes[1].legend()
+    text = "\n".join(faults(made, "", slide=True))
+    plt.close(made)
+    for fault in (
+        "overlap: 'one upon' and 'another'",
+        "outside the canvas: 'beyond the edge",
+        "contrast 1.3 of line 'yellow'",
+        "'yellow' of 'a panel' is in no legend",
+        "legend on the data",
+        "no caption",
+        "10 points: 'one upon'",
+    ):
+        assert fault in text, text
