@@ -250,3 +250,52 @@ def test_functions_of_python_run_as_often_as_without_probes():
     assert Counted.calls == 2
     columns = ["input_grad_norm", "skip_grad_norm", "branch_grad_norm"]
     assert rows[columns].to_numpy().ravel().tolist() == pytest.approx(norms, rel=1e-12)
+
+
+SHORTCUTS = {
+    "normalized": lambda x: x / x.norm(dim=-1, keepdim=True),
+    "by its RMS": lambda x: x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6),
+    "centered": lambda x: x - x.mean(-1, keepdim=True),
+    "more of it": lambda x: x + 0.1 * x,
+    "permuted": lambda x: x.roll(1, 0)[:, [3, 1, 0, 2]],
+    "clamped": lambda x: x.clamp(-1, 1),
+    "converted": lambda x: x.to(torch.float32).double(),
+}
+
+
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+def test_shortcuts_that_are_written_by_hand(shortcut):
+    """The parts are those of two views of x, or null with a reason."""
+    torch.manual_seed(0)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.f = nn.Linear(4, 4), nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+
+        def forward(self, x, split=lambda h: (h, h)):
+            h = self.stem(x)
+            for layer in self.f:
+                s, f = split(h)
+                h = SHORTCUTS[shortcut](s) + torch.tanh(layer(f))
+            return (h * h.roll(1, 1)).mean()
+
+    net, x = Net().double(), torch.randn(5, 4, dtype=torch.float64)
+    kept = []
+
+    def split(h):
+        kept.append((h, h.view_as(h), h.view_as(h)))
+        return kept[-1][1:]
+
+    loss = net(x, split)
+    gradients = torch.autograd.grad(loss, [tensor for parts in kept for tensor in parts])
+    norms = [float(gradient.norm()) for gradient in gradients]
+    rows = measure(net, lambda: net(x))["blocks"][:-1]
+    columns = ["input_grad_norm", "skip_grad_norm", "branch_grad_norm"]
+    split_rows = rows[rows.skip_grad_norm.notna()]
+    if shortcut in ("centered", "more of it"):  # x, and more of it without a layer
+        assert len(split_rows) == 0
+        assert rows.reason.str.startswith("several operands may be the shortcut; name it").all()
+    else:
+        found = split_rows[columns].to_numpy().ravel().tolist()
+        assert found == pytest.approx(norms, rel=1e-10)

@@ -402,3 +402,44 @@ def test_weights_that_are_views_with_gaps_move_too():
     assert row["update_norm"] == pytest.approx(
         float((net.weight.detach() - before).norm()), rel=1e-5
     )
+
+
+def test_an_evaluation_with_other_weights_is_no_update():
+    """Averaged weights, say, that are put back before training continues."""
+    net, x = build(), batches(1)[0]
+    with Probes(net) as probes:
+        probes.arm(0)
+        loss_of(net, x).backward()
+        before = weights(net)
+        sgd(net).step()
+        after = weights(net)
+        kept = [p.detach().clone() for p in net.parameters()]
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter *= 0.5
+            net(x)
+            for parameter, value in zip(net.parameters(), kept, strict=True):
+                parameter.copy_(value)
+        loss_of(net, x)
+    rows = probes.tables()["layers"]["update_norm"].to_pylist()
+    assert rows == pytest.approx(changes(before, after), rel=1e-12)
+
+
+def test_a_network_inside_a_reentrant_checkpoint_has_its_layers_measured():
+    net, x = build(), batches(1)[0].requires_grad_()
+    expected = gradients(net, x)
+    with Probes(net) as probes:
+        probes.arm(0)
+        out = torch.utils.checkpoint.checkpoint(net, x, use_reentrant=True)
+        out.square().mean().backward()
+    assert probes.tables()["layers"]["grad_norm"].to_pylist() == pytest.approx(expected)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tracing_an_armed_network_is_as_without_probes():
+    net, x = build(), batches(1)[0]
+    with Probes(net) as probes:
+        probes.arm(0)
+        assert torch.equal(torch.jit.trace(net, x)(x), net(x))
+        loss_of(net, x).backward()
+    assert probes.tables()["layers"].num_rows == 2

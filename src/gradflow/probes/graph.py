@@ -16,11 +16,11 @@ Use = tuple[Node, int]
 LAYERS = re.compile(
     r"Conv|Slow|Thnn|Mkldnn|Onednn|Xnnpack|Cudnn(Conv|Rnn)|Miopen(Conv|Rnn)|(B|Sparse)?[Mm]m$|Add(mm|mv|bmm|r)$|Baddbmm|Mv$|Dot"
     r"|Vdot|Linear|Embedding|ScaledDot|Efficient|Flash|Flex|Lstm|Gru|Rnn|Fft|Trilinear|Cdist"
-    r"|Native(Multi|Conv)|Grid|CopySlices|Linalg|GroupedMm|Segment|Index(Put|Reduce)"
+    r"|Native(Multi|Conv)|Grid|CopySlices|Linalg(?!VectorNorm)|GroupedMm|Segment|Index(Put|Reduce)"
 )
 NONLINEAR = re.compile(
     r"Relu|Elu|Gelu|Celu|Selu|Silu|Mish|Sigmoid|Tanh|Soft|Hard|Threshold|Exp|Pow|Log|Sin|Cos|Abs"
-    r"|Clamp|Max(imum)?$|Min(imum)?$|ScaledDot|Flash|Flex|Lstm|Gru|Rnn|Erf|Sqrt|Reciprocal|CopySlices"
+    r"|Clamp|Max(imum)?$|Min(imum)?$|ScaledDot|Flash|Flex|Lstm|Gru|Rnn|Erf|Sqrt|Reciprocal|LinalgVectorNorm|CopySlices"
 )
 PASSING = re.compile(
     r"View|Clone|Permute|Transpose|^T$|Squeeze|Slice|Select|Pad|Expand|Alias|ToCopy|NativeDropout"

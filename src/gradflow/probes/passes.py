@@ -33,7 +33,7 @@ class Passes:
         skipped: modules that are compiled: nothing inside is hooked.
         once: a graph may be walked only once, because walking it moves shards (FSDP2): parts are
             not checked, and the path from end to end is not measured.
-        on_call: called before a forward pass; on_backward: at the start of a backward pass.
+        on_call: called before a forward pass that has gradients; on_backward: at the start of a backward pass.
         guard: makes of a hook one that never raises.
     """
 
@@ -99,15 +99,20 @@ class Passes:
 
     def _called(self, module: nn.Module, inputs: Any) -> None:
         """A module is called, from outside of every other module of the network."""
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return
         whole = getattr(module, "_orig_mod", module)
-        if whole not in self._members or torch._C._current_graph_task_id() != -1:
-            return  # another network; or a checkpoint computes again
+        if whole not in self._members:
+            return
+        if torch._C._current_graph_task_id() != -1:  # a checkpoint computes again
+            if not is_own():
+                self.on_backward()  # the first that is seen, if it holds the whole network
+            return
         self.guard(self._enter)(module, whole is not module)
 
     def _enter(self, module: nn.Module, compiled: bool) -> None:
-        self.on_call()
+        if torch.is_grad_enabled():
+            self.on_call()
         if not self._on or self._global is None:
             return
         self._global.remove()

@@ -41,7 +41,7 @@ class Probes:
 
     A measurement ends by itself, whatever the loop and the optimizer: its gradients are those
     of the backward passes since `arm`, its update is what has changed in the weights between
-    the last of them and the next forward pass or `arm`. A step that is skipped has an update
+    the last of them and the next forward pass with gradients or `arm`. A step that is skipped has an update
     of 0. A backward pass that leaves nothing in `.grad` (torch.autograd.grad) is not counted.
 
     It computes what it computes without them, bit for bit: hooks read tensors and change
@@ -107,7 +107,7 @@ class Probes:
         self._compiled = whole
         self._passes = Passes(
             network, names, blocks is not None and not whole, compiled, self._sharded,
-            self._called, self._backward_begins, self._guarded, self._warn,
+            self._called, self._guarded(self._backward_begins), self._guarded, self._warn,
         )  # fmt: skip
         self._open: Measurement | None = None
         self._taken = False  # the open measurement has its gradients

@@ -6,7 +6,7 @@ A sum y = S(x) + F(x) is a node of the graph that adds. Going back from it:
                   reaches by a path without a layer (a product with a matrix, a convolution, an
                   attention, an unknown function): that operand is S(x), the others are F(x)
     projections   every operand holds layers: S(x) is the one without a nonlinearity
-    no layers     several operands hold none: S(x) is x itself, if another holds a parameter
+    no layers     several operands hold none: S(x) is x itself, if all others hold a parameter
 
 In the gradient at x, what came over S is what arrives on the edges by which the layerless paths
 leave x; the rest of the sum's edges are the branch's; all other uses of x are elsewhere.
@@ -192,7 +192,9 @@ class _Finder:
                     else:
                         reason = "several operands of the sum hold layers; name the shortcut"
                 elif bare and chosen == 0 and not heap:
-                    if same.bit_count() == 1 and holding & ~same:
+                    if bare & ~holding & ~same and holding:
+                        reason = "several operands may be the shortcut; name it"
+                    elif same.bit_count() == 1 and holding & ~same:
                         chosen = same
                     elif holding == 0:
                         return None  # elementwise arithmetic
