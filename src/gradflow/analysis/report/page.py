@@ -116,12 +116,13 @@ def verdict_line(folder: Path) -> str:
     path = folder / "tables" / "verdict.csv"
     if not path.exists():
         return ""
-    table = pd.read_csv(path)
-    words = table.outcome.str.replace(r" \(.*", "", regex=True)
-    parts = [
-        f"{word} at depth {', '.join(map(str, depths))}"
-        for word, depths in table.depth.groupby(words, sort=False)
-    ]
+    try:
+        table = pd.read_csv(path)
+        words = table.outcome.str.replace(r" \(.*", "", regex=True)
+        depths_of = dict(list(table.depth.groupby(words, sort=False)))
+    except (ValueError, AttributeError):
+        return f"{path}: is damaged; delete it and make the report again"
+    parts = [f"{word} at depth {', '.join(map(str, depths))}" for word, depths in depths_of.items()]
     return "; ".join(parts)
 
 
