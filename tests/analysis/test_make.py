@@ -1,5 +1,6 @@
 """make paper: every figure and table of a study, and only what changed."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -120,3 +121,22 @@ def test_mistakes_are_one_line(study):
         assert done.returncode == 1
         assert done.stderr.strip().startswith(message)
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"\xff", b'{"degradation web png": 5}', b'{"x web png": {"files": "x"}}'],
+)
+def test_a_damaged_note_of_what_was_made_is_not_believed(tmp_path, content):
+    (tmp_path / make.MADE).write_bytes(content)
+    assert make.made_before(tmp_path) == {}
+
+
+def test_a_note_of_what_was_made_names_files_of_the_study_alone(tmp_path):
+    """Those of records that are no more are deleted."""
+    entries = {
+        name: {"stamp": "x", "files": [file]}
+        for name, file in (("a", "figures/a.png"), ("b", "../b.png"), ("c", "/etc/c"))
+    }
+    (tmp_path / make.MADE).write_text(json.dumps(entries))
+    assert list(make.made_before(tmp_path)) == ["a"]

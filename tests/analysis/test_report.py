@@ -162,3 +162,11 @@ def test_export_for_tensorboard(made):
 def test_an_unknown_export_is_one_line(made):
     with pytest.raises(GradflowError, match="--format xml: choose among csv, parquet, tensorboard"):
         export.export(made, "xml")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"a,b\n1,2\n"])
+def test_a_damaged_table_of_the_verdict_is_named(tmp_path, content):
+    path = tmp_path / "tables" / "verdict.csv"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    assert report.verdict_line(tmp_path).startswith(f"{path}: is damaged")

@@ -388,6 +388,12 @@ def one_part(run, table):
     return part
 
 
+def piped(run, other):
+    path = one_part(run, "layers")
+    path.unlink()
+    os.mkfifo(path)
+
+
 def linked_to_nothing(run, other):
     path = one_part(run, "layers")
     path.unlink()
@@ -410,6 +416,7 @@ LOST = {
         one_part(run, "steps"), run / "layers" / "part-00099.parquet"
     ),
     "a link to nothing": linked_to_nothing,
+    "a pipe": piped,
 }
 
 

@@ -89,7 +89,7 @@ def make(folder: Path, formats: Sequence[str], venue: str) -> Made:
         GradflowError: no run of the study can be shown.
     """
     ledger = folder / MADE
-    known: dict[str, Any] = json.loads(ledger.read_text()) if ledger.exists() else {}
+    known = made_before(folder)
     study = load_study(folder)
     named = analyses_of(folder, study.runs)
     made = Made([], [], [], [])
@@ -179,6 +179,29 @@ def _words(error: Exception) -> str:
     place = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text} ({Path(place.filename).name}, line {place.lineno})"
+
+
+def made_before(folder: Path) -> dict[str, dict[str, Any]]:
+    """What MADE says; nothing of what it cannot say, so that this is made again.
+
+    Only files inside the study count, as those of records that are no more are deleted.
+    """
+    try:
+        found = json.loads((folder / MADE).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {key: entry for key, entry in entries if _is_entry(entry)}
+
+
+def _is_entry(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not {"stamp", "files"} <= entry.keys():
+        return False
+    files = entry["files"]
+    return isinstance(files, list) and all(
+        isinstance(file, str) and not Path(file).is_absolute() and ".." not in Path(file).parts
+        for file in files
+    )
 
 
 def _is_there(folder: Path, before: dict[str, Any] | None, stamp: str) -> bool:

@@ -49,7 +49,7 @@ def commands(folder: Path) -> list[str]:
     """The commands that made a study; if none was kept, that of its file, or none."""
     kept = folder / COMMANDS
     if kept.exists():
-        return kept.read_text().splitlines()
+        return kept.read_text(errors="replace").splitlines()
     if (STUDIES / f"{folder.name}.yaml").exists():
         return [f"python experiments/train.py study={folder.name}"]
     return []

@@ -13,6 +13,7 @@ import hashlib
 import io
 import os
 import re
+import stat
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -99,6 +100,8 @@ def fault_of(path: str, table: str, schema: pa.Schema, *, whole: bool) -> str | 
         if os.path.islink(path):
             return "it is a link to nothing"
         raise
+    if stat.S_ISFIFO(found.st_mode):  # which would be waited for
+        return "it is a pipe"
     return _fault(path, table, schema, whole, found.st_mtime_ns, found.st_size)
 
 

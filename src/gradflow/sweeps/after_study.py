@@ -62,6 +62,6 @@ def keep_command(folder: Path, command: str) -> None:
     """Add a command to those that made the study, of which several may end at once."""
     path = folder / COMMANDS
     with drawing(folder):
-        kept = path.read_text().splitlines() if path.exists() else []
+        kept = path.read_text(errors="replace").splitlines() if path.exists() else []
         if command not in kept:
             atomic_write(path, "\n".join([*kept, command]) + "\n")

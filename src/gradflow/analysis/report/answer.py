@@ -1,6 +1,5 @@
 """What a study's page says first: one sentence with the numbers, and its main figure."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from gradflow.analysis.frames import groups
-from gradflow.analysis.make import MADE
+from gradflow.analysis.make import made_before
 from gradflow.analysis.settings import key_of, value_text
 from gradflow.analysis.studies.degradation import error_name
 from gradflow.analysis.swept import swept_keys
@@ -111,8 +110,7 @@ def _named(keys: list[str], values: list[object]) -> str:
 def figure_order(folder: Path, scripts: Sequence[str]) -> list[str]:
     """Names of a study's figures in order of importance: as it lists its scripts, and each of
     them draws. Figures that `make` does not know are left out."""
-    ledger = folder / MADE
-    known = json.loads(ledger.read_text()) if ledger.exists() else {}
+    known = made_before(folder)
     place = {script: number for number, script in enumerate(scripts)}
     made = sorted(known, key=lambda key: place.get(key.split(" ")[0].split("--")[0], len(place)))
     paths = [Path(file) for key in made for file in known[key]["files"]]

@@ -122,20 +122,23 @@ def verdict_line(folder: Path) -> str:
     path = folder / "tables" / "verdict.csv"
     if not path.exists():
         return ""
-    table = pd.read_csv(path)
-    words = table.outcome.str.replace(r" \(.*", "", regex=True)
-    if "setting" in table.columns:
-        table["place"] = table.setting + " at depth " + table.depth.astype(str)
-        parts = [
-            f"{word} in {len(places)} of {len(table)} settings and depths ("
-            + "; ".join(places[:NAMED]) + (", ..." if len(places) > NAMED else "") + ")"
-            for word, places in table.place.groupby(words, sort=False)
-        ]  # fmt: skip
-    else:
-        parts = [
-            f"{word} at depth {', '.join(map(str, depths))}"
-            for word, depths in table.depth.groupby(words, sort=False)
-        ]
+    try:
+        table = pd.read_csv(path)
+        words = table.outcome.str.replace(r" \(.*", "", regex=True)
+        if "setting" in table.columns:
+            table["place"] = table.setting + " at depth " + table.depth.astype(str)
+            parts = [
+                f"{word} in {len(places)} of {len(table)} settings and depths ("
+                + "; ".join(places[:NAMED]) + (", ..." if len(places) > NAMED else "") + ")"
+                for word, places in table.place.groupby(words, sort=False)
+            ]  # fmt: skip
+        else:
+            parts = [
+                f"{word} at depth {', '.join(map(str, depths))}"
+                for word, depths in table.depth.groupby(words, sort=False)
+            ]
+    except (ValueError, AttributeError):
+        return f"{path}: is damaged; delete it and make the report again"
     return "; ".join(parts)
 
 
