@@ -289,10 +289,11 @@ def _stream(seen: Seen, past: Past, threshold: float) -> Found:
     rms = seen.rms[: len(seen.blocks) - 1]
     if len(rms) < SHORTEST or not np.isfinite(rms).all() or rms.min() <= 0:
         return {}
-    # A stream of unit branches grows as the square root of their number. It begins at the
-    # second sum: embeddings are often drawn far smaller than what the first block adds.
-    growth = rms[-1] / rms[1] / np.sqrt(len(rms))
-    jump = int(np.argmax(rms[2:] / rms[1:-1])) + 1 if len(rms) > 2 else 1
+    # A stream of equal branches grows as the square root of their number. It is compared with a
+    # quarter of the depth: embeddings are often drawn far smaller than what first blocks add.
+    start = max(1, len(rms) // 4)
+    growth = rms[-1] / rms[start] / np.sqrt(len(rms) / start)
+    jump = int(np.argmax(rms[start + 1 :] / rms[start:-1])) + start
     return {seen.blocks[jump]: float(growth)} if growth > threshold else {}
 
 
