@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
@@ -218,21 +219,21 @@ def cells(
     Returns:
         What a color bar is made of.
     """
-    mesh = ax.pcolormesh(
-        np.ma.masked_invalid(values.to_numpy(dtype=float)),
-        cmap=_gray_for_missing(cmap), vmin=low, vmax=high, edgecolors="w", linewidth=0.5,
+    seaborn.heatmap(
+        values.astype(float), cmap=_gray_for_missing(cmap), vmin=low, vmax=high, cbar=False,
+        linewidths=0.5, xticklabels=[_short(name) for name in values.columns],
+        yticklabels=[_short(name) for name in values.index], ax=ax,
     )  # fmt: skip
+    [mesh] = ax.collections
+    assert isinstance(mesh, QuadMesh)
     for (row, column), number in np.ndenumerate(values.to_numpy(dtype=float)):
         back = MISSING if np.isnan(number) else mesh.to_rgba(number)
         ax.text(
             column + 0.5, row + 0.5, str(texts.iat[row, column]), ha="center", va="center",
             fontsize="small", color=text_color(back),
         )  # fmt: skip
-    ax.set_xticks(np.arange(values.shape[1]) + 0.5, [_short(name) for name in values.columns])
-    ax.set_yticks(np.arange(values.shape[0]) + 0.5, [_short(name) for name in values.index])
-    ax.invert_yaxis()
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(length=0, rotation=0)
     return mesh
 
 
