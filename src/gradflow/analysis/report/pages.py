@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
 PIXELS_PER_POINT = 4 / 3  # of CSS
-ROOM = 1_500_000  # bytes of figures in a page, which opens at once and can be sent by mail
+ROOM = 1_200_000  # bytes of figures in a page, which opens at once and can be sent by mail
 
 
 @dataclass(frozen=True)
