@@ -47,7 +47,8 @@ def interval(
     found = t_interval(values, confidence)
     if within is None or found.n < 2:
         return found
-    low, high = interval_ends(np.asarray(values, dtype=float), confidence, within)
+    sample = np.asarray(values, dtype=float).ravel()
+    low, high = interval_ends(sample, confidence, within)
     return Interval(found.mean, float(low), float(high), found.n, "logit t")
 
 

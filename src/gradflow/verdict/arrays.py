@@ -75,4 +75,4 @@ def sweep_of(runs: pd.DataFrame, settings: Sequence[str]) -> Sweep:
             array[tuple(place[of_twin] for place in places)] = values[of_twin]
             arrays.append(array)
         found.append(Errors(*arrays))
-    return Sweep(*found, order[list(settings)], rates, np.asarray(depths), setting)
+    return Sweep(found[0], found[1], order[list(settings)], rates, np.asarray(depths), setting)

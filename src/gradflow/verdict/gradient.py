@@ -76,7 +76,7 @@ def with_gradients(table: pd.DataFrame, blocks: pd.DataFrame) -> pd.DataFrame:
             )
             table = table.merge(found.astype(dict.fromkeys(keys, int)), on=keys, how="left")
             ends = zip(table[f"{name}_low"], table[f"{name}_high"], table["n"], strict=True)
-            place = table.columns.get_loc(name)
+            place = list(table.columns).index(name)
             words = [word(low, high, n) for low, high, n in ends]
             table = table.drop(columns="n")
             table.insert(place, f"{twin}_gradient_{moment}", words)

@@ -38,7 +38,7 @@ def cross_validated(errors: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
     """
     finite = np.isfinite(errors)
     values = np.where(finite, errors, 0)
-    run = (~np.isnan(errors)).any(axis=-2)[..., None, :]  # seeds that have been run at all
+    run = np.asarray((~np.isnan(errors)).any(axis=-2))[..., None, :]  # seeds with runs
     others = run.sum(axis=-1, keepdims=True) - run
     alone = run.sum(axis=-1, keepdims=True) == 1
     sums = np.where(alone, values, values.sum(axis=-1, keepdims=True) - values)

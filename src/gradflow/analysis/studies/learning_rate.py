@@ -53,7 +53,8 @@ def at_own_best(runs: pd.DataFrame) -> pd.DataFrame:
     """
     parts = []
     for (depth, twin), group in groups(runs, ["depth", "twin"]):
-        errors = group.pivot_table(index=RATE, columns="seed", values="error", dropna=False)
+        held = group.assign(error=group.error.fillna(np.inf))  # NaN is to be no run
+        errors = held.pivot_table(index=RATE, columns="seed", values="error")
         chosen, error = cross_validated(errors.to_numpy(dtype=float))
         rates = np.where(chosen < 0, np.nan, errors.index.to_numpy()[chosen])
         part = {"depth": depth, "twin": twin, "seed": errors.columns, RATE: rates, "error": error}
