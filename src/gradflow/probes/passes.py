@@ -33,7 +33,8 @@ class Passes:
         skipped: modules that are compiled: nothing inside is hooked.
         once: a graph may be walked only once, because walking it moves shards (FSDP2): parts are
             not checked, and the path from end to end is not measured.
-        on_call: called before a forward pass that has gradients; on_backward: at the start of a backward pass.
+        on_call: called before a forward pass that has gradients.
+        on_backward: called at the start of a backward pass.
         guard: makes of a hook one that never raises.
     """
 
