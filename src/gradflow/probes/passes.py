@@ -100,7 +100,7 @@ class Passes:
 
     def _called(self, module: nn.Module, inputs: Any) -> None:
         """A module is called, from outside of every other module of the network."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if torch.compiler.is_compiling() or torch._C._is_tracing():
             return
         whole = getattr(module, "_orig_mod", module)
         if whole not in self._members:
