@@ -33,7 +33,8 @@ class Passes:
         skipped: modules that are compiled: nothing inside is hooked.
         once: a graph may be walked only once, because walking it moves shards (FSDP2): parts are
             not checked, and the path from end to end is not measured.
-        on_call: called before a forward pass that has gradients; on_backward: at the start of a backward pass.
+        on_call: called before a forward pass that has gradients.
+        on_backward: called at the start of a backward pass.
         guard: makes of a hook one that never raises.
     """
 
@@ -99,7 +100,7 @@ class Passes:
 
     def _called(self, module: nn.Module, inputs: Any) -> None:
         """A module is called, from outside of every other module of the network."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if torch.compiler.is_compiling() or torch._C._is_tracing():
             return
         whole = getattr(module, "_orig_mod", module)
         if whole not in self._members:

@@ -41,8 +41,9 @@ class Probes:
 
     A measurement ends by itself, whatever the loop and the optimizer: its gradients are those
     of the backward passes since `arm`, its update is what has changed in the weights between
-    the last of them and the next forward pass with gradients or `arm`. A step that is skipped has an update
-    of 0. A backward pass that leaves nothing in `.grad` (torch.autograd.grad) is not counted.
+    the last of them and the next forward pass with gradients or `arm`. A step that is skipped
+    has an update of 0. A backward pass that leaves nothing in `.grad` (torch.autograd.grad) is
+    not counted.
 
     It computes what it computes without them, bit for bit: hooks read tensors and change
     none. Nothing is copied to the host before `tables`. What cannot be measured is null, and
