@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from gradflow.analysis import status
 from gradflow.analysis.report import page
@@ -22,6 +23,8 @@ from gradflow.records.damage import damage_of
 from gradflow.runs.execute import execute
 from gradflow.runs.planning import plan
 from gradflow.runs.status import study_states
+from gradflow.training import signed
+from gradflow.training.signed import save_signed
 from tests.support.configs import name_analysis, small_config
 from tests.support.disks import FULL, READ_ONLY, failing
 from tests.support.processes import assert_equal_records, command
@@ -117,6 +120,35 @@ def test_a_report_that_cannot_be_written_is_one_line(study_folder, tmp_path, err
     assert whole.endswith("</html>\n") or "</html>" in whole
     assert not drawn or (study / "figures" / "degradation.png").exists()
     assert error == READ_ONLY or not list(study.rglob("*.tmp"))
+
+
+class Full:
+    def write(self, data):
+        raise OSError(FULL, os.strerror(FULL))
+
+
+def test_a_checkpoint_of_which_one_write_fails_is_the_disks_error(tmp_path, monkeypatch):
+    """torch would report a position in its archive, if the writes after it succeed."""
+    path = tmp_path / "run" / "checkpoint.pt"
+    path.parent.mkdir()
+    save_signed(path, {"before": torch.zeros(3)})
+    before, write = path.read_bytes(), signed._Hashed.write
+    state = {str(i): torch.zeros(1000) for i in range(5)}
+    for failing_write in range(8):
+        left = iter([True] * failing_write + [False] + [True] * 1000)
+
+        def once(self, data, left=left):
+            file, self.file = self.file, self.file if next(left) else Full()
+            try:
+                return write(self, data)
+            finally:
+                self.file = file
+
+        monkeypatch.setattr(signed._Hashed, "write", once)
+        with pytest.raises(OSError, match="No space left"):
+            save_signed(path, state)
+        assert path.read_bytes() == before
+        assert os.listdir(path.parent) == [path.name]
 
 
 @pytest.fixture

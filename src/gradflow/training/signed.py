@@ -33,7 +33,12 @@ def save_signed(path: Path, state: Any, keep: Path | None = None) -> None:
         move_aside(path, path.parent)
     with atomic_file(path) as file:
         archive = _Hashed(file)
-        torch.save(state, archive)  # type: ignore[arg-type]  # it calls write and flush alone
+        try:
+            torch.save(state, archive)  # type: ignore[arg-type]  # it calls write and flush alone
+        except RuntimeError as failure:  # torch's own, of a write that failed
+            if archive.error is None:
+                raise
+            raise archive.error from failure
         archive.digest.update(run_id)
         file.write(b"\ngradflow %s %s\n" % (run_id, archive.digest.hexdigest().encode()))
         if keep is not None and path.exists():
@@ -41,16 +46,21 @@ def save_signed(path: Path, state: Any, keep: Path | None = None) -> None:
 
 
 class _Hashed:
-    """A file that is written to, and the digest of what was written."""
+    """A file that is written to, the digest of what was written, and the last error."""
 
     def __init__(self, file: BinaryIO):
         self.file = file
         self.digest = hashlib.sha256()
         self.flush = file.flush
+        self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
         self.digest.update(data)
-        return self.file.write(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 def load_signed(path: Path, run_id: str, *, unsigned: bool = False) -> Any:
