@@ -147,14 +147,14 @@ def test_a_network_without_blocks_is_judged_by_its_layers():
 
 
 def test_siblings_are_blocks_built_alike(tmp_path):
-    def sums(network):
-        with gradflow.watch(network, tmp_path / str(id(network)), every=1) as watch:
+    def sums(name, network):
+        with gradflow.watch(network, tmp_path / name, every=1) as watch:
             train(network, 2, watch)
         return [(alert.kind, alert.place) for alert in watch.alerts if alert.kind == "missing_skip"]
 
-    assert sums(residual()) == []
-    assert sums(residual(without_skip=3)) == [("missing_skip", "4")]
-    assert sums(residual(without_skip=0)) == [("missing_skip", "1")]
+    assert sums("whole", residual()) == []
+    assert sums("third", residual(without_skip=3)) == [("missing_skip", "4")]
+    assert sums("first", residual(without_skip=0)) == [("missing_skip", "1")]
 
 
 def test_blocks_that_change_the_width_need_no_sum():
