@@ -154,6 +154,8 @@ def _end_of(path: str, size: int, *, whole: bool) -> tuple[bytes, int]:
 
 def digest_of(path: str | Path) -> str:
     """The digests that a part carries; empty if it has none, or cannot be read."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        return ""
     try:
         tail, start = _end_of(str(path), os.path.getsize(path), whole=False)
     except OSError:
