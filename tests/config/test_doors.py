@@ -48,7 +48,7 @@ def refused(ended: Ended, told: str = "") -> None:
 
 
 SEEN = [
-    (["~optimizer"], "optimizer=???: choose one of adamw, sgd"),
+    (["~optimizer"], "optimizer=???: choose one of adamw, muon, normalized, sgd"),
     (["=1"], "Hydra cannot make a config of it"),
     (["diagnostic=1"], "diagnostic=1 "),
     (["network=null"], "network=null "),

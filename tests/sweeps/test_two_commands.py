@@ -34,7 +34,7 @@ def test_one_process_at_a_time_draws_a_study(tmp_path, monkeypatch):
     link.symlink_to(study)
     begun, ended = Event(), Event()
     monkeypatch.setattr(page, "studies_in", lambda folder: begun.set() or [folder])
-    monkeypatch.setattr(page, "make_report", lambda folder: page.Report([], [], []))
+    monkeypatch.setattr(page, "make_report", lambda folder: page.Report("", [], [], [], []))
 
     def report():
         page.main([str(link)])

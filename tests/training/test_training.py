@@ -20,6 +20,7 @@ from gradflow.networks import make_network
 from gradflow.probes.norms import square
 from gradflow.records import SCHEMAS, RecordWriter, read_records
 from gradflow.records.diagnostic_schema import diagnostic_schemas
+from gradflow.records.watched_schema import WATCHED_SCHEMAS
 from gradflow.runs.execute import execute
 from gradflow.training.evaluation import evaluate
 from gradflow.training.optimizers import build_optimizer
@@ -30,7 +31,7 @@ from tests.support.configs import small_config
 
 pytestmark = pytest.mark.numeric
 
-EQUAL_TABLES = sorted(set(SCHEMAS) - {"attempts", *diagnostic_schemas()})
+EQUAL_TABLES = sorted(set(SCHEMAS) - {"attempts", *WATCHED_SCHEMAS, *diagnostic_schemas()})
 
 
 def sorted_records(folder, table):
