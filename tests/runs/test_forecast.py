@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -60,6 +61,8 @@ def test_the_arithmetic_of_a_run_by_hand():
     work = run_work(flatten(config), macs=1000, steps=10, splits=(1437, 360))
     # After step 5 in one batch each, after step 10 all 128 + 360 images in 1 + 2.
     assert work == Work(3 * 10 * 32 * 1000 + 588 * 1000, 3 * 10 * 8 + 5 * 8, 1)
+    row = pd.DataFrame([flatten(config)]).iloc[0]  # as the runs table has it
+    assert run_work(row, macs=1000, steps=10, splits=(1437, 360)) == work
 
 
 @pytest.mark.parametrize("true", [(2e-9, 0.0, 0.0), (0.0, 1e-4, 0.5), (1e-10, 3e-5, 0.2)])

@@ -69,8 +69,8 @@ def run_work(facts: Mapping[str, Any], macs: int, steps: int, splits: Sequence[i
     subset, images = (math.inf if pd.isna(value) else value for value in given)
     sizes = [[min(train, subset, most), min(test, most)] for most in (images, math.inf)]
     evaluations = math.ceil(steps / facts["evaluation_every"])
-    # Of a row of the runs table it may be null, and is absent from a config's facts unless true.
-    at_end = int(facts.get("evaluation_all_at_end") is True)
+    whole = facts.get("evaluation_all_at_end")  # null in a row, absent from a config, unless true
+    at_end = int(not pd.isna(whole) and bool(whole))
     times = evaluations - at_end, at_end
     passed = sum(n * sum(size) for n, size in zip(times, sizes, strict=True))
     batches = [sum(math.ceil(n / EVALUATION_BATCH) for n in size) for size in sizes]
