@@ -1,5 +1,6 @@
 """What a dry run says of the cost, by hand; how the prices are found; what tells runs apart."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from gradflow.data.sets.digits import DigitsConfig
 from gradflow.networks import count_macs, make_network
 from gradflow.networks.families.cifar_resnet import CifarResNetConfig
 from gradflow.networks.families.mlp import MlpConfig
+from gradflow.runs import timing
 from gradflow.runs.cost import HANDLING, Prices, Work, fit_prices, kind_of, makespan, run_work
 from gradflow.runs.execute import execute
 from gradflow.runs.forecast import _costs, differing, forecast
@@ -165,10 +167,16 @@ def test_a_kind_is_what_a_layer_costs():
         assert kind_of(flatten(other)) != kind
 
 
-def test_steps_are_timed_and_nothing_is_left(tmp_path):
-    """A small and a larger network; torch's random state and the folder stay as they were."""
+def test_steps_are_timed_and_nothing_is_left(tmp_path, monkeypatch):
+    """A small and a larger network; torch's random state and the folder stay as they were.
+
+    By a clock that goes on by a hundredth of a second whenever it is read, so that what fits
+    into the time is the same on every machine.
+    """
     import torch
 
+    ticks = itertools.count()
+    monkeypatch.setattr(timing, "_clock", lambda config: lambda: 0.01 * next(ticks))
     config = small_config(tmp_path, network=MlpConfig(depth=10))
     deep = small_config(tmp_path, network=MlpConfig(depth=20))
     load_dataset(config.data, cache_of(config))
