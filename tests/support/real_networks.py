@@ -132,7 +132,8 @@ def unet() -> Made:
     from diffusers import UNet2DModel
 
     torch.manual_seed(0)
-    network: Any = UNet2DModel(
+    made: Any = UNet2DModel  # whose stubs lack what a module has
+    network = made(
         sample_size=8, block_out_channels=(8, 16), layers_per_block=1,
         down_block_types=("DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D"), norm_num_groups=4, attention_head_dim=4,
