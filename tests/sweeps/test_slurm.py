@@ -28,7 +28,8 @@ def study(root, *overrides):
 @pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
 def test_a_cancelled_job_and_one_at_its_time_limit_lose_nothing(tmp_path):
     """Two jobs at a time on a real SLURM; records and weights equal those of a local study."""
-    sweep = ["network.depth=20", "seed=0,1,2,3", "steps=2400", "checkpoint_seconds=2"]
+    # Long enough that a job meets its minute on a fast machine too.
+    sweep = ["network.depth=20", "seed=0,1,2,3", "steps=7200", "checkpoint_seconds=2"]
     subprocess.run(study(tmp_path / "local", *sweep), capture_output=True, check=True)
     with slurm() as environment:
         process = subprocess.Popen(
