@@ -91,7 +91,7 @@ def summary(results: Sequence[Result]) -> str:
 
 
 def by_basis(results: Sequence[Result]) -> str:
-    """A line per basis: of so many claims tested, how many passed."""
+    """A line per basis: the number of its claims that passed, and of those tested."""
     tested = [result for result in results if result.status != NOT_RUN]
     lines = []
     for basis in Basis:

@@ -1,7 +1,7 @@
 """A table as LaTeX that fits the text width of a NeurIPS paper.
 
 Widths are estimated from the metrics of Computer Modern. What is too wide is wrapped (titles and
-words) or goes on in a second block of columns below the first, which repeats the key columns.
+words) or continues in a second block of columns below the first, which repeats the key columns.
 """
 
 import re

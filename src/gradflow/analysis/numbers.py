@@ -11,13 +11,13 @@ Cell = str | int | float | Interval | None
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 TIMES = "\u00d7"
 POWER = re.compile(rf"(-?[\d.]+) {TIMES} 10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
-PLAIN_FROM, POWERS_FROM = 1e-3, 1e4  # a number of so many digits between these has no power
+PLAIN_FROM, POWERS_FROM = 1e-3, 1e4  # between these a number is written without a power of ten
 
 
 def number(value: float, form: str) -> str:
     """A number by a format of `Table.formats`.
 
-    ".2g" and the like: so many significant digits without zeros at their end, as a power of ten
+    ".2g" and the like: this number of significant digits, no zeros at their end, a power of ten
     if it is long; "p": a p value, three decimals without the 0 before them, or "< .001". All
     others are Python's.
     """

@@ -45,7 +45,7 @@ class Sum:
         gated: whether S(x) depends on x by a path with layers too.
         within: what the sum takes of parameters between x and y.
         cone: the nodes between x and y.
-        reason: why the parts cannot be told; "" if they can.
+        reason: why the parts are unknown; "" if they are known.
     """
 
     node: Node

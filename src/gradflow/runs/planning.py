@@ -1,6 +1,5 @@
 """Before a study runs: where each run belongs, and which are to be done."""
 
-import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -105,11 +104,11 @@ def check(config: RunConfig) -> None:
 
 @cache
 def analyses() -> tuple[str, ...]:
-    """What `study.analysis` may name: the modules of gradflow.analysis.studies, not imported."""
+    """What `study.analysis` may name: the scripts of gradflow.analysis.studies, not imported."""
     found = find_spec("gradflow.analysis")
     folders = found.submodule_search_locations if found else None
-    paths = [str(Path(folder) / "studies") for folder in folders or ()]
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(paths)))
+    files = [file for folder in folders or () for file in Path(folder).glob("studies/*.py")]
+    return tuple(sorted(file.stem for file in files if "\ndef main(" in file.read_text("utf-8")))
 
 
 def _wanted_state(config: RunConfig, folder: Path, state: str) -> str:

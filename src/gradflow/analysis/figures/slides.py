@@ -24,7 +24,7 @@ THICKER = 2.4  # lines and marks, than on a page
 
 
 def new_figure(size: tuple[float, float]) -> Figure:
-    """A figure of so many inches.
+    """A figure of this size in inches.
 
     Not pyplot's, which would choose a window system for a notebook or a script that has one.
     """

@@ -3,6 +3,7 @@
 python analysis/optimizers.py outputs/optimizers
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,7 @@ from gradflow.core.errors import GradflowError
 from gradflow.verdict import RATE
 
 SWEPT = ("steps", "optimizer_name", "optimizer_clip_norm", "schedule_name", RATE)
+CLIP = 1.0  # the norm that gradients are clipped to
 SHIFT = 1.05  # of the steps, between the marks of two optimizers
 
 LOOKS: dict[str, dict[str, Any]] = {
@@ -37,9 +39,13 @@ def analyze(output: Output) -> None:
     Raises:
         GradflowError: the study has no optimizer that is named here.
     """
-    best = at_best_rates(output.study.runs)
-    output.add_table("optimizers", error_table(best))
-    draw(output, best)
+    runs = output.study.runs
+    best = at_best_rates(runs)
+    lost = int(names(runs).isna().sum())
+    note = f" Left out: {lost} runs with another optimizer, schedule or clipping." if lost else ""
+    table = error_table(best)
+    output.add_table("optimizers", replace(table, note=table.note + note))
+    draw(output, best, note)
 
 
 def at_best_rates(runs: pd.DataFrame) -> pd.DataFrame:
@@ -64,6 +70,10 @@ def names(runs: pd.DataFrame) -> "pd.Series[Any]":
 
     def name(row: Any) -> str | None:
         warm, clipped = row.schedule_name == "one_cycle", pd.notna(row.optimizer_clip_norm)
+        if row.schedule_name not in ("one_cycle", "cosine"):
+            return None
+        if clipped and row.optimizer_clip_norm != CLIP:  # its runs would be averaged with others
+            return None
         if row.optimizer_name == "sgd":
             text = "SGD" + (", warm-up" if warm else "") + (", clipped" if clipped else "")
             return text if text in LOOKS else None
@@ -98,7 +108,7 @@ def error_table(best: pd.DataFrame) -> Table:
     return Table(rows, note=note)
 
 
-def draw(output: Output, best: pd.DataFrame) -> None:
+def draw(output: Output, best: pd.DataFrame, note: str) -> None:
     """Error against steps, a row of panels per depth, a column per twin."""
     depths = sorted(best.depth.unique())
     with output.figure(
@@ -125,7 +135,7 @@ def draw(output: Output, best: pd.DataFrame) -> None:
             "seed at the learning rate that is best for the other seeds. Open marks: single "
             "seeds; lines: their median."
         )
-        output.add_figure(made, "optimizers", caption)
+        output.add_figure(made, "optimizers", caption + note)
 
 
 def main() -> None:
