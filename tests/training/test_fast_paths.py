@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 
 from gradflow.config.probes import OffConfig
 from gradflow.config.run import EvaluationConfig
 from gradflow.core.errors import GradflowError
+from gradflow.core.interrupts import Interrupted
 from gradflow.core.seeds import seeded
 from gradflow.networks import build_network
 from gradflow.networks.families.mlp import MlpConfig
@@ -29,14 +31,19 @@ from gradflow.networks.families.unet import UNetConfig
 from gradflow.probes import Probes
 from gradflow.records import RecordWriter, read_records
 from gradflow.runs.execute import execute
+from gradflow.training.checkpoint import Saved, restore
 from gradflow.training.cuda_graph import EAGER_STEPS, GraphedStep
 from gradflow.training.optimizers import build_optimizer, set_learning_rate
 from gradflow.training.optimizers.adamw import AdamWConfig
+from gradflow.training.optimizers.muon import MuonConfig
+from gradflow.training.optimizers.normalized import NormalizedConfig
 from gradflow.training.optimizers.sgd import SGDConfig
+from gradflow.training.origin import present_origin
 from gradflow.training.recorder import Recorder
 from gradflow.training.step import EagerStep
 from gradflow.training.tasks import classify
 from tests.support.configs import small_config
+from tests.support.processes import interrupt_at
 from tests.support.rounding import assert_rounded_to_bfloat16
 
 pytestmark = pytest.mark.numeric
@@ -141,6 +148,53 @@ def test_a_step_that_is_replayed_is_the_step(tmp_path, optimizer):
             assert found[True][table].equals(eager), table
 
 
+class NothingOfTheHost(TorchFunctionMode):
+    """Refuses to make a tensor from the host's numbers: a graph would read them at its replays."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        assert function not in (torch.tensor, torch.as_tensor), function
+        return function(*args, **(kwargs or {}))
+
+
+IMAGES = {"image_shape": (3, 8, 8), "depth": 8, "width": 4}
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("cifar_resnet", {**IMAGES, "skip": False}),
+        ("cifar_resnet", {**IMAGES, "skip": True}),
+        ("mlp", {"image_shape": (3, 8, 8)}),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_measured_step_needs_nothing_of_the_host(tmp_path, monkeypatch, family, options):
+    """On torch's meta device, which has no values: what reads one fails, as in a capture."""
+    monkeypatch.setattr("gradflow.probes.passes.capturing", lambda: True)
+    network = build_network(family, **options).to("meta")
+    optimizer = torch.optim.SGD(network.parameters(), foreach=True)
+    with RecordWriter(tmp_path, "run") as writer, Probes(network) as probes:
+        take = EagerStep(network, classify, optimizer, Recorder(writer, probes), clip_norm=1.0)
+        images = torch.empty(8, 3, 8, 8, device="meta")
+        labels = torch.empty(8, dtype=torch.int64, device="meta")
+        probes.arm(0)
+        with NothingOfTheHost():
+            take(images, labels, seeded(0, "noise", 0))
+            found = probes.take()
+    assert found is not None
+    assert set(found.pieces) >= {"gradient", "weight", "update", "blocks"}
+
+
+def test_a_resumed_rate_is_where_the_weights_are():
+    """A checkpoint is read to the CPU; a graph that copied the rate from there would keep it."""
+    network, there = build_network("mlp"), build_network("mlp").to("meta")
+    one, other = (torch.optim.SGD(each.parameters()) for each in (network, there))
+    one.param_groups[0]["lr"] = torch.tensor(0.1)
+    saved = Saved(there.state_dict(), one.state_dict(), 1, [present_origin("cpu")])
+    restore(saved, there, other)
+    assert other.param_groups[0]["lr"].is_meta
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -204,13 +258,38 @@ def test_a_run_does_not_load_what_it_does_not_use(tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "tf32"])
-@pytest.mark.parametrize("optimizer", [SGDConfig(), AdamWConfig()], ids=lambda config: config.name)
+@pytest.mark.parametrize(
+    "optimizer", [SGDConfig(), AdamWConfig(), NormalizedConfig()], ids=lambda config: config.name
+)
 def test_a_cuda_graph_is_the_eager_step_bit_for_bit(tmp_path, dtype, optimizer):
     options = {"device": "cuda", "dtype": dtype, "steps": 16, "optimizer": optimizer}
     eager = trained(tmp_path, "eager", **options)
     graphed = trained(tmp_path, "graph", graph=True, **options)
     for table in TABLES:
         assert eager[table].equals(graphed[table]), table
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimizer", [SGDConfig(), AdamWConfig()], ids=lambda config: config.name)
+def test_a_graphed_run_that_is_interrupted_is_the_whole_one_bit_for_bit(
+    tmp_path, monkeypatch, optimizer
+):
+    options = {"device": "cuda", "steps": 16, "optimizer": optimizer, "graph": True}
+    whole = trained(tmp_path, "whole", **options)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 9)
+        with pytest.raises(Interrupted):
+            trained(tmp_path, "parts", **options)
+    parts = trained(tmp_path, "parts", **options)
+    for table in TABLES:
+        assert whole[table].equals(parts[table]), table
+
+
+@pytest.mark.gpu
+def test_a_graph_of_a_rate_on_the_host_is_refused(tmp_path):
+    config = small_config(tmp_path, device="cuda", graph=True, optimizer=MuonConfig())
+    with pytest.raises(GradflowError, match="graph=True: the rate of muon is a number"):
+        execute(config)
 
 
 @pytest.mark.gpu

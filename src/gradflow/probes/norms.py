@@ -119,11 +119,17 @@ def total_norm(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def as_tensor(values: Sequence[Scalar], device: torch.device) -> Tensor:
-    """[len(values)], float64, on the device; nothing is copied from it."""
-    if set(map(type, values)) <= {float}:
-        return torch.from_numpy(np.array(values, dtype=np.float64)).to(device)
-    scalars = [torch.as_tensor(v, dtype=torch.float64, device=device) for v in values]
-    return torch.stack(scalars)
+    """[len(values)], float64, on the device; nothing is copied from it, and to a GPU nothing
+    either: a CUDA graph may not read the host's memory."""
+    if device.type == "cpu" and set(map(type, values)) <= {float}:
+        return torch.from_numpy(np.array(values, dtype=np.float64))
+    return torch.stack([_scalar(v, device) for v in values])
+
+
+def _scalar(value: Scalar, device: torch.device) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.to(device, torch.float64)
+    return torch.full((), value, dtype=torch.float64, device=device)
 
 
 def _real(x: Tensor) -> Tensor:

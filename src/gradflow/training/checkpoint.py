@@ -213,6 +213,9 @@ def restore(saved: Saved, network: nn.Module, optimizer: torch.optim.Optimizer) 
         optimizer.load_state_dict(saved.optimizer)
     except (ValueError, KeyError) as error:
         raise GradflowError(f"{where}: does not fit this code's optimizer ({error})") from error
+    for group in optimizer.param_groups:  # a rate that is a tensor was read to the CPU
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"] = group["lr"].to(group["params"][0].device)
     saved.network, saved.optimizer = {}, {}  # not to be held twice through the training
 
 

@@ -113,11 +113,16 @@ class Normalized(Around):
     """
 
     def __init__(
-        self, parameters: Sequence[nn.Parameter], lr: float, weight_decay: float, momentum: float
+        self,
+        parameters: Sequence[nn.Parameter],
+        lr: float | Tensor,
+        weight_decay: float,
+        momentum: float,
     ):
         self._parameters = parameters
         self._decay = weight_decay
-        super().__init__([parameters], [uncompiled(SGD, parameters, lr=lr, momentum=momentum)])
+        inner = uncompiled(SGD, parameters, lr=lr, momentum=momentum, fused=True)
+        super().__init__([parameters], [inner])
 
     def show(self) -> None:
         """The directions, in the sizes of the steps; one of zeros has none, and moves nothing."""

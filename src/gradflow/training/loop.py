@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gradflow.config import RunConfig
 from gradflow.core.progress import Reporter
@@ -67,6 +67,12 @@ def train(
     masked = any(isinstance(m, nn.Dropout | StochasticDepth) for m in network.modules())
     if config.graph and (masked or draws_noise(config.network, config.task)):
         config.refuse("graph", "what a step draws at random cannot be captured; use graph=false")
+    if config.graph and not all(isinstance(g["lr"], Tensor) for g in optimizer.param_groups):
+        config.refuse(
+            "graph",
+            f"the rate of {config.optimizer.name} is a number, which a graph "
+            "would keep from its capture on; use graph=false",
+        )
     origins = origins_of(resumed, present_origin(config.device))
     checkpoints = Checkpoints(writer.folder, config.checkpoint_seconds, origins)
     if resumed is not None:

@@ -31,4 +31,4 @@ def normalized(
     """`training.layer_steps.Normalized`."""
     from gradflow.training.layer_steps import Normalized
 
-    return Normalized(parameters, float(learning_rate), config.weight_decay, config.momentum)
+    return Normalized(parameters, learning_rate, config.weight_decay, config.momentum)
