@@ -18,7 +18,7 @@ from gradflow.probes.gradients import Gradients
 from gradflow.probes.ledger import is_own
 from gradflow.probes.measurement import Measurement, to_tables
 from gradflow.probes.norms import as_tensor, has_norm, norms
-from gradflow.probes.passes import Passes
+from gradflow.probes.passes import Passes, capturing
 from gradflow.probes.plan import Row
 from gradflow.probes.sites import Branch, compiled_parts, find_layers, find_names
 from gradflow.probes.weights import Weights
@@ -268,7 +268,7 @@ class Probes:
                 f"step {m.step}: no backward pass of {self._name} was seen; nothing recorded"
             )
         if m is not None and self._taken:
-            if ended or self._moving.changed():
+            if ended or capturing() or self._moving.changed():
                 moved = self._moving.moved(self._weights[0])
                 m.pieces["update"] = self._whole(moved, self._normed)
             rows, values = self._passes.measured()
