@@ -294,10 +294,10 @@ def test_colours_differ_for_every_reader_and_in_grey():
 
 def test_the_reference_results_are_whole_and_what_readme_quotes():
     study = load_study(ROOT / "outputs" / "reference" / "he2015")
-    assert sorted(study.runs.depth) == sorted([20, 32, 44, 56, 110] * 2)
-    assert set(study.runs.steps_done) == {640}
+    assert sorted(study.runs.depth) == sorted([20, 32, 44, 56, 110] * 2 * 3)
+    assert set(study.runs.steps_done) == {3900}
     layers = study.records("layers", ["step", "layer_index", "grad_norm"])
-    for (depth, _), measured in layers.groupby(["depth", "twin"]):
+    for (depth, *_), measured in layers.groupby(["depth", "twin", "seed"]):
         assert (measured.groupby("step").layer_index.nunique() == depth).all()
         assert measured.grad_norm.gt(0).all()
     runs = study.runs.assign(error=100 * study.runs.final_test_error)

@@ -65,6 +65,8 @@ class Recorder:
         """Copy what was collected to the host, find a divergence, pass the rows on."""
         if not self._steps or self.diverged_at is not None:
             return
+        if self._step_values[-1].is_cuda:  # to wait for the training is not to record
+            torch.cuda.current_stream().synchronize()
         start = time.perf_counter()
         values = torch.stack(self._step_values).cpu()
         finite = torch.isfinite(values[:, 0])
