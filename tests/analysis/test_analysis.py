@@ -209,7 +209,7 @@ def test_every_figure_says_where_it_came_from(study, tmp_path):
     for module in (degradation, gradient_highway, ledger, updates, health):
         module.analyze(output)
     figures = [path for path in output.paths if path.suffix == ".png"]
-    assert len(figures) == 12
+    assert len(figures) == 13
     for path in figures:
         facts = json.loads(path.with_suffix(".json").read_text())
         assert facts["runs"] == sorted(study.runs.run_id)
