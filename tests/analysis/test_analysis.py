@@ -334,3 +334,16 @@ def test_one_twin_and_no_ratio_are_drawn_all_the_same(study_folder, tmp_path):
     points = pd.read_csv(copy / "figures" / "gradient_ratio--skip-true.csv")
     assert set(points.y.dropna()) == {1}  # the line where the ends are equal
     assert (points.kind == "lost").sum() == output.study.runs.shape[0] * 2  # at both moments
+
+
+def test_errors_with_running_averages_and_batch_statistics_by_hand():
+    """The last evaluation of the training images; a second seed is averaged."""
+    keys = {"depth": 8, "twin": "plain", "split": "train"}
+    rows = [
+        {"run_id": "a", "step": 4, "error": 0.9, "batch_error": 0.9, **keys},
+        {"run_id": "a", "step": 8, "error": 0.5, "batch_error": 0.1, **keys},
+        {"run_id": "a", "step": 8, "error": 1.0, "batch_error": 0.0, **keys | {"split": "test"}},
+        {"run_id": "b", "step": 8, "error": 0.3, "batch_error": 0.3, **keys},
+    ]
+    lines = str(degradation.batch_table(pd.DataFrame(rows))).splitlines()
+    assert lines[2] == "| 8 | 40.0 | 20.0 | 40.0 | - | - | - |"

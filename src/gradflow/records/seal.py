@@ -37,6 +37,7 @@ NEEDED = ("run_id", "status", "network_depth", "network_skip", "seed", "steps", 
 ADDED_LATER = {
     "attempts": ("machine", "python_version", "instruction_set", "resumed_from"),
     "blocks": ("block_name", "elsewhere_grad_norm", "reason"),
+    "evaluations": ("batch_error",),
     "landscape": ("code_version",),
 }
 """Columns that a file without a seal, of an older version, may lack; of a runs table all but

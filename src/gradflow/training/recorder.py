@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gradflow.probes import Probes
 from gradflow.records import RecordWriter
+from gradflow.training.evaluation import Evaluation
 
 FLUSH_SECONDS = 10.0  # between part files
 
@@ -57,9 +58,10 @@ class Recorder:
         """What `probes.between_examples` found at a step with details."""
         self._examples[step] = agreement
 
-    def evaluation(self, step: int, split: str, loss: float, error: float) -> None:
-        """One evaluation: the mean loss and the error of a split's images."""
-        self.writer.add("evaluations", step=[step], split=[split], loss=[loss], error=[error])
+    def evaluation(self, step: int, split: str, found: Evaluation) -> None:
+        """One evaluation of a split's images."""
+        columns = {name: [value] for name, value in found._asdict().items()}
+        self.writer.add("evaluations", step=[step], split=[split], **columns)
 
     def flush(self) -> None:
         """Copy what was collected to the host, find a divergence, pass the rows on."""
