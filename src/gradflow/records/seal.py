@@ -154,7 +154,8 @@ def _end_of(path: str, size: int, *, whole: bool) -> tuple[bytes, int]:
 
 
 def digest_of(path: str | Path) -> str:
-    """The digests that a part carries; empty if it has none, or cannot be read."""
+    """The digests that a part carries, hexadecimal if it is whole; empty if it has none, or
+    cannot be read."""
     if not os.path.isfile(path):  # a pipe would be waited for
         return ""
     try:
@@ -162,7 +163,8 @@ def digest_of(path: str | Path) -> str:
     except OSError:
         return ""
     place = tail.rfind(MARK, max(0, start)) + len(MARK)
-    return tail[place : place + 2 * DIGITS].decode() if place >= len(MARK) else ""
+    found = tail[place : place + 2 * DIGITS]
+    return found.decode("ascii", "replace") if place >= len(MARK) else ""
 
 
 def parts_listed(path: str) -> dict[str, str] | None:
