@@ -10,7 +10,9 @@ from torch import nn
 
 import gradflow
 from benchmarks import alerts as measured
-from gradflow.watching.alerts import QUIET, RULES, YOUNG, Alarms, Seen, reference
+from gradflow.watching.alerts import QUIET, Alarms, reference
+from gradflow.watching.rules import RULES
+from gradflow.watching.seen import YOUNG, Seen
 from gradflow.watching.siblings import Siblings
 from tests.support.watched import residual, train
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from gradflow.core.errors import GradflowError, shown
 from gradflow.probes import Probes, between_examples
-from gradflow.watching.alerts import Alarms, Alert, seen_of
+from gradflow.watching.alerts import Alarms, Alert
+from gradflow.watching.seen import seen_of
 from gradflow.watching.siblings import Siblings
 
 EXAMPLES = 8  # whose gradients are compared, at most

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from gradflow.config.validation import whole
 from gradflow.core.errors import GradflowError, shown
 from gradflow.probes import Probes
-from gradflow.watching.alerts import Alarms, Alert, seen_of
+from gradflow.watching.alerts import Alarms, Alert
 from gradflow.watching.ranks import combined, rank_and_ranks
 from gradflow.watching.run_folder import RunFolder, facts_of, new_folder, setting_texts
+from gradflow.watching.seen import seen_of
 from gradflow.watching.siblings import Siblings
 
 if TYPE_CHECKING:
