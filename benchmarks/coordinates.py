@@ -1,6 +1,7 @@
 """How often a coordinate check is wrong: networks whose exponents are known, checked many times.
 
     python -m benchmarks --sections coordinates
+    gradflow coordinates benchmarks.coordinates:mlp --widths 64,128,256,512 --out checks
 
 Of a linear network of one hidden layer under SGD the exponents follow from one line each, see
 `Linear`. One at the edge of the tolerance is the hardest: it may count as inside, so that each
@@ -10,6 +11,7 @@ them, with the learning rates of the maximal-update parametrization or without.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,7 +97,7 @@ def data() -> tuple[Tensor, Tensor]:
     return x, (x @ torch.randn(FEATURES, CLASSES, generator=generator)).argmax(1)
 
 
-def mlp(width: int, *, mup: bool) -> Any:
+def mlp(width: int, *, mup: bool = False) -> Any:
     """Three hidden ReLU layers under Adam, in the maximal-update parametrization or not."""
     shapes = [(FEATURES, width), (width, width), (width, width), (width, CLASSES)]
     layers = [nn.Linear(*shape, bias=False) for shape in shapes]
@@ -110,6 +112,9 @@ def mlp(width: int, *, mup: bool) -> Any:
         for i, layer in enumerate(layers)
     ]
     return model, data(), F.cross_entropy, torch.optim.Adam(groups)
+
+
+mup_mlp = partial(mlp, mup=True)
 
 
 class Deep(nn.Module):
@@ -158,8 +163,8 @@ CASES = (
     Case("linear, SGD: changes at the edge of 0.25", linear(edge()), "either"),
     Case("linear, SGD: changes of 1/2", linear(0.5), FAILS),
     Case("linear, SGD, standard: changes of -1/2 and 1", standard_linear, FAILS),
-    Case("ReLU, Adam, muP", lambda width: mlp(width, mup=True), PASSES),
-    Case("ReLU, Adam, one rate", lambda width: mlp(width, mup=False), FAILS),
+    Case("ReLU, Adam, muP", mup_mlp, PASSES),
+    Case("ReLU, Adam, one rate", mlp, FAILS),
     Case("residual, Adam, by depth^-1/2", lambda d: deep(d, scaled=True), PASSES, "depths"),
     Case("residual, Adam, as it is", lambda d: deep(d, scaled=False), FAILS, "depths"),
 )

@@ -1,5 +1,8 @@
 """The coordinate check: sizes against NumPy, exponents against closed forms, and its verdicts."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -230,6 +233,15 @@ def test_the_figure_shows_the_slopes(tmp_path):
     assert " ".join(figure.get_suptitle().split()) == str(found)
     with pytest.raises(GradflowError, match="path=3: must be a path"):
         found.plot(3)
+
+
+def test_the_example_of_the_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[2] / "docs" / "coordinates.md"
+    [example] = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    exec(example.replace("[64, 128, 256, 512]", "[16, 64]"), {})
+    assert "exponents of 2 layers and blocks" in capsys.readouterr().out
+    assert (tmp_path / "coordinates.png").exists()
 
 
 def other(**change):
