@@ -4,6 +4,7 @@ import atexit
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +18,7 @@ from gradflow.probes import Probes
 from gradflow.watching.alerts import Alarms, Alert
 from gradflow.watching.ranks import combined, rank_and_ranks
 from gradflow.watching.run_folder import RunFolder, facts_of, new_folder, setting_texts
+from gradflow.watching.scalers import ScalerFinder
 from gradflow.watching.seen import seen_of
 from gradflow.watching.siblings import Siblings
 
@@ -77,6 +79,8 @@ class Watch:
         self._on_alert = on_alert
         self._sinks = list(sinks)
         self._records = RunFolder(self.folder, facts_of(model), texts)
+        self._parameters = list(model.parameters()) if scaler is None else []
+        self._finder: ScalerFinder | None = None
         self._every_loss: list[tuple[int, Tensor | float, float | None]] = []
         self._scalars: list[tuple[int, str, Tensor | float]] = []
         self._count = 0
@@ -110,6 +114,8 @@ class Watch:
             self._records.begin()
         self._started = time.perf_counter()
         atexit.register(self.close)
+        if self._parameters:
+            self._finder = ScalerFinder(self._parameters, partial(self._apart, self._adopt))
         self._arm()
         return self
 
@@ -146,6 +152,8 @@ class Watch:
             return
         self._stopped = time.perf_counter()
         atexit.unregister(self.close)
+        if self._finder is not None:
+            self._finder.close()
         if self._ranks == 1:
             self._apart(self._measured, self._count)  # a step that an error cut off
         self._probes.disarm()
@@ -201,6 +209,16 @@ class Watch:
     def _arm(self) -> None:
         if self._is_measured:
             self._probes.arm(self._count, details=self._count % self._details == 0)
+
+    def _adopt(self, scaler: Any) -> None:
+        """A GradScaler that was not given takes the optimizer's steps."""
+        self._warn(
+            "a GradScaler is in use: give it, as scaler=...; this step is not measured, and from "
+            "here on gradients are those without its scale"
+        )
+        self._probes.disarm()
+        self._probes.scaler = scaler
+        self._alarms = Alarms(scaled=True)
 
     def _keep(self, loss: Tensor | float | None, scalars: dict[str, Tensor | float]) -> None:
         """The step's numbers, where they are."""
