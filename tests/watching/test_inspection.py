@@ -128,10 +128,15 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "Sequential: 12 of 12 layers have a gradient" in out
     assert "end of 10" in out
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "other_training.py").write_text(source + "def fails():\n    1 / 0\n")
+    main(["inspect", "./below/other_training.py:made"])
+    assert capsys.readouterr().out == out
     for given, line in (
         ("my_training", "my_training: must be module:function"),
         ("my_training:nothing", "my_training has no function nothing"),
         ("nowhere:make", "No module named 'nowhere'"),
+        ("below/other_training.py:fails", "ZeroDivisionError: division by zero"),
         ("os:getcwd", "must return \\(model, batch, loss\\)"),
     ):
         with pytest.raises(SystemExit, match=f"error: .*{line}"):

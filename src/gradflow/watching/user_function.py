@@ -3,13 +3,14 @@
 import importlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gradflow.core.errors import GradflowError, shown
 
 
 def function_of(text: str) -> Callable[..., Any]:
-    """The function of `train:make` or `train.py:make`, of which errors are one line.
+    """The function of `train:make` or `models/train.py:make`, of which errors are one line.
 
     Raises:
         GradflowError: there is none; the function that is returned raises it for whatever the
@@ -18,9 +19,11 @@ def function_of(text: str) -> Callable[..., Any]:
     module, _, name = text.partition(":")
     if not name:
         raise GradflowError(f"{shown(text)}: must be module:function")
-    sys.path.insert(0, "")
+    file = Path(module)
+    is_file = file.suffix == ".py"
+    sys.path.insert(0, str(file.parent) if is_file else "")
     try:
-        found = getattr(importlib.import_module(module.removesuffix(".py")), name, None)
+        found = getattr(importlib.import_module(file.stem if is_file else module), name, None)
     except Exception as error:  # whatever the user's module does while it is imported
         raise GradflowError(f"{shown(text)}: {shown(first_line(error), 300)}") from error
     if not callable(found):
