@@ -117,34 +117,49 @@ def mlp(width: int, *, mup: bool = False) -> Any:
 mup_mlp = partial(mlp, mup=True)
 
 
+class Block(nn.Module):
+    """x + c W ReLU(x)."""
+
+    def __init__(self, scale: float):
+        super().__init__()
+        self.linear, self.scale = nn.Linear(32, 32, bias=False), scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The stream."""
+        branch: Tensor = self.linear(F.relu(x))
+        return x + self.scale * branch
+
+
 class Deep(nn.Module):
-    """x + c W ReLU(x), `depth` times."""
+    """A stem, blocks, a head."""
 
     def __init__(self, depth: int, scale: float):
         super().__init__()
-        self.scale = scale
         self.stem = nn.Linear(FEATURES, 32)
-        self.blocks = nn.ModuleList(nn.Linear(32, 32, bias=False) for _ in range(depth))
+        self.blocks = nn.Sequential(*(Block(scale) for _ in range(depth)))
         self.head = nn.Linear(32, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits."""
-        x = self.stem(x)
-        for block in self.blocks:
-            x = x + self.scale * block(F.relu(x))
-        out: Tensor = self.head(x)
+        out: Tensor = self.head(self.blocks(self.stem(x)))
         return out
 
 
-def deep(depth: int, *, scaled: bool) -> Any:
-    """Residual blocks under Adam; scaled: branches and rates of blocks by depth^-1/2."""
-    scale = (DEPTHS[0] / depth) ** 0.5 if scaled else 1.0
+def standard_deep(depth: int) -> Any:
+    """Residual blocks under Adam, as they are."""
+    return _deep(depth, 1.0)
+
+
+def scaled_deep(depth: int) -> Any:
+    """Branches, and the learning rate of their weights, by depth^-1/2."""
+    return _deep(depth, (DEPTHS[0] / depth) ** 0.5)
+
+
+def _deep(depth: int, scale: float) -> Any:
     model = Deep(depth, scale)
     rest = [*model.stem.parameters(), *model.head.parameters()]
-    groups: list[dict[str, Any]] = [
-        {"params": rest},
-        {"params": model.blocks.parameters(), "lr": 1e-3 * scale},
-    ]
+    groups: list[dict[str, Any]] = [{"params": rest}]
+    groups.append({"params": model.blocks.parameters(), "lr": 1e-3 * scale})
     return model, data(), F.cross_entropy, torch.optim.Adam(groups, lr=1e-3)
 
 
@@ -165,8 +180,8 @@ CASES = (
     Case("linear, SGD, standard: changes of -1/2 and 1", standard_linear, FAILS),
     Case("ReLU, Adam, muP", mup_mlp, PASSES),
     Case("ReLU, Adam, one rate", mlp, FAILS),
-    Case("residual, Adam, by depth^-1/2", lambda d: deep(d, scaled=True), PASSES, "depths"),
-    Case("residual, Adam, as it is", lambda d: deep(d, scaled=False), FAILS, "depths"),
+    Case("residual, Adam, by depth^-1/2", scaled_deep, PASSES, "depths"),
+    Case("residual, Adam, as it is", standard_deep, FAILS, "depths"),
 )
 
 

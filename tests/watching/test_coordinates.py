@@ -87,9 +87,10 @@ def test_false_failures_and_passes_at_the_edge_are_rare():
 def frame(exponents, spread=0.0, **more):
     """Sizes of layers that scale so, at step 1, over three seeds and three widths."""
     noise = np.random.default_rng(0)
+    fixed = {"step": 1, "may_shrink": False} | more
     return pd.DataFrame(
-        {"layer": layer, "quantity": quantity, "step": 1, "width": width, "seed": seed,
-         "rms": width**exponent * np.exp(spread * noise.standard_normal()), "is_last": False} | more
+        {"layer": layer, "quantity": quantity, "width": width, "seed": seed,
+         "rms": width**exponent * np.exp(spread * noise.standard_normal())} | fixed
         for (layer, quantity), exponent in exponents.items()
         for width in (10, 100, 1000)
         for seed in range(3)
@@ -114,12 +115,21 @@ def test_the_sentence_names_what_is_wrong():
 
 def test_the_last_output_may_shrink_and_not_grow():
     for exponent, outcome in ((-0.5, PASSES), (0.5, FAILS)):
-        rows = pd.concat(
-            [frame({("a", "size"): exponent}, is_last=True), frame({("a", "change"): 0.0})]
-        ).assign(is_last=True)
-        assert judge(rows, "width", 0.0, 0.25).outcome == outcome
-    shrinking = frame({("a", "change"): -0.5}, is_last=True)
-    assert judge(shrinking, "width", 0.0, 0.25).outcome == FAILS
+        rows = [frame({("a", "size"): exponent}, may_shrink=True), frame({("a", "change"): 0.0})]
+        assert judge(pd.concat(rows), "width", 0.0, 0.25).outcome == outcome
+    found = gradflow.coordinate_check(known.standard_linear, widths=WIDTHS, steps=1, seeds=3)
+    shrinking = found.slopes[found.slopes.may_shrink]
+    assert set(zip(shrinking.layer, shrinking.quantity, strict=True)) == {("out", "size")}
+
+
+def test_by_depth_a_branch_may_shrink_and_the_stream_may_not():
+    found = gradflow.coordinate_check(known.standard_deep, depths=[2, 4], steps=1, seeds=3)
+    shrinking = found.slopes[found.slopes.may_shrink]
+    assert set(zip(shrinking.layer, shrinking.quantity, strict=True)) == {
+        ("blocks.*.linear", "size"),
+        ("blocks.*.linear", "change"),
+        ("head", "size"),
+    }
 
 
 def test_what_is_0_in_every_network_is_not_judged():

@@ -91,7 +91,7 @@ class CoordinateCheck:
     def _distance(self, rows: pd.DataFrame) -> "pd.Series[float]":
         """How far an interval reaches from what is wanted, where that counts."""
         up, down = rows.high - self.wanted, self.wanted - rows.low
-        return up.where(rows.is_free_below, np.maximum(up, down))
+        return up.where(rows.may_shrink, np.maximum(up, down))
 
     def plot(self, path: str | Path | None = None) -> "Figure":
         """The check in one figure: sizes by width at the last step, exponents by step.
@@ -121,13 +121,13 @@ def judge(
     tolerance: float,
     left_out: Sequence[str] = (),
 ) -> CoordinateCheck:
-    """The verdict on sizes: rows of layer, quantity, step, `axis`, seed, rms, is_last.
+    """The verdict on sizes: rows of layer, quantity, step, `axis`, seed, rms, may_shrink.
 
     Raises:
         GradflowError: no output changes.
     """
     keys = ["layer", "quantity", "step"]
-    places = frame.drop_duplicates(keys)[[*keys, "is_last"]].reset_index(drop=True)
+    places = frame.drop_duplicates(keys)[[*keys, "may_shrink"]].reset_index(drop=True)
     wide = frame.pivot(index=keys, columns=["seed", axis], values="rms").sort_index(axis=1)
     wide = wide.reindex(pd.MultiIndex.from_frame(places[keys]))
     at = np.sort(frame[axis].unique())
@@ -139,8 +139,7 @@ def judge(
             "model's parameters, and a learning rate that is large enough?"
         )
     samples = log_slopes(values, at)
-    places["is_free_below"] = (places.quantity == "size") & places.pop("is_last")
-    low = np.where(places.is_free_below, -np.inf, wanted - tolerance)
+    low = np.where(places.may_shrink, -np.inf, wanted - tolerance)
     tests = range_test(np.where(zero[:, None], np.nan, samples), low, wanted + tolerance)
     ends = interval_ends(samples)
     columns = {"slope": samples.mean(axis=1), "low": ends[0], "high": ends[1], **tests._asdict()}
@@ -150,5 +149,5 @@ def judge(
     says[zero] = ZERO
     slopes = places.assign(**columns, says=says)
     outcome = FAILS if OUTSIDE in says else OPEN if UNDECIDED in says else PASSES
-    sizes = frame.drop(columns="is_last").reset_index(drop=True)
+    sizes = frame.drop(columns="may_shrink").reset_index(drop=True)
     return CoordinateCheck(outcome, axis, sizes, slopes, wanted, tolerance, left_out)

@@ -47,8 +47,9 @@ def coordinate_check(
     It fails if an exponent is outside wanted +- tolerance, with a chance of at most 5 % that one
     is called so although none is (Holm, over all layers, steps and both sizes). It passes if all
     are inside, with a chance of at most 5 % of a pass although one is outside. Else it is
-    inconclusive. The output of the last layer may be as small as it likes: it shrinks at
-    initialization as is wanted, or is 0. The output's change may not.
+    inconclusive. The size of the last layer's output may shrink: in the maximal-update
+    parametrization it does at initialization, or is 0. By depth, so may outputs within repeated
+    blocks, of which each may add as depth^-1/2; what the blocks put out may not.
 
     Args:
         make: a width (or depth) to (model, batch, loss, optimizer), batch and loss as

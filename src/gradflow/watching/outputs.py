@@ -93,7 +93,10 @@ class Outputs:
         self.sums.append({name: _sums(name, now, self._first[name]) for name, now in seen.items()})
 
     def sizes(self, names: Mapping[str, str]) -> pd.DataFrame:
-        """A row per place, step and kind: layer, quantity (size or change), step, rms, is_last.
+        """A row per place, step and kind: layer, quantity (size or change), step, rms, may_shrink.
+
+        The last layer's size may shrink, and so may outputs within one of many blocks, which
+        add up; what the blocks put out may not.
 
         Args:
             names: name -> the place that it belongs to; others are left out.
@@ -106,16 +109,21 @@ class Outputs:
                     a = places.get(names[name], Sums(0, 0, 0))
                     both = Sums(a[0] + sums[0], a[1] + sums[1], a[2] + sums[2])
                     places[names[name]] = both
-            is_last = {
-                names[n] for n in of_pass if n in names and f"{self.last}.".startswith(f"{n}.")
-            }
+            last = {names[n] for n in of_pass if n in names and f"{self.last}.".startswith(f"{n}.")}
             for place, sums in places.items():
                 sizes = {"size": sums.size, "change": sums.change}
                 for quantity, total in sizes.items():
                     if quantity == "size" or step > 0:
-                        rms = (total / max(sums.elements, 1)) ** 0.5
-                        rows.append({"layer": place, "quantity": quantity, "step": step,
-                                     "rms": rms, "is_last": place in is_last})  # fmt: skip
+                        within = "*" in place and not place.endswith("*")
+                        rows.append(
+                            {
+                                "layer": place,
+                                "quantity": quantity,
+                                "step": step,
+                                "rms": (total / max(sums.elements, 1)) ** 0.5,
+                                "may_shrink": within or (quantity == "size" and place in last),
+                            }
+                        )
         return pd.DataFrame(rows)
 
 

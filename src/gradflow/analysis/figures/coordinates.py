@@ -70,7 +70,7 @@ def _looks(slopes: pd.DataFrame) -> dict[str, dict[str, Any]]:
     layers = list(dict.fromkeys(slopes.layer))
     shades = matplotlib.colormaps["viridis"](np.linspace(*SHADES, len(layers)))
     outside = set(slopes.layer[slopes.says == "outside"])
-    free = set(slopes.layer[slopes.is_free_below])
+    free = set(slopes.layer[slopes.may_shrink])
     markers = style.DEPTH_MARKERS * (len(layers) // len(style.DEPTH_MARKERS) + 1)
     return {
         layer: {
@@ -126,7 +126,7 @@ def _handles(looks: Mapping[str, Mapping[str, Any]]) -> list[Line2D]:
         handles.append(Line2D([], [], ls="none", label=f"and {len(looks) - len(layers)} more"))
     if any(look["color"] == OUTSIDE for look in looks.values()):
         handles.append(Line2D([], [], color=OUTSIDE, lw=1.6, label="one is outside"))
-    handles.append(Line2D([], [], color="0.4", ls="--", lw=0.9, label="last: size may shrink"))
+    handles.append(Line2D([], [], color="0.4", ls="--", lw=0.9, label="may shrink"))
     return handles
 
 
