@@ -91,6 +91,14 @@ def test_what_is_wrong_is_said_in_words():
     assert [alert.place for alert in lacking.alerts] == ["3"]
 
 
+def test_a_gradient_that_is_not_a_number_is_one_and_begins_where_it_was_planted():
+    model = residual()
+    model[3].up.weight.data[0, 0] = float("nan")
+    found = gradflow.inspect(model, (torch.randn(8, 8), torch.zeros(8).long()), F.cross_entropy)
+    assert "14 of 14 layers have a gradient; the loss is nan" in str(found)
+    assert [(alert.kind, alert.place) for alert in found.alerts] == [("non_finite", "3")]
+
+
 def test_a_network_without_sums():
     model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
     found = gradflow.inspect(model, (torch.randn(3, 4), torch.randn(3, 2)), F.mse_loss)

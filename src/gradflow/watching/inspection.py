@@ -23,7 +23,8 @@ class Inspection:
     """What one pass shows; str() is a paragraph of plain words.
 
     Attributes:
-        layers, blocks: a row per layer and per residual sum, columns as in the records.
+        layers, blocks: a row per layer and per residual sum, columns as in the records;
+            of layers also has_gradient.
         ratio: gradient norm at the first block's input over that at the last block's output;
             None without blocks.
         predicted: of the ratio, see `predicted_ratio`; None if the structure is not known.
@@ -43,7 +44,7 @@ class Inspection:
     alerts: tuple[Alert, ...]
 
     def __str__(self) -> str:
-        count = int(self.layers.grad_norm.notna().sum())
+        count = int(self.layers.has_gradient.sum())
         parts = [f"{self.name}: {count} of {len(self.layers)} layers have a gradient; the loss is"]
         parts[0] += f" {self.loss:.4g}."
         if self.ratio is not None:
@@ -103,6 +104,7 @@ def inspect(model: nn.Module, batch: Any, loss: Loss | None = None) -> Inspectio
     if "layers" not in tables:
         raise GradflowError(f"{type(model).__name__}: its backward pass could not be measured")
     layers = tables["layers"].to_pandas()
+    layers["has_gradient"] = tables["layers"]["grad_norm"].is_valid().to_numpy()  # NaN is one
     blocks = tables["blocks"].to_pandas() if "blocks" in tables else pd.DataFrame()
     lacking = Siblings(model).without_sum(tables) if len(blocks) else {}
     loss_value = float(value.detach())

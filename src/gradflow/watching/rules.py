@@ -36,15 +36,15 @@ class Rule:
 
 
 def _non_finite(seen: Seen, past: Past, threshold: float) -> Found:
-    """The first block whose input is not finite, else the layer where the backward pass broke:
-    the last one, as what comes before it in the network inherits it."""
+    """The block that makes the first input that is not finite, else the layer where the backward
+    pass broke: the last one, as what comes before it in the network inherits it."""
     forward = ~np.isfinite(seen.rms[: len(seen.blocks) - 1])  # the last row is an output's
     wrong = np.flatnonzero(seen.present & ~np.isfinite(seen.gradient))
     broken = len(wrong) > 0 or (seen.loss is not None and not np.isfinite(seen.loss))
     if not broken:
         return {}
     if forward.any() and not forward.all():
-        return {seen.blocks[int(forward.argmax())]: np.inf}
+        return {seen.blocks[max(int(forward.argmax()) - 1, 0)]: np.inf}
     return {seen.layers[int(wrong[-1])] if len(wrong) else "the loss": np.inf}
 
 
