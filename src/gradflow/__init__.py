@@ -2,6 +2,7 @@
 
 gradflow.build_network(family, **options)    a network, plain or residual
 gradflow.describe(network, input_shape)      its layers, shapes, parameters
+gradflow.register(what, name)                your own norm, block, family, data set, ...: a choice
 gradflow.watch(model, folder)                your own training, measured into a run folder
 gradflow.inspect(model, batch, loss)         a network at initialization, in one pass
 gradflow.read_records(folder, table)         what runs recorded, as a frame
@@ -10,7 +11,15 @@ gradflow.read_means(folder, table, ...)      its means by layer, depth, ...: for
 
 from typing import Any
 
-__all__ = ["build_network", "describe", "inspect", "read_means", "read_records", "watch"]
+__all__ = [
+    "build_network",
+    "describe",
+    "inspect",
+    "read_means",
+    "read_records",
+    "register",
+    "watch",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,6 +32,10 @@ def __getattr__(name: str) -> Any:
         from gradflow.networks.build import build_network
 
         return build_network
+    if name == "register":
+        from gradflow.config.extending import register
+
+        return register
     if name == "describe":
         from gradflow.networks.describe import describe
 

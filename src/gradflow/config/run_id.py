@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gradflow.config.diagnostics import DiagnosticConfig
+from gradflow.config.plugins import codes_of
 from gradflow.config.run import RunConfig
 from gradflow.config.validation import Checked
 
@@ -32,9 +33,13 @@ TWINS = {True: "residual", False: "plain"}
 
 def flatten(config: RunConfig) -> dict[str, Any]:
     """The values that can change a recorded number, as `group_key: scalar`."""
+    values = by_key(config)
+    # Where a plugin lies is of no matter, its code is; ids of runs without any stay as they were.
+    if codes := codes_of(values.pop("plugins")):
+        values["plugins"] = codes
     flat = {
         key.replace(".", "_"): value
-        for key, value in by_key(config).items()
+        for key, value in values.items()
         if key.partition(".")[0] not in NOT_IDENTITY
     }
     return {
