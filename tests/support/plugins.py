@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gradflow.config import plugins, registry
+from gradflow.config import builders, plugins, registry
 
 NORM = '''
 import gradflow
@@ -27,6 +27,7 @@ def forgotten() -> Iterator[None]:
     finally:
         while len(registry.ADDED) > added:
             registry.ADDED.pop().undo()
+        builders.builder_of.cache_clear()
         plugins._LOADED.clear()
         plugins._LOADED.update(loaded)
         for name in set(sys.modules) - modules:

@@ -271,6 +271,8 @@ def _unlock(node: DictConfig) -> None:
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_missing():
             _unlock(child)
+            if child._metadata.object_type is dict:  # any key may be set in it
+                child._set_flag("struct", False)
         elif type(child) is BooleanNode:
             value, optional = child._value(), child._is_optional()
             node._content[key] = _Boolean(value, key, node, optional)  # type: ignore[index]  # a dict, as the node is not missing

@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import sys
 from collections.abc import Iterable, Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, packages_distributions, version
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -28,9 +28,9 @@ ENTRY_POINTS = "gradflow.plugins"
 class Plugin(NamedTuple):
     """A plugin that has been imported.
 
-    code: its name and a hash of its code, such as dyt.py+1f2e3d4c: what a run's identity has of
-        it. Comments, docstrings and the folder it lies in do not count, nor does what it imports
-        from elsewhere.
+    code: its name and a hash of its code, such as dyt.py+1f2e3d4c (of an installed package, its
+        version): what a run's identity has of it. Comments, docstrings and the folder it lies in
+        do not count, nor does what it imports from elsewhere.
     """
 
     module: ModuleType
@@ -132,7 +132,12 @@ def _import_file(path: Path, key: str) -> ModuleType:
 
 
 def code_of(name: str, module: ModuleType) -> str:
-    """A module's name for people and a hash of its code; of a package, of all its files."""
+    """A module's name for people with a hash of its code, of a package that of all its files; of
+    an installed package with its version."""
     path = Path(module.__file__ or "")
+    if not {"site-packages", "dist-packages"}.isdisjoint(path.parts):
+        top = module.__name__.partition(".")[0]
+        for distribution in packages_distributions().get(top, ()):
+            return f"{module.__name__}=={version(distribution)}"
     files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
     return f"{path.name if name.endswith('.py') else module.__name__}+{hash_of(files)}"

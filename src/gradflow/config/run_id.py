@@ -43,7 +43,7 @@ def flatten(config: RunConfig) -> dict[str, Any]:
         if key.partition(".")[0] not in NOT_IDENTITY
     }
     return {
-        key: json.dumps(value) if isinstance(value, list | tuple) else value
+        key: json.dumps(value, sort_keys=True) if isinstance(value, list | tuple | dict) else value
         for key, value in flat.items()
         if key not in NOT_IDENTITY
     }

@@ -9,6 +9,7 @@ from gradflow.config.networks import NetworkConfig
 from gradflow.config.registry import GROUPS, function_of
 from gradflow.config.validation import LARGEST_SEED, typed, whole
 from gradflow.core.errors import GradflowError, shown
+from gradflow.core.seeds import derive_seed
 from gradflow.networks.initialization import initialize
 from gradflow.networks.network import Network
 
@@ -27,7 +28,7 @@ def build_network(
     """A network of one of the families, initialized from `seed`, in float32 on the CPU.
 
     Args:
-        family: mlp, cifar_resnet, imagenet_resnet, transformer, unet or diffusion_unet.
+        family: mlp, cifar_resnet, imagenet_resnet, transformer, unet, diffusion_unet or custom.
         image_shape: channels, height and width of the images.
         outputs: classes; None: 10, or 1000 of imagenet_resnet. A U-Net puts out an image and has
             none.
@@ -83,6 +84,7 @@ def make_network(
             the config's class.
     """
     with torch.random.fork_rng(devices=[]):  # torch's own initialization draws from it
+        torch.manual_seed(derive_seed(seed, "builder"))
         network = assemble(config, image_shape, outputs)
     initialize(network, config, seed)
     return network

@@ -112,6 +112,10 @@ class DaskLauncher(Launcher):
         # seed=0,00 and dtype=float32,auto may name a run twice.
         first = {config: index for index, config in reversed(list(enumerate(configs)))}
         job_overrides = [job_overrides[index] for index in sorted(first.values())]
+        if any(config.network.TRIED for config in first):
+            from gradflow.runs.trial import try_networks  # imports torch
+
+            try_networks(first)
         planned = plan_study(configs[index] for index in sorted(first.values()))
         wanted = [index for index, run in enumerate(planned) if run.is_wanted]
         distinct = alike([planned[index] for index in wanted])
