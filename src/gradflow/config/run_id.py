@@ -17,7 +17,11 @@ NOT_IDENTITY = frozenset(
         # A diagnosis is made of a run when it has ended, at any time, and has an id of its own.
         "diagnostic",
         "output_root",
+        # Where the data lie, and what reads them; the data themselves have a fingerprint.
         "data_folder",
+        "data_file",
+        "data_dataset",
+        "data_arguments",
         "checkpoint_seconds",
         "only",
         "resume",
