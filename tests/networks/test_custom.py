@@ -144,6 +144,7 @@ def test_an_initialization_of_the_package_draws_the_weights_if_it_is_asked_for()
 
 REFUSED = {
     "no_module": ({}, "built int, which is no torch.nn.Module"),
+    "lazy": ({}, "built a lazy layer, which has no weights yet; give it its size"),
     "raises": ({}, r"cannot build a network \(ValueError: no such net\)"),
     "too_wide": ({}, r"its network puts out \(2, 11\), not \(2, 10\)"),
     "other_images": ({}, r"its network takes no images \(2, 1, 8, 8\) \(RuntimeError: mat1"),

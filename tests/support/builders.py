@@ -124,6 +124,10 @@ def other_images(image_shape: Shape, outputs: int) -> nn.Module:
     return plain((7, 7, 7), outputs)
 
 
+def lazy(image_shape: Shape, outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(outputs))
+
+
 class Recomputing(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = checkpoint(super().forward, x, use_reentrant=False)

@@ -4,6 +4,7 @@ from dataclasses import fields
 from typing import Any
 
 import torch
+from torch import nn
 
 from gradflow.config.networks import NetworkConfig
 from gradflow.config.registry import GROUPS, function_of
@@ -96,6 +97,8 @@ def assemble(config: NetworkConfig, image_shape: Shape, outputs: int | None) -> 
     network = function_of(config)(config, image_shape, outputs)
     if not isinstance(network, Network):
         config.refuse("name", f"built {type(network).__name__}, not a Network of blocks")
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in network.parameters()):
+        config.refuse("name", "built a lazy layer, which has no weights yet; give it its size")
     if any(block.skip != config.skip for block in network.blocks):
         config.refuse("skip", "the builder gave some block another skip")
     return network

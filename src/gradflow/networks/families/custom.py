@@ -128,6 +128,8 @@ def built(config: CustomConfig, image_shape: tuple[int, int, int], outputs: int)
         config.refuse("builder", f"cannot build a network ({why})")
     if not isinstance(module, nn.Module):
         config.refuse("builder", f"built {type(module).__name__}, which is no torch.nn.Module")
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
+        config.refuse("builder", "built a lazy layer, which has no weights yet; give it its size")
     return module
 
 
