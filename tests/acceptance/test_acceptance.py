@@ -165,7 +165,8 @@ def test_equal_results_give_equal_files_with_where_they_are_from(tmp_path):
     for name in ("one", "two"):
         root = config(tmp_path / name)
         paths = report.save(table.check(FOUR, root), root)
-        assert [path.name for path in paths] == [f"acceptance.{k}" for k in ("md", "csv", "json")]
+        kinds = [path.suffix for path in paths]
+        assert (kinds, paths[3].parent.name) == ([".md", ".csv", ".json", ".md"], "tables")
         files.append([path.read_bytes() for path in paths])
     assert files[0] == files[1]
     origin = json.loads(files[0][2])["provenance"]
@@ -274,6 +275,8 @@ def test_the_command(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "2 claims tested: 2 pass, 0 fail" in done.stdout
     assert (tmp_path / "acceptance" / "acceptance.md").exists()
+    short = (tmp_path / "acceptance" / "tables" / "acceptance.md").read_text()
+    assert short.startswith("| claim | source | expected | tolerance | measured | result |")
 
 
 def test_a_failing_claim_ends_the_command_with_status_1(tmp_path, monkeypatch):
