@@ -2,6 +2,7 @@
 
 gradflow.build_network(family, **options)    a network, plain or residual
 gradflow.describe(network, input_shape)      its layers, shapes, parameters
+gradflow.register(what, name)                your own norm, block, family, data set, ...: a choice
 gradflow.watch(model, folder)                your own training, measured into a run folder
 gradflow.inspect(model, batch, loss)         a network at initialization, in one pass
 gradflow.coordinate_check(make, widths=...)  do its outputs keep their size as it grows
@@ -18,6 +19,7 @@ __all__ = [
     "inspect",
     "read_means",
     "read_records",
+    "register",
     "watch",
 ]
 
@@ -32,6 +34,10 @@ def __getattr__(name: str) -> Any:
         from gradflow.networks.build import build_network
 
         return build_network
+    if name == "register":
+        from gradflow.config.extending import register
+
+        return register
     if name == "describe":
         from gradflow.networks.describe import describe
 

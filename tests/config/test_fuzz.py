@@ -51,6 +51,7 @@ CALLED: dict[type, list[Any]] = {
     bool: ["False", "true", 1, 0, 0.0, [True], b"", "", {}],
     str: [5, True, b"x", ["x"], {}, "a\0b", "a\nb", "\x1b[31m", "a\u202eb", "\ud800"],
     tuple: [5, "12", None, {1}, {}, [["x"], [1]], [1.5, "\0"]],
+    dict: [5, "a", None, [], {1: 2}, {"a": {1}}, {"a": float("nan")}, {"a": 1j}],
 }
 """Type of a field -> values of Python's that no field of the type may have."""
 
@@ -61,7 +62,7 @@ GARBAGE = "'\"[]{}()=,:~+$\\%@!#;|&<>*?\t\n\x00\x1b\u202e\u00e9 0"
 
 def kind_of(hint: Any) -> tuple[type, bool]:
     """A field's type, and whether it may be null."""
-    options = get_args(hint) if get_origin(hint) is not tuple else ()
+    options = get_args(hint) if get_origin(hint) not in (tuple, dict) else ()
     kinds = [option for option in options if option is not NoneType] or [hint]
     return get_origin(kinds[0]) or kinds[0], NoneType in options
 

@@ -10,6 +10,8 @@ from gradflow.core.provenance import MODULES, PACKAGE, PURPOSES, code_version, e
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 HARMLESS = {
+    "config/builders.py",
+    "config/plugins.py",
     "data/cache.py",
     "training/checkpoint.py",
     "config/__init__.py",

@@ -9,8 +9,8 @@ import pytest
 
 from experiments.download import download
 from gradflow.core.errors import GradflowError
+from gradflow.data import parquet_folder
 from gradflow.data.arrays import load_arrays, source_of
-from gradflow.data.sets import cifar10
 from gradflow.data.sets.cifar10 import Cifar10Config
 from tests.support.configs import REAL_CIFAR10, small_config
 from tests.support.parquet_files import ENCODED, PIXELS, encoded, write
@@ -85,13 +85,13 @@ def test_links_to_nothing_and_folders_are_no_files(folder):
 
 
 def test_files_that_change_while_they_are_read_are_refused(folder, monkeypatch):
-    rows = cifar10._rows
+    rows = parquet_folder._rows
 
     def rewrite(images, labels):
         write(folder / "test.parquet", ENCODED, [5, 5, 5, 5])
         return rows(images, labels)
 
-    monkeypatch.setattr(cifar10, "_rows", rewrite)
+    monkeypatch.setattr(parquet_folder, "_rows", rewrite)
     assert "changed while they were read" in refused(folder)
 
 

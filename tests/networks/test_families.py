@@ -20,6 +20,7 @@ from gradflow.probes import Probes
 from gradflow.training.tasks import task_of
 
 FAMILIES = {name: choice.config for name, choice in GROUPS["network"].items()}
+del FAMILIES["custom"]  # is what its builder builds: tests/networks/test_custom.py
 pytestmark = pytest.mark.numeric
 
 NORMS = ("none", "batch", "layer", "group", "rms")
@@ -165,7 +166,7 @@ def test_every_family_is_covered():
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"family": "vgg"}, "family=vgg: choose one of cifar_resnet, diffusion_unet"),
+        ({"family": "vgg"}, "family=vgg: choose one of cifar_resnet, custom, diffusion_unet"),
         ({"family": "mlp", "dpeth": 3}, "dpeth: no option of mlp; valid: activation, bias"),
         ({"family": "mlp", "depth": 9}, r"depth must be 2n\+2; the nearest are 8 and 10"),
         (

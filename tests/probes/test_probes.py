@@ -31,6 +31,7 @@ from tests.support.rounding import assert_rounded_to_bfloat16
 pytestmark = pytest.mark.numeric
 
 FAMILIES = {name: choice.config for name, choice in GROUPS["network"].items()}
+del FAMILIES["custom"]  # is what its builder builds: tests/networks/test_custom.py
 SMALL = {
     "cifar_resnet": {"depth": 14, "width": 4, "shortcut": "exclusive_gate"},
     "imagenet_resnet": {"depth": 18, "width": 2},

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from gradflow.core.errors import GradflowError
-from gradflow.data.parquet import Layout, read_parquet
+from gradflow.data.layout import Layout
+from gradflow.data.parquet import read_parquet
 
 LAYOUT = Layout("CIFAR-10", "img", "label", height=32, width=32, classes=10)
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)

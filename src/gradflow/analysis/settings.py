@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from gradflow.config.conf_folder import COMMANDS, STUDIES
+from gradflow.config.registry import GROUPS
 from gradflow.config.run import RunConfig
 from gradflow.config.run_id import NOT_IDENTITY
 from gradflow.core.errors import GradflowError
@@ -74,9 +75,15 @@ def value_text(value: Any) -> str:
 
 
 def config_columns(runs: pd.DataFrame) -> list[str]:
-    """The columns of the runs table that are values of the config."""
+    """The columns of the runs table that are values of the config.
+
+    The options of plugins come last: this process has not imported them.
+    """
     left_out = {*OUTCOMES, *NOT_IDENTITY, "data_fingerprint"}
-    return [name for name in SCHEMAS["runs"].names if name in runs.columns and name not in left_out]
+    known = SCHEMAS["runs"].names
+    own = [name for name in known if name in runs.columns and name not in left_out]
+    groups = tuple(f"{group}_" for group in GROUPS)
+    return own + [n for n in runs.columns if n.startswith(groups) and n not in (*known, *left_out)]
 
 
 def varied_columns(runs: pd.DataFrame) -> list[str]:

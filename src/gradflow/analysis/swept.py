@@ -16,7 +16,15 @@ from gradflow.records import SCHEMAS
 TWINS_DIFFER_IN = ("network_depth", "network_skip", "seed", "schedule_warmup_steps")
 """What every figure family shows by itself: a setting is made of all other columns."""
 
-EVERY_KEY = tuple(config_columns(pd.DataFrame(columns=SCHEMAS["runs"].names)))
+
+class _EveryKey(tuple[str, ...]):
+    """The keys of this process, and as its members those of any plugin too."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
+EVERY_KEY = _EveryKey(config_columns(pd.DataFrame(columns=SCHEMAS["runs"].names)))
 """What an analysis names as `SWEPT` that shows every key of a study by itself."""
 
 LONGEST = 80  # characters of a setting in a file's name

@@ -54,8 +54,12 @@ class Layer(NamedTuple):
 BLOCKS = {
     "basic": (Layer(3, 1, strides=True), Layer(3, 1)),
     "bottleneck": (Layer(1, 1), Layer(3, 1, strides=True), Layer(1, 4)),
+    "single": (Layer(3, 1, strides=True),),
+    "triple": (Layer(3, 1, strides=True), Layer(3, 1), Layer(3, 1)),
 }
-"""block -> its convolutions, He et al. 2015, fig. 5 left and right."""
+"""block -> its convolutions; basic and bottleneck: He et al. 2015, fig. 5 left and right. single,
+basic and triple: one, two or three layers per branch; section 3.2 there has "not observed
+advantages" of one."""
 
 Projecting = Literal["never", "to fit", "always"]
 

@@ -24,6 +24,8 @@ from omegaconf.errors import (
 
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.conf_folder import CONF
+from gradflow.config.plugins import load_plugins
+from gradflow.config.plugins_named import listed, plugins_named
 from gradflow.config.registry import GROUPS, present_name
 from gradflow.config.run import DescribeConfig, DiagnoseConfig, RunConfig
 from gradflow.config.saved import read_config, write_config
@@ -109,10 +111,15 @@ def checked(cfg: DictConfig, root: type) -> DictConfig:
 def load_run_config(path: Path) -> RunConfig:
     """The config that a run folder keeps in its config.yaml.
 
+    The plugins that it names are imported.
+
     Raises:
-        GradflowError: as `gradflow.config.saved.read_config` and `to_config`; names the file.
+        GradflowError: as `gradflow.config.saved.read_config` and `to_config`; names the file. A
+            plugin cannot be imported.
     """
     values = read_config(path)
+    if values.get("plugins"):
+        load_plugins(listed(values["plugins"], f"{path}: plugins"))
     try:
         for group in _groups(RunConfig):
             chosen = values.get(group)
@@ -156,6 +163,9 @@ def main(app: Callable[[], Any], *, sweeps: bool = True) -> None:
             if not sweeps:
                 _refuse_sweep(sys.argv)
             _check_root(sys.argv)
+            if named := plugins_named(sys.argv):  # before composing: choices may be theirs
+                load_plugins(named)
+                register_schema()
             with limited():
                 app()
         except (HydraException, OmegaConfBaseException) as error:
@@ -261,6 +271,8 @@ def _unlock(node: DictConfig) -> None:
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_missing():
             _unlock(child)
+            if child._metadata.object_type is dict:  # any key may be set in it
+                child._set_flag("struct", False)
         elif type(child) is BooleanNode:
             value, optional = child._value(), child._is_optional()
             node._content[key] = _Boolean(value, key, node, optional)  # type: ignore[index]  # a dict, as the node is not missing

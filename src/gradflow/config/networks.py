@@ -43,6 +43,9 @@ class Objective(NamedTuple):
 
 TASKS: Registry[Objective] = Registry("task", "gradflow.training.tasks")
 
+TWINS: Registry[Callable[..., Any]] = Registry("twin", "gradflow.training.twins")
+"""How the plain twin of a network that somebody else wrote is made and tested."""
+
 
 @dataclass(frozen=True)
 class NetworkConfig(Chosen):
@@ -51,6 +54,7 @@ class NetworkConfig(Chosen):
     TASK: what the family is trained to do, a key of TASKS.
     OUTPUTS: how many outputs it has if no data set says.
     FITS_IDENTITY: whether task=identity can fix its stem and head: one Linear layer each.
+    TRIED: whether a network is built, and its twin tested, before anything of a study is trained.
     """
 
     GROUP: ClassVar[str] = "network"
@@ -58,6 +62,7 @@ class NetworkConfig(Chosen):
     TASK: ClassVar[str]
     OUTPUTS: ClassVar[int] = 10
     FITS_IDENTITY: ClassVar[bool] = False
+    TRIED: ClassVar[bool] = False
 
     depth: int = MISSING
     width: int = number(MISSING, at_least=1)

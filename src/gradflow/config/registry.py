@@ -22,13 +22,14 @@ every option of every choice. So:
   such as networks/unet.py. tests/config/test_registry.py imports all of them without torch.
 - A choice that nobody registered is an error when it is used, never a default.
 - Schemas and choices are read from the tables each time, so what is registered later, such as a
-  file of the user's, takes part from then on.
+  file of the user's (see gradflow.config.plugins), takes part from then on.
 """
 
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from omegaconf import MISSING
@@ -61,10 +62,16 @@ class Registry(Mapping[str, Value], Generic[Value]):
         Raises:
             GradflowError: the name is taken.
         """
+        module = _module_of(value)
+        own = not module.startswith("gradflow.")
+        if own:
+            self._load()  # so that it is the newcomer that is refused
         if name in self._values:
             raise GradflowError(f"{self.kind}={name}: is registered already; choose another name")
         self._values[name] = value
         self._changes += 1
+        if own:
+            ADDED.append(Added(module, partial(self.remove, name)))
 
     def named(self, name: str) -> Callable[[Function], Function]:
         """A decorator: enter the function under `name`; of a registry of functions."""
@@ -114,6 +121,24 @@ class Registry(Mapping[str, Value], Generic[Value]):
         except BaseException:
             self._is_loaded = False
             raise
+
+
+class Added(NamedTuple):
+    """What a module outside the package has registered, and what takes it out again."""
+
+    module: str
+    undo: Callable[[], object]
+
+
+ADDED: list[Added] = []
+"""Of this process, in order."""
+
+
+def _module_of(value: Any) -> str:
+    """The module of the function that was registered, alone or beside facts."""
+    for inner in ("function", "func"):  # of a choice or a task; of a partial
+        value = getattr(value, inner, value)
+    return getattr(value, "__module__", None) or "gradflow."
 
 
 class Choice(NamedTuple):

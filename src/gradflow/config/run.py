@@ -14,6 +14,7 @@ from gradflow.config.data import DataConfig
 from gradflow.config.diagnostics import DiagnosticConfig, NoDiagnosticConfig
 from gradflow.config.networks import NetworkConfig
 from gradflow.config.optimizers import OptimizerConfig
+from gradflow.config.plugins import full_name, load_plugins
 from gradflow.config.probes import ProbeConfig
 from gradflow.config.registry import classes_of, name_of
 from gradflow.config.schedules import ScheduleConfig
@@ -97,6 +98,12 @@ class SearchConfig(Checked):
                 self.refuse(name, f"needs search.{other} too; experiments/tune.py sets both")
 
 
+def _import_plugins(config: "RunConfig | DiagnoseConfig | DescribeConfig") -> None:
+    """Import what `plugins` names, each by its full name from now on."""
+    load_plugins(config.plugins)
+    object.__setattr__(config, "plugins", tuple(map(full_name, config.plugins)))
+
+
 @dataclass(frozen=True)
 class RunConfig(Checked):
     """One training of one network from one seed.
@@ -105,6 +112,8 @@ class RunConfig(Checked):
     float32, and what is multiplied is rounded to bfloat16 (autocast) or TF32 before. auto: the
     faster of float32 and bfloat16, timed before the run has an id (see gradflow.runs.precision).
     `graph`: the training step is captured once as a CUDA graph and replayed.
+    `plugins`: files (path/to/file.py) and modules of the user's that register choices; they are
+    imported here, and a hash of their code is part of the run's identity.
     `resume`: force resumes a run from a checkpoint of other code, another torch version or
     another instruction set too; auto starts it again.
     """
@@ -131,9 +140,11 @@ class RunConfig(Checked):
     only: str = choice(*ONLY)
     resume: str = choice("auto", "force")
     dry_run: bool = False
+    plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _import_plugins(self)
         if not self.output_root:
             self.refuse("output_root", "must name a folder")
         if self.device == "cpu" and self.dtype == "tf32":
@@ -169,6 +180,11 @@ class DiagnoseConfig(Checked):
 
     run: str = MISSING
     diagnostic: DiagnosticConfig = MISSING
+    plugins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _import_plugins(self)
 
 
 @dataclass(frozen=True)
@@ -181,8 +197,10 @@ class DescribeConfig(Checked):
     network: NetworkConfig = MISSING
     image_shape: tuple[int, int, int] = (3, 32, 32)
     outputs: int | None = number(None, at_least=1)
+    plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _import_plugins(self)
         if min(self.image_shape) < 1:
             self.refuse("image_shape", "must be channels, height and width, such as [3,32,32]")

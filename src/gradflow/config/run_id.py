@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gradflow.config.diagnostics import DiagnosticConfig
+from gradflow.config.plugins import codes_of
 from gradflow.config.run import RunConfig
 from gradflow.config.validation import Checked
 
@@ -16,7 +17,11 @@ NOT_IDENTITY = frozenset(
         # A diagnosis is made of a run when it has ended, at any time, and has an id of its own.
         "diagnostic",
         "output_root",
+        # Where the data lie, and what reads them; the data themselves have a fingerprint.
         "data_folder",
+        "data_file",
+        "data_dataset",
+        "data_arguments",
         "checkpoint_seconds",
         "only",
         "resume",
@@ -32,13 +37,17 @@ TWINS = {True: "residual", False: "plain"}
 
 def flatten(config: RunConfig) -> dict[str, Any]:
     """The values that can change a recorded number, as `group_key: scalar`."""
+    values = by_key(config)
+    # Where a plugin lies is of no matter, its code is; ids of runs without any stay as they were.
+    if codes := codes_of(values.pop("plugins")):
+        values["plugins"] = codes
     flat = {
         key.replace(".", "_"): value
-        for key, value in by_key(config).items()
+        for key, value in values.items()
         if key.partition(".")[0] not in NOT_IDENTITY
     }
     return {
-        key: json.dumps(value) if isinstance(value, list | tuple) else value
+        key: json.dumps(value, sort_keys=True) if isinstance(value, list | tuple | dict) else value
         for key, value in flat.items()
         if key not in NOT_IDENTITY
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from gradflow.config.validation import Options
 from gradflow.core.errors import DamageError, GradflowError
 from gradflow.core.files import atomic_file
 
@@ -48,6 +49,7 @@ class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]  # the C library has no s
 
 
 _Dumper.add_representer(str, _Dumper.text)
+_Dumper.add_representer(Options, _Dumper.represent_dict)
 
 
 def _yaml(config: dict[str, Any]) -> str:

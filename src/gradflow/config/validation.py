@@ -4,6 +4,7 @@ A type is the field's annotation and a range is data beside the default, so that
 reads as a table and the same facts serve the check, the message and the documentation.
 """
 
+import json
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -72,6 +73,8 @@ def typed(value: Any, hint: Any) -> Any:
     kind = get_origin(hint) or hint
     if kind is tuple:
         return _sequence(value, get_args(hint))
+    if kind is dict:
+        return _mapping(value)
     if options := [option for option in get_args(hint) if option is not NoneType]:
         return None if value is None and NoneType in get_args(hint) else typed(value, options[0])
     if kind in _CONVERT:
@@ -102,6 +105,23 @@ def _sequence(value: Any, items: tuple[Any, ...]) -> tuple[Any, ...]:
     if items[-1] is not Ellipsis and len(value) != len(items):
         raise ValueError(f"must be a list of {len(items)}")
     return tuple(typed(item, items[0]) for item in value)
+
+
+class Options(dict[str, Any]):
+    """Options by name, of any kind that JSON has; equal ones have one hash."""
+
+    def __hash__(self) -> int:  # type: ignore[override]  # frozen configs hold it, and nobody writes to it
+        return hash(json.dumps(self, sort_keys=True))
+
+
+def _mapping(value: Any) -> Options:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError("must have names and values, such as {heads: 4}")
+    try:
+        json.dumps(options := Options(value), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"must hold numbers, text, lists and mappings ({error})") from error
+    return options
 
 
 def _truth(value: Any) -> bool:

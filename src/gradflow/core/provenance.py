@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -77,15 +78,26 @@ def code_version(purpose: str = "run", package: Path = PACKAGE) -> str:
     that MODULES does not name counts.
     """
     wanted = (*PURPOSES[: PURPOSES.index(purpose) + 1], "unknown")
-    trees = []
+    counted = []
     for path in package.rglob("*.py"):
         entry = entry_of(path.relative_to(package).as_posix())
         if (MODULES[entry][0] if entry else "unknown") in wanted:
-            parts: list[str] = []
-            _write_syntax(ast.parse(path.read_bytes()), parts)
-            trees.append("".join(parts))
-    digest = hashlib.sha256("\n".join(sorted(trees)).encode())
-    return f"{version('gradflow')}+{digest.hexdigest()[:8]}"
+            counted.append(path)
+    return f"{version('gradflow')}+{hash_of(counted)}"
+
+
+def hash_of(files: Iterable[Path]) -> str:
+    """Eight hexadecimal digits of the syntax trees of Python files, whatever their order.
+
+    Raises:
+        SyntaxError: a file is no Python.
+    """
+    trees = []
+    for path in files:
+        parts: list[str] = []
+        _write_syntax(ast.parse(path.read_bytes()), parts)
+        trees.append("".join(parts))
+    return hashlib.sha256("\n".join(sorted(trees)).encode()).hexdigest()[:8]
 
 
 def _write_syntax(node: object, parts: list[str]) -> None:

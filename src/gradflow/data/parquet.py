@@ -1,7 +1,7 @@
 """Images and labels from parquet files, each row checked; what is refused names file and row."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,22 +11,7 @@ import pyarrow.parquet as pq
 from gradflow.core.errors import GradflowError
 from gradflow.data.cache import Bytes
 from gradflow.data.images import BadRowError, read_images, shown, shown_type
-
-
-class Layout(NamedTuple):
-    """What a file holds.
-
-    kind: of the data set, for messages.
-    image: the column of RGB images, `height` x `width`.
-    label: the column of labels, 0 ... classes-1.
-    """
-
-    kind: str
-    image: str
-    label: str
-    height: int
-    width: int
-    classes: int
+from gradflow.data.layout import Layout
 
 
 def read_parquet(file: Path, layout: Layout) -> tuple[Bytes, Bytes]:

@@ -55,9 +55,12 @@ def diagnose_lesion(frozen: Frozen, config: LesionConfig) -> dict[str, dict[str,
     import torch
     from scipy.stats import kendalltau
 
+    from gradflow.training.frozen import check_blocks
+
     columns = tuple(config.TABLES["lesions"])
     rows: dict[str, list[Any]] = {name: [] for name in columns}
     network = frozen.network
+    check_blocks(network)
     total = len(network.blocks)
 
     def add(

@@ -4,11 +4,13 @@ from dataclasses import fields
 from typing import Any
 
 import torch
+from torch import nn
 
 from gradflow.config.networks import NetworkConfig
 from gradflow.config.registry import GROUPS, function_of
 from gradflow.config.validation import LARGEST_SEED, typed, whole
 from gradflow.core.errors import GradflowError, shown
+from gradflow.core.seeds import derive_seed
 from gradflow.networks.initialization import initialize
 from gradflow.networks.network import Network
 
@@ -27,7 +29,7 @@ def build_network(
     """A network of one of the families, initialized from `seed`, in float32 on the CPU.
 
     Args:
-        family: mlp, cifar_resnet, imagenet_resnet, transformer, unet or diffusion_unet.
+        family: mlp, cifar_resnet, imagenet_resnet, transformer, unet, diffusion_unet or custom.
         image_shape: channels, height and width of the images.
         outputs: classes; None: 10, or 1000 of imagenet_resnet. A U-Net puts out an image and has
             none.
@@ -83,6 +85,7 @@ def make_network(
             the config's class.
     """
     with torch.random.fork_rng(devices=[]):  # torch's own initialization draws from it
+        torch.manual_seed(derive_seed(seed, "builder"))
         network = assemble(config, image_shape, outputs)
     initialize(network, config, seed)
     return network
@@ -94,6 +97,8 @@ def assemble(config: NetworkConfig, image_shape: Shape, outputs: int | None) -> 
     network = function_of(config)(config, image_shape, outputs)
     if not isinstance(network, Network):
         config.refuse("name", f"built {type(network).__name__}, not a Network of blocks")
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in network.parameters()):
+        config.refuse("name", "built a lazy layer, which has no weights yet; give it its size")
     if any(block.skip != config.skip for block in network.blocks):
         config.refuse("skip", "the builder gave some block another skip")
     return network

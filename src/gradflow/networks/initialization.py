@@ -24,6 +24,8 @@ def initialize(network: Network, config: NetworkConfig, seed: int) -> None:
     Raises:
         GradflowError: the layer, if it has not the shape that the initialization needs.
     """
+    if config.initialization == "builder":  # of network=custom: as its builder drew them
+        return
     draw = INITIALIZATIONS[config.initialization]
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

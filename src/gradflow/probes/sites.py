@@ -73,7 +73,8 @@ def find_names(
 
     Args:
         pattern: "auto", or a module's name in which * stands for one part, such as
-            "layers.*". "auto" takes "blocks.*" if each of them has a module `branch`.
+            "layers.*". "auto" takes "blocks.*" if each of them has a module `branch`, or what
+            the network itself lists as `marked_blocks`, module -> name.
         branches: within a block, the branch F by its module, or by the first and the last
             of its modules; a list if a block adds several times; None if unknown.
         shortcut: within a block, the module S; in a block that has none of that name x is
@@ -87,6 +88,9 @@ def find_names(
         ours = found and all("branch" in dict(block.named_children()) for block in found)
         if branches is None and shortcut is None and pattern == "auto" and ours:
             return Names(found, (("branch", "branch"),), "shortcut")
+        marked = getattr(network, "marked_blocks", {})
+        if branches is None and shortcut is None and pattern == "auto" and marked:
+            return Names(marked, None, None)
         if branches is None and shortcut is None:
             return None
         raise GradflowError(

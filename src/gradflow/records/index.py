@@ -61,7 +61,8 @@ def ended_runs(folder: Path) -> pd.DataFrame:
         spent = _seconds(folder, new)
         seen = [files.get(run) for run in runs]  # None: ended just now
         rows = rows.append_column(SECONDS, pa.array([spent.get(r) for r in runs], pa.float64()))
-        known = pa.concat_tables([known, rows.append_column(SEEN, pa.array(seen, pa.string()))])
+        rows = rows.append_column(SEEN, pa.array(seen, pa.string()))
+        known = pa.concat_tables([known, rows], promote_options="default")  # options of plugins
         known = known.sort_by("run_id")
     if new or len(known) < len(index):
         _save(known, folder / INDEX)
@@ -114,7 +115,10 @@ def _files(folder: Path) -> dict[str, str]:
 
 
 def _load(path: Path) -> pa.Table:
-    """The index; empty if there is none, or one that is damaged or of other columns."""
+    """The index; empty if there is none, or one that is damaged or lacks columns.
+
+    It may have more: options of plugins that this process has not imported.
+    """
     schema = SCHEMAS["runs"]
     for name, kind in ((SECONDS, pa.float64()), (SEEN, pa.string())):
         schema = schema.append(pa.field(name, kind))
@@ -124,7 +128,8 @@ def _load(path: Path) -> pa.Table:
         table = pq.read_table(path, partitioning=None)
     except (OSError, GradflowError, pa.ArrowException):
         return schema.empty_table()
-    return table if table.schema.equals(schema) else schema.empty_table()
+    own = table.select([name for name in schema.names if name in table.column_names])
+    return table if own.schema.equals(schema) else schema.empty_table()
 
 
 def _save(rows: pa.Table, path: Path) -> None:

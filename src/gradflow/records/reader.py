@@ -9,7 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
+from gradflow.config.registry import GROUPS
 from gradflow.config.validation import typed
 from gradflow.core.errors import DamageError, GradflowError, shown
 from gradflow.records.schema import DERIVED, SCHEMAS
@@ -33,7 +35,7 @@ def read_records(
         folder: a run's folder or a study's.
         table: such as "layers"; `gradflow.records.SCHEMAS` lists the tables' columns, and
             `DERIVED` those that are computed from them: "relative_update", "grad_state".
-        columns: those to read; all where None.
+        columns: those to read; all where None, of runs with plugins also their options.
         where: column -> the value, or the list of values, that rows must have; rows that
             do not match are never read from disk.
 
@@ -66,15 +68,30 @@ def read_table(
     for name, value in (where or {}).items():
         match = ds.field(name).isin(_values(table, name, value))
         wanted = match if wanted is None else wanted & match
-    rows = read_files(
-        lambda: part_files(path, table, where),
-        lambda data: data.to_table(columns=stored, filter=wanted),
-        table,
-    )
+
+    def query(data: ds.Dataset) -> pa.Table:
+        foreign = _foreign(data) if table == "runs" and columns is None else []
+        whole = data.replace_schema(pa.schema([*data.schema, *foreign])) if foreign else data
+        return whole.to_table(columns=[*stored, *(f.name for f in foreign)], filter=wanted)
+
+    rows = read_files(lambda: part_files(path, table, where), query, table)
+    names = [*names, *(name for name in rows.column_names if name not in schema.names)]
     for name in names:
         if name in derived:
             rows = rows.append_column(name, _DERIVE[name](rows))
     return rows.select(names)
+
+
+def _foreign(runs: ds.Dataset) -> list[pa.Field]:
+    """The options of plugins that this process has not imported, by the files of a runs table."""
+    known, groups = set(runs.schema.names), tuple(f"{group}_" for group in GROUPS)
+    found: dict[str, pa.Field] = {}
+    for file in runs.files:
+        there = pq.read_schema(file)
+        if "plugins" in there.names:  # else of an older version: no option, but one that is gone
+            new = [f for f in there if f.name.startswith(groups) and f.name not in known]
+            found |= {field.name: field for field in new}
+    return list(found.values())
 
 
 def _grad_state(rows: pa.Table) -> pa.Array:

@@ -93,6 +93,8 @@ class JobComposer:
             line = override.input_line or ""
             if not template.is_plain or "$" in line or (group or name) not in KEYS:
                 return None
+            if isinstance(override.value(), dict):  # is merged with what is there
+                return None
             if line not in template.converted:
                 OmegaConf.update(template.node, key, override.value())
                 value = OmegaConf.select(template.node, key)

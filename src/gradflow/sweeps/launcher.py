@@ -19,6 +19,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from gradflow.config.plugins import load_plugins
 from gradflow.core.errors import GradflowError
 from gradflow.core.interrupts import Interrupted, asked_to_stop, terminating_as_interrupt
 from gradflow.core.locks import not_waiting
@@ -103,6 +104,7 @@ class DaskLauncher(Launcher):
         setup_globals()
         workers = self.workers
         configs = [self.composer.typed(overrides) for overrides in job_overrides]
+        self._plugins = list(dict.fromkeys(name for c in configs for name in c.plugins))
         if any(config.dtype == "auto" for config in configs):
             from gradflow.runs.precision import resolved  # imports torch
 
@@ -110,6 +112,10 @@ class DaskLauncher(Launcher):
         # seed=0,00 and dtype=float32,auto may name a run twice.
         first = {config: index for index, config in reversed(list(enumerate(configs)))}
         job_overrides = [job_overrides[index] for index in sorted(first.values())]
+        if any(config.network.TRIED for config in first):
+            from gradflow.runs.trial import try_networks  # imports torch
+
+            try_networks(first)
         planned = plan_study(configs[index] for index in sorted(first.values()))
         wanted = [index for index, run in enumerate(planned) if run.is_wanted]
         distinct = alike([planned[index] for index in wanted])
@@ -178,7 +184,7 @@ class DaskLauncher(Launcher):
             Client(cluster) as client,
             StudyBar(count) as bar,
         ):
-            client.register_plugin(_preparation(self.gpus))
+            client.register_plugin(_preparation(self.gpus, self._plugins))
 
             def submit(config: DictConfig, wait: bool, priority: int) -> Any:
                 return client.submit(
@@ -206,8 +212,10 @@ def _warn(bar: StudyBar, distinct: Sequence[PlannedRun], memory: int, found: Any
         bar.note(line)
 
 
-def _preparation(gpus: int) -> Any:
+def _preparation(gpus: int, plugins: Sequence[str]) -> Any:
     """What each worker does first.
+
+    It imports the plugins of the user's, whose classes are in the configs that it is sent.
 
     Ctrl-C and a closed terminal reach every process of the group, but one of them decides: the
     launcher. A worker sees one GPU, before anything of CUDA is loaded.
@@ -220,6 +228,7 @@ def _preparation(gpus: int) -> Any:
                 signal.signal(number, signal.SIG_IGN)
             if gpus:
                 os.environ["CUDA_VISIBLE_DEVICES"] = str(int(worker.name) % gpus)
+            load_plugins(plugins)
 
     return Prepare()
 

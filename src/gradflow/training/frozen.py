@@ -134,12 +134,22 @@ def twice_differentiable() -> Iterator[None]:
         yield
 
 
+def check_blocks(network: nn.Module) -> None:
+    """Raise a GradflowError if a network has no blocks of this package."""
+    if isinstance(network, Network) and not len(network.blocks):
+        raise GradflowError(
+            "network=custom: has no blocks of a family, as this diagnostic needs; curvature and "
+            "landscape work on any network"
+        )
+
+
 def block_inputs(network: nn.Module, images: Tensor) -> list[Tensor]:
     """What enters each block, and last the head: n + 1 tensors [N, ...] of one graph.
 
     Raises:
         GradflowError: the blocks are not a chain (a U-Net's long skips pass by some of them).
     """
+    check_blocks(network)
     if type(network) is not Network:
         raise GradflowError(
             f"{type(network).__name__}: its blocks are not a chain, as this diagnostic needs; "

@@ -1,0 +1,19 @@
+"""What a parquet file of a data set holds; known without reading one."""
+
+from typing import NamedTuple
+
+
+class Layout(NamedTuple):
+    """What a file holds.
+
+    kind: of the data set, for messages.
+    image: the column of RGB images, `height` x `width`.
+    label: the column of labels, 0 ... classes-1.
+    """
+
+    kind: str
+    image: str
+    label: str
+    height: int
+    width: int
+    classes: int

@@ -1,0 +1,267 @@
+"""The plain twin of a network that somebody else wrote: made from outside, or the builder's own.
+
+It is tested before it is trained, in float64 on two random images, in training mode and in
+evaluation mode. Made from outside: each residual sum that the probes find in the autograd graph is
+one addition of the forward pass, which the twin replaces by its branch operand. The test does
+the additions themselves with zeros in place of S(x), and requires equal outputs and an equal
+gradient of every parameter. The builder's own: equal tensors, and another function.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, NamedTuple, NoReturn
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
+from torch.overrides import TorchFunctionMode
+
+from gradflow.config.networks import TWINS
+from gradflow.core.errors import GradflowError, shown
+from gradflow.networks.custom import (
+    ADDITIONS,
+    IN_PLACE,
+    Additions,
+    Custom,
+    Cut,
+    Cuts,
+    Tested,
+    operands_of,
+)
+from gradflow.networks.families.custom import CustomConfig, built
+from gradflow.networks.initialization import initialize
+from gradflow.probes.calls import node_number
+from gradflow.probes.graph import Edge, Graph, Node
+from gradflow.probes.sums import Sum, find_sums
+
+Shape = tuple[int, int, int]
+
+
+@TWINS.named("tested")
+@lru_cache(maxsize=64)
+def tested(config: CustomConfig, image_shape: Shape, outputs: int) -> Tested:
+    """Try the network, and test its twin if it is the plain one.
+
+    Returns:
+        The residual sums to be switched off, and the modules that make them in the twin.
+
+    Raises:
+        GradflowError: the network does not take the images, or puts out another shape; the twin
+            differs in more than the skip, or in nothing; it cannot be made.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        network = _drawn(config, image_shape, outputs, skip=config.skip)
+        images = torch.randn(2, *image_shape, dtype=torch.float64)
+        _try(config, network, images, outputs)
+        if config.skip:
+            return Tested({}, ())
+        if config.made_outside():
+            cuts = {mode: _cuts(config, network, images, training=mode) for mode in (True, False)}
+            for training in cuts:
+                _test_outside(config, network, cuts, images, training=training)
+            return Tested(cuts, _makers(network, images))
+        residual = _drawn(config, image_shape, outputs, skip=True)
+        _test_own(config, network, residual, images)
+        return Tested({}, _makers(residual, images))
+
+
+def _drawn(config: CustomConfig, image_shape: Shape, outputs: int, *, skip: bool) -> Custom:
+    """As `make_network` draws it from seed 0, in float64, its residual sums as they are built."""
+    config = replace(config, skip=skip)
+    torch.manual_seed(0)
+    network = Custom(built(config, image_shape, outputs), {})
+    initialize(network, config, 0)
+    return network.double()
+
+
+def _refuse(config: CustomConfig, why: str) -> NoReturn:
+    raise GradflowError(f"network.builder={shown(config.builder, 300)}: {why}")
+
+
+def _try(config: CustomConfig, network: Custom, images: Tensor, outputs: int) -> None:
+    try:
+        output = copy.deepcopy(network).eval()(images)
+    except GradflowError:
+        raise
+    except Exception as error:  # of whoever wrote it
+        what = shown(" ".join(str(error).split()), 200)
+        shape = tuple(images.shape)
+        _refuse(config, f"its network takes no images {shape} ({type(error).__name__}: {what})")
+    if output.shape != (2, outputs):
+        _refuse(config, f"its network puts out {tuple(output.shape)}, not {(2, outputs)}")
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        _refuse(config, "its network has no parameter to train")
+
+
+class _Passed(NamedTuple):
+    """What a network computes of some images: its output and the gradient of each parameter."""
+
+    output: Tensor
+    gradients: list[Tensor | None]
+    recomputed: bool  # some module is called in the backward pass
+
+    def equals(self, other: "_Passed") -> bool:
+        """Whether each number is the same; a gradient that there is not, nowhere."""
+        pairs = zip(self.gradients, other.gradients, strict=True)
+        return torch.equal(self.output, other.output) and all(
+            b is None if a is None else b is not None and torch.equal(a, b) for a, b in pairs
+        )
+
+
+def _pass(network: Custom, images: Tensor, mode: Any = None) -> _Passed:
+    """Of a copy, so that no pass sees the averages of another; every draw at random is the same."""
+    network = copy.deepcopy(network)
+    torch.manual_seed(1)
+    if mode is None:
+        output = network(images)
+    else:
+        with mode:
+            output = network(images)
+    weights = torch.randn(output.shape, dtype=output.dtype)
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    calls: list[int] = []
+    for module in network.modules():
+        module.register_forward_pre_hook(lambda *_: calls.append(1))
+    (output * weights).sum().backward(inputs=parameters)
+    return _Passed(output.detach(), [p.grad for p in parameters], bool(calls))
+
+
+def _with_zeros(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], cut: Cut) -> Any:
+    """The addition itself, with zeros for S(x)."""
+    operands = list(operands_of(args, kwargs))
+    if cut.function in IN_PLACE and cut.carried == 0:
+        operands[0].zero_()
+    else:
+        operands[cut.carried] = torch.zeros_like(operands[cut.carried])
+    others = {name: value for name, value in kwargs.items() if name not in ("input", "other")}
+    return func(*operands, **others)
+
+
+def _test_own(config: CustomConfig, plain: Custom, residual: Custom, images: Tensor) -> None:
+    theirs, own = residual.state_dict(), plain.state_dict()
+    for name in {**theirs, **own}:
+        if name not in own or name not in theirs or not torch.equal(own[name], theirs[name]):
+            tensor = name.removeprefix("module.")
+            _refuse(config, f"skip changes the tensor {tensor}; twins have the same tensors")
+    if _pass(plain.train(), images).equals(_pass(residual.train(), images)):
+        _refuse(config, "takes skip and computes the same without it")
+
+
+class _Addition(NamedTuple):
+    """An addition of a forward pass."""
+
+    function: str
+    operands: list[Edge | None]
+    result: Node
+    module: str  # inside of which it is done
+
+
+class _Recorder(TorchFunctionMode):
+    """Notes the additions of a forward pass of a network that is a copy: its hooks stay."""
+
+    def __init__(self, network: Custom) -> None:
+        super().__init__()
+        self.additions: list[_Addition] = []
+        self._inside: list[str] = []
+        for name, module in network.named_modules():
+            module.register_forward_pre_hook(lambda *_, name=name: self._inside.append(name))
+            module.register_forward_hook(lambda *_: self._leave(), always_call=True)
+
+    def _leave(self) -> None:
+        self._inside.pop()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name not in ADDITIONS:
+            return func(*args, **(kwargs or {}))
+        edges = [_edge(operand) for operand in operands_of(args, kwargs or {})]
+        result = func(*args, **(kwargs or {}))
+        self.additions.append(_Addition(name, edges, result.grad_fn, self._inside[-1]))
+        return result
+
+
+def _edge(operand: Any) -> Edge | None:
+    if not isinstance(operand, Tensor) or not operand.requires_grad:
+        return None
+    node, output = get_gradient_edge(operand)[:2]
+    return node, output
+
+
+def _sums(network: Custom, images: Tensor) -> tuple[list[Sum], list[_Addition]]:
+    """The residual sums and the additions of a forward pass."""
+    network = copy.deepcopy(network)
+    torch.manual_seed(1)
+    # Of the images too, so that a sum of the images themselves and a branch is found.
+    images = images.clone().requires_grad_()
+    begin = node_number()
+    with _Recorder(network) as recorder:
+        output = network(images)
+    if output.grad_fn is None:
+        return [], recorder.additions
+    graph = Graph([output.grad_fn], begin)
+    # As the probes: where several operands hold no layer, it is arithmetic inside of a block.
+    found = [found for found in find_sums(graph) if "hold no layer" not in found.reason]
+    return found, recorder.additions
+
+
+def _cuts(config: CustomConfig, network: Custom, images: Tensor, *, training: bool) -> Cuts:
+    sums, additions = _sums(network.train(training), images)
+    if not sums:
+        _refuse(config, "has no residual sum to switch off; give the builder a parameter skip")
+    cuts = {}
+    for number, found in enumerate(sums):
+        places = _places(found, additions)
+        if len(places) != 1:
+            why = found.reason or "no single addition of two tensors makes it"
+            _refuse(
+                config,
+                f"its residual sum {number} of {len(sums)} cannot be switched off from outside "
+                f"({why}); give the builder a parameter skip",
+            )
+        cuts.update(places)
+    return Cuts(cuts, len(additions))
+
+
+def _places(found: Sum, additions: Sequence[_Addition]) -> dict[int, Cut]:
+    """The additions that take S(x) into the sum."""
+    inside = {*found.cone, found.node}
+    return {
+        index: Cut(addition.function, addition.operands.index(found.carried))
+        for index, addition in enumerate(additions)
+        if found.carried in addition.operands
+        and found.carried is not None
+        and addition.result in inside
+    }
+
+
+def _makers(residual: Custom, images: Tensor) -> tuple[str, ...]:
+    """The modules that make the residual sums, if each makes one: then they are the blocks."""
+    sums, additions = _sums(residual.train(), images)
+    made = {addition.result: addition.module for addition in additions}
+    names = [made.get(found.node, "") for found in sums]
+    return tuple(names) if all(names) and len(set(names)) == len(names) else ()
+
+
+def _test_outside(
+    config: CustomConfig,
+    network: Custom,
+    cuts: Mapping[bool, Cuts],
+    images: Tensor,
+    *,
+    training: bool,
+) -> None:
+    plain = Custom(network.module, cuts).train(training)
+    made = _pass(plain, images)
+    zeros = Additions(cuts[training].sums, _with_zeros)
+    if not made.equals(_pass(network.train(training), images, zeros)):
+        _refuse(config, "its twin differs in more than the skip; give the builder a parameter skip")
+    if made.recomputed:
+        _refuse(config, "computes parts again in the backward pass, where no sum is switched off")
+    if left := len(_sums(plain, images)[0]):
+        _refuse(config, f"{left} residual sums are left; give the builder a parameter skip")
+    with torch.no_grad():
+        copy.deepcopy(plain)(images)  # raises if it takes another way without gradients
