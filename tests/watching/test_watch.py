@@ -15,6 +15,7 @@ from gradflow.analysis.report.run_page import make_run_page
 from gradflow.analysis.watched import load_run
 from gradflow.core.errors import GradflowError
 from gradflow.records import has_ended, read_records
+from gradflow.watching.sinks import TensorBoard
 from tests.support.watched import batches, residual, train, watched
 
 
@@ -189,6 +190,31 @@ def test_step_before_the_optimizer_is_noticed(tmp_path):
         steps(watch)
 
 
+def test_another_model_than_the_one_that_is_trained_is_noticed(tmp_path):
+    with (
+        gradflow.watch(residual(), tmp_path / "a", every=2) as watch,
+        pytest.warns(UserWarning, match="no backward pass of this model is seen"),
+    ):
+        train(residual(), 5, watch)
+    assert "5 steps, 0 measured" in watch.account
+
+
+def test_two_watches_of_one_training_measure_the_same(tmp_path):
+    """Each looks for a GradScaler at the first step of the optimizer."""
+    alone, seen, hooks = residual(), residual(), len(_global_optimizer_pre_hooks)
+    losses = train(alone, 5)
+    optimizer = torch.optim.AdamW(seen.parameters(), lr=1e-3)
+    with (
+        gradflow.watch(seen, tmp_path / "a", every=1) as first,
+        gradflow.watch(seen, tmp_path / "b", every=2) as second,
+    ):
+        optimizer.register_step_post_hook(lambda *_: second.step())
+        assert train(seen, 5, first, optimizer) == losses
+    a, b = (read_records(tmp_path / name, "layers").drop(columns="run_id") for name in "ab")
+    assert a[a.step % 2 == 0].reset_index(drop=True).equals(b)
+    assert len(_global_optimizer_pre_hooks) == hooks
+
+
 class Nothing(nn.Module):
     pass
 
@@ -204,6 +230,9 @@ class Nothing(nn.Module):
         ({"details": -1}, "details=-1: must be >= 1"),
         ({"settings": [1]}, "settings=\\[1\\]: must be name -> value"),
         ({"on_alert": 1}, "on_alert=1: must be a function"),
+        ({"sinks": 3}, "sinks=3: must be a list"),
+        ({"sinks": [3]}, "sinks: 3: must be an object with measured and close"),
+        ({"sinks": [TensorBoard]}, "TensorBoard.*: must be an object with measured and close"),
     ],
 )
 def test_typed_values_at_the_door(tmp_path, change, line):

@@ -22,13 +22,14 @@ class ScalerFinder:
     def __init__(self, parameters: Iterable[Tensor], found: Callable[[Any], object]):
         self._own = {id(parameter) for parameter in parameters}
         self._found = found
+        self._looking = True
         self._handle = register_optimizer_step_pre_hook(self._look)
 
     def _look(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
         held = (id(p) for group in optimizer.param_groups for p in group["params"])
-        if self._own.isdisjoint(held):
+        if not self._looking or self._own.isdisjoint(held):
             return
-        self.close()
+        self._looking = False  # torch iterates over its hooks here: close() alone removes this one
         scaler = _calling()
         if scaler is not None and scaler.is_enabled():
             self._found(scaler)

@@ -21,12 +21,13 @@ from gradflow.watching.run_folder import RunFolder, facts_of, new_folder, settin
 from gradflow.watching.scalers import ScalerFinder
 from gradflow.watching.seen import seen_of
 from gradflow.watching.siblings import Siblings
+from gradflow.watching.sinks import checked
 from gradflow.watching.step_numbers import StepNumbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LEAST_FINITE_STEPS = 2  # measured steps without any update before a warning says so
+PATIENCE = 2  # measured steps without any gradient, or update, before a warning says so
 
 
 class Watch:
@@ -70,6 +71,7 @@ class Watch:
         texts = setting_texts(settings)
         if on_alert is not None and not callable(on_alert):
             raise GradflowError(f"on_alert={shown(on_alert)}: must be a function of an alert")
+        self._sinks = checked(sinks)
         self._rank, self._ranks = rank_and_ranks()
         with warnings.catch_warnings():  # the blocks of all ranks are put together here
             warnings.filterwarnings("ignore", ".*blocks are of this rank's examples")
@@ -78,13 +80,12 @@ class Watch:
         self._siblings = Siblings(model)
         self._alarms = Alarms(scaled=scaler is not None)
         self._on_alert = on_alert
-        self._sinks = list(sinks)
         self._records = RunFolder(self.folder, facts_of(model), texts)
         self._parameters = list(model.parameters()) if scaler is None else []
         self._finder: ScalerFinder | None = None
         self._numbers = StepNumbers()
-        self._count = 0
-        self._without_update = 0
+        self._count = self._n_measured = 0
+        self._without_gradient = self._without_update = 0
         self._started: float | None = None
         self._stopped: float | None = None
         self._seconds = 0.0
@@ -176,10 +177,9 @@ class Watch:
     @property
     def account(self) -> str:
         """One line: steps, measured steps, alerts, and what measuring has cost."""
-        measured = len(range(0, self._count, self._every))
         return (
-            f"{self.folder}: {self._count} steps, {measured} measured, {len(self.alerts)} alerts; "
-            f"measuring took {100 * self.share:.1f} % of the time"
+            f"{self.folder}: {self._count} steps, {self._n_measured} measured, "
+            f"{len(self.alerts)} alerts; measuring took {100 * self.share:.1f} % of the time"
         )
 
     def flush(self) -> None:
@@ -227,7 +227,11 @@ class Watch:
             if found is not None:
                 self._probes.add(found)
         tables = self._probes.tables()
-        if "layers" not in tables or self._rank > 0:
+        if "layers" not in tables:
+            self._check_gradients()
+            return
+        self._n_measured += 1
+        if self._rank > 0:
             return
         for name, rows in tables.items():
             self._records.add(name, rows)
@@ -249,11 +253,16 @@ class Watch:
         self._records.scalars(scalars)
         return steps[-1][1] if steps else None
 
+    def _check_gradients(self) -> None:
+        self._without_gradient += self._stopped is None  # the step that closes may not have begun
+        if self._without_gradient == PATIENCE and not self._n_measured:
+            self._warn("no backward pass of this model is seen: is another one trained?")
+
     def _check_updates(self, layers: Any) -> None:
         moved = layers["update_norm"].null_count < len(layers)
         finite = bool(np.isfinite(layers["grad_norm"].drop_null().to_numpy()).all())
         self._without_update = 0 if moved or not finite else self._without_update + 1
-        if self._without_update == LEAST_FINITE_STEPS:
+        if self._without_update == PATIENCE:
             self._warn("no weight has changed when step() is called: call it after the optimizer")
 
     def _apart(self, work: Callable[..., object], *args: object) -> None:

@@ -37,6 +37,21 @@ class Sink(Protocol):
         """The watch has ended: its folder and figure are there."""
 
 
+def checked(sinks: Any) -> list[Sink]:
+    """The sinks.
+
+    Raises:
+        GradflowError: they are no sequence, or one of them does not measure and close.
+    """
+    if not isinstance(sinks, list | tuple):
+        raise GradflowError(f"sinks={shown(sinks)}: must be a list, such as [TensorBoard('tb/a')]")
+    for sink in sinks:
+        methods = (getattr(sink, name, None) for name in ("measured", "close"))
+        if isinstance(sink, type) or not all(map(callable, methods)):
+            raise GradflowError(f"sinks: {shown(sink)}: must be an object with measured and close")
+    return list(sinks)
+
+
 def series(tables: Mapping[str, pa.Table], loss: float | None) -> dict[str, float]:
     """Name -> value of everything that one measured step shows; null values are left out."""
     layers = tables["layers"]
