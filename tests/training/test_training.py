@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from gradflow.config.hydra_bridge import load_run_config
 from gradflow.config.probes import EveryConfig, ListedConfig, OffConfig
@@ -18,6 +19,7 @@ from gradflow.config.run_id import flatten, run_id
 from gradflow.data.batches import Normalizer
 from gradflow.data.dataset import load_dataset
 from gradflow.networks import make_network
+from gradflow.networks.families.mlp import MlpConfig
 from gradflow.probes.norms import square
 from gradflow.records import SCHEMAS, RecordWriter, read_records
 from gradflow.records.diagnostic_schema import diagnostic_schemas
@@ -242,6 +244,26 @@ def test_an_evaluation_with_the_statistics_of_each_batch_by_hand(tmp_path):
     bare = make_network(small, (1, 8, 8), 10, 0).double()
     found = evaluate_splits(Subject(bare, classify, data, normalize), 10, 32)
     assert found["test"].batch_error is None
+
+
+def test_without_statistics_of_its_own_a_batch_has_no_error(tmp_path):
+    """One image has no variance; a norm that derives from torch's may need its averages."""
+
+    class Renorm(nn.BatchNorm2d):
+        def forward(self, x):
+            return x - self.running_mean[:, None, None]
+
+    data = load_dataset(small_config(tmp_path).data, tmp_path)
+    normalize = Normalizer(data.train_images, torch.float64)
+    perceptron = MlpConfig(depth=4, width=5, norm="batch")
+    one = make_network(perceptron, (1, 8, 8), 10, 0).double()
+    custom = nn.Sequential(Renorm(1), nn.Flatten(), nn.Linear(64, 10)).double()
+    for network, images in ((one, 1), (custom, 40)):
+        found = evaluate_splits(Subject(network, classify, data, normalize), images, 32)
+        assert found["train"].batch_error is None
+        split = data.train_images[:images], data.train_labels[:images]
+        assert found["train"][:2] == evaluate(network, classify, *split, normalize)
+    assert custom[0].running_mean is not None
 
 
 def test_all_images_are_evaluated_at_the_end_if_asked(tmp_path):

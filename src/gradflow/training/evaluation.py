@@ -41,8 +41,9 @@ def compare_examples(subject: Subject) -> Tensor:
 
 
 class Evaluation(NamedTuple):
-    """Of a split; `batch_error` is the error with each batch's own statistics in batch norm, None
-    in a network without it."""
+    """Of a split; `batch_error` is the error with each batch's own statistics in batch norm. None:
+    the network has no batch norm, or one whose forward pass is its own; or a batch is one image,
+    which may have no variance."""
 
     loss: float
     error: float
@@ -70,7 +71,7 @@ def evaluate_splits(subject: Subject, images: int | None, batch_size: int) -> di
             whole = max(len(split[1]) // batch_size, 1) * batch_size
             pictures, labels = (tensor[:whole] for tensor in split)
             other = None
-            if there:
+            if there and min(batch_size, len(labels)) > 1:
                 _, other = evaluate(network, task, pictures, labels, normalize, batch_size)
         found[name] = Evaluation(loss, error, other)
     return found
@@ -79,8 +80,10 @@ def evaluate_splits(subject: Subject, images: int | None, batch_size: int) -> di
 @contextmanager
 def batch_statistics(network: nn.Module) -> Iterator[bool]:
     """Inside, batch norm takes each batch's own statistics in evaluation mode too, and its running
-    averages stay as they are; whether there is any batch norm."""
+    averages stay as they are; whether there is any batch norm, and all of it is torch's own."""
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm)]
+    if not all(type(norm).forward is _BatchNorm.forward for norm in norms):
+        norms = []  # what another forward pass does without running averages is not known
     kept = [(norm.running_mean, norm.running_var) for norm in norms]
     for norm in norms:
         norm.running_mean = norm.running_var = None
