@@ -121,3 +121,43 @@ def test_the_spread_of_effective_rates_by_hand():
     }  # fmt: skip
     [line] = [x for x in str(updates.spread_table(found.reset_index())).splitlines() if "| 8" in x]
     assert line == "| 8 | 3.0 | 1.0 | 0.0 | 2.0 | 0.0 | 2.0 | 1000 | 20 |"
+
+
+def spreads(run_id, twin, decades):
+    """Step -> decades, as `updates.spread_over_layers` gives them."""
+    rows = {"step": list(decades), "decades": list(decades.values())}
+    names = {"run_id": run_id, "depth": 8, "twin": twin, "seed": 0, "largest": 0.5}
+    return pd.DataFrame(rows).assign(**names)
+
+
+@pytest.mark.parametrize(
+    ("decades", "near", "last"),
+    [
+        ({0: 1.0, 8: 2.0, 12: 4.0}, "2.0", "4.0"),  # the earlier of two steps
+        ({0: 1.0, 4: 2.0}, "-", "2.0"),
+        ({0: 1.0, 30: 2.0}, "-", "2.0"),
+        ({0: 1.0}, "-", "-"),
+    ],
+)
+def test_a_column_of_effective_rates_is_of_the_update_that_it_names(decades, near, last):
+    table = updates.spread_table(spreads("a", "plain", decades))
+    [line] = [x for x in str(table).splitlines() if "| 8" in x]
+    assert line == f"| 8 | 1.0 | - | {near} | - | {last} | - | 0.5 | - |"
+
+
+@pytest.mark.parametrize("plain", [{}, {0: 0.1, 10: 0.2}])
+def test_the_figure_of_effective_rates_shows_every_spread(study_folder, monkeypatch, plain):
+    """The residual panel, drawn last, has the larger ones; a run measured once has a mark."""
+    found = [spreads("a", "plain", plain)] if plain else []
+    found += [spreads("b", "residual", {0: 3.0, 10: 4.0}), spreads("c", "residual", {0: 5.0})]
+    seen = []
+
+    def look(_, made, *texts):
+        seen.extend((ax.get_ylim(), [x.get_marker() for x in ax.lines]) for ax in made.axes)
+
+    monkeypatch.setattr(Output, "add_figure", look)
+    updates.draw_spreads(Output(load_study(study_folder), ("png",)), pd.concat(found[:-1]))
+    assert [low for (low, _), _ in seen] == [0, 0]
+    assert all(high > 4 for (_, high), _ in seen)
+    updates.draw_spreads(Output(load_study(study_folder), ("png",)), found[-1])
+    assert set(seen[-1][1]) == {"o"}

@@ -62,16 +62,16 @@ def spread_table(spreads: pd.DataFrame) -> Table:
     rows = []
     for (depth,), group in groups(spreads, ["depth"]):
         row: dict[str, Cell] = {"depth": int(depth)}
+        first, last = at(group, "first"), at(group, "last")
         moments = {
-            "first update": at(group, "first"),
+            "first update": first,
             f"near update {EARLY}": near(group, EARLY),
-            "last update": at(group, "last"),
+            "last update": last.drop(first.index, errors="ignore"),  # of a run measured only once
         }
         for title, here in moments.items():
             for twin in style.COLORS:
                 own = here[here.twin == twin].decades
                 row[f"{twin}, {title}"] = float(own.median()) if len(own) else None
-        first = at(group, "first")
         for twin in style.COLORS:
             own = first[first.twin == twin].largest
             row[f"{twin}, largest first ratio"] = float(own.median()) if len(own) else None
@@ -86,9 +86,11 @@ def spread_table(spreads: pd.DataFrame) -> Table:
 
 
 def near(rows: pd.DataFrame, step: int) -> pd.DataFrame:
-    """Each run's rows of its measured step that is nearest to `step`."""
-    away = (rows["step"] - step).abs()
-    return rows[away == away.groupby(rows["run_id"]).transform("min")]
+    """Each run's rows of its measured step nearest to `step`, the earlier of two; none if that is
+    below half of it or above twice."""
+    away = (rows["step"] - step).abs() + 0.5 * (rows["step"] > step)
+    here = rows[away == away.groupby(rows["run_id"]).transform("min")]
+    return here[here["step"].between(step / 2, 2 * step)]
 
 
 def draw_spreads(output: Output, spreads: pd.DataFrame) -> None:
@@ -102,12 +104,14 @@ def draw_spreads(output: Output, spreads: pd.DataFrame) -> None:
                 by_seed = own.assign(number=own.step + 1).pivot(
                     index="number", columns="run_id", values="decades"
                 )
-                ax.plot(by_seed, color=color, lw=0.5)
-                ax.plot(by_seed.median(axis=1), color=color, lw=1.6, label=f"depth {depth}")
+                mark = "o" if len(by_seed) == 1 else None  # one step makes no line
+                ax.plot(by_seed, color=color, lw=0.5, marker=mark, ms=2)
+                median = by_seed.median(axis=1)
+                ax.plot(median, color=color, lw=1.6, marker=mark, ms=5, label=f"depth {depth}")
             ax.set_xscale("log")
             ax.set_title(f"{twin} networks")
             ax.set_xlabel("update")
-            ax.set_ylim(bottom=0)
+        axes[0, 0].set_ylim(bottom=0)  # of both panels, when both are drawn: it fixes the top too
         axes[0, 0].set_ylabel("spread over layers (decades)")
         style.legend(made, axes[0])
         style.letter_panels(axes[0])
