@@ -1,5 +1,6 @@
 """The figure, the page and the comparison of watched runs say what was planted."""
 
+import html
 import json
 import re
 
@@ -85,6 +86,26 @@ def test_the_page_of_a_run(run, capsys):
     assert kinds["layers"]["names"] == load_run(run.folder).layers.layer_name.unique().tolist()
     assert kinds["blocks"]["names"] == [*"123456", "end of 6"]
     assert kinds["layers"]["steps"] == [0, 3, 6, 9]
+    assert [kind["axis"] for kind in kinds.values()] == ["layer", "block"]  # its first has a name
+    assert data["caption"] in html.unescape(page)
+    assert "seed" not in data["caption"]
+
+
+def test_the_page_of_a_run_says_that_an_error_cut_it_off(tmp_path):
+    model = torch.nn.Linear(4, 1)
+
+    def steps(watch):
+        model(torch.ones(2, 4)).sum().backward()
+        watch.step()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), gradflow.watch(model, tmp_path / "a") as watch:
+        steps(watch)
+    main(["report", str(watch.folder)])
+    page = (watch.folder / "report.html").read_text()
+    assert "cut off by an error" in page
+    assert "the training ended with KeyboardInterrupt<" in page
+    assert "finished" not in page
 
 
 def test_a_folder_of_watched_runs_names_one_of_them(run):

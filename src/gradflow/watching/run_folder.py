@@ -93,7 +93,7 @@ class RunFolder:
             recording_share=share,
             **circumstances(device),
             resumed_from=None,
-            error=None if error is None else f"{type(error).__name__}: {error}",
+            error=None if error is None else f"{type(error).__name__}: {error}".removesuffix(": "),
             traceback=None,
         )
         self._writer.compact()

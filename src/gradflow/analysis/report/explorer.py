@@ -18,6 +18,10 @@ from gradflow.analysis.study import Study
 from gradflow.core.errors import GradflowError
 from gradflow.records import read_means
 
+NORM = "Norm of the loss gradient along a network's depth."
+MANY = f"{NORM} Lines: median over seeds; bands: from the lowest to the highest seed. Gaps: it is \
+exactly 0 or not finite."
+ONE = f"{NORM} Gaps: it is exactly 0, not finite or not there."
 CELLS = 15_000  # layers x steps per kind: 3 x 4 bytes each in base64 make 0.24 MB
 FIRST = ("network_name", "network_depth", "network_norm")  # controls that come before others
 
@@ -48,9 +52,10 @@ def explorer(
     kinds: their name, label, axis and steps; profiles: kind, twin, `at` (an index per
     control), `range` (log10 of the lowest and highest number at any step), and by step
     [median, lowest, highest], little-endian float32 in base64, NaN for 0 and what is not finite.
+    caption: what the plot shows.
 
     Args:
-        names: kind -> the name of each place along the depth, if all networks have the same.
+        names: of one watched network, kind -> the name of each place along its depth.
     """
     controls = controls_of(study.runs)
     kinds, profiles = [], []
@@ -63,7 +68,7 @@ def explorer(
             continue
         facts: dict[str, Any] = {"name": kind.table, "label": kind.label, "axis": kind.axis}
         if names and kind.table in names:
-            facts |= {"names": list(names[kind.table])}
+            facts |= {"names": list(names[kind.table]), "axis": kind.axis.split(" (")[0]}
         kinds.append(facts | {"steps": sorted(int(step) for step in rows.step.unique())})
         profiles += _profiles(rows, kind, study.runs, controls)
     if not profiles:
@@ -79,6 +84,7 @@ def explorer(
             for name in controls
         ],
         "profiles": profiles,
+        "caption": ONE if names else MANY,
     }
 
 

@@ -122,6 +122,8 @@ def state_line(run: WatchedRun) -> str:
         return "not closed yet"
     if run.outcome["status"] == "diverged":
         return f"diverged: the loss was not finite at step {run.outcome['diverged_at']:.0f}"
+    if run.attempt is not None and isinstance(run.attempt["error"], str):
+        return "cut off by an error"
     return "finished"
 
 

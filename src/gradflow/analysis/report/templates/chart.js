@@ -70,7 +70,8 @@ function chart(svg, { x, y, bands = [], lines = [], marks = [], onMark }) {
     }
   }
   for (const { cls, points, dash } of lines) {
-    const d = spans(points).map(([start, end]) => `M${points.slice(start, end).map(at).join("L")}`).join("");
+    const dot = ([start, end]) => end - start > 1 ? "" : "m-1.5 0h3";  // a point between two gaps
+    const d = spans(points).map(([start, end]) => `M${points.slice(start, end).map(at).join("L")}${dot([start, end])}`).join("");
     element("path", { class: `line ${cls}`, d: d || "M0 0", "stroke-dasharray": dash || "none" }, svg);
   }
   for (const mark of marks) {
