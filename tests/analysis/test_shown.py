@@ -12,7 +12,7 @@ import gradflow
 from gradflow.analysis.output import Output
 from gradflow.analysis.settings import config_columns
 from gradflow.analysis.studies import health, updates
-from gradflow.analysis.study import load_study
+from gradflow.analysis.study import at, load_study
 from gradflow.config.probes import OffConfig
 from gradflow.core.errors import GradflowError
 from gradflow.records import HISTOGRAM_EDGES, SCHEMAS
@@ -161,3 +161,10 @@ def test_the_figure_of_effective_rates_shows_every_spread(study_folder, monkeypa
     assert all(high > 4 for (_, high), _ in seen)
     updates.draw_spreads(Output(load_study(study_folder), ("png",)), found[-1])
     assert set(seen[-1][1]) == {"o"}
+
+
+def test_a_run_that_is_measured_once_has_no_last_step():
+    """With probe=initialization step 0 would be drawn as the last one."""
+    rows = pd.DataFrame({"run_id": ["a", "a", "b", "a"], "step": [0, 5, 0, 5], "x": [1, 2, 3, 4]})
+    assert at(rows, "first").x.tolist() == [1, 3]
+    assert at(rows, "last").x.tolist() == [2, 4]

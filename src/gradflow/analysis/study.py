@@ -126,9 +126,13 @@ class Study:
 
 
 def at(rows: pd.DataFrame, moment: str) -> pd.DataFrame:
-    """Each run's rows of its first or last measured step; `moment`: of `MOMENTS`."""
+    """Each run's rows of its first or last measured step; `moment`: of `MOMENTS`. A run measured
+    at one step alone, as with probe=initialization, has no last one."""
     steps = rows.groupby("run_id")["step"]
-    return rows[rows["step"] == steps.transform("min" if moment == "first" else "max")]
+    first, last = steps.transform("min"), steps.transform("max")
+    if moment == "first":
+        return rows[rows["step"] == first]
+    return rows[(rows["step"] == last) & (last > first)]
 
 
 def load_study(folder: Path, where: Mapping[str, str] | None = None) -> Study:

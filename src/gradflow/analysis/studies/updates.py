@@ -66,7 +66,7 @@ def spread_table(spreads: pd.DataFrame) -> Table:
         moments = {
             "first update": first,
             f"near update {EARLY}": near(group, EARLY),
-            "last update": last.drop(first.index, errors="ignore"),  # of a run measured only once
+            "last update": last,
         }
         for title, here in moments.items():
             for twin in style.COLORS:
