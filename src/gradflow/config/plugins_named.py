@@ -22,6 +22,8 @@ def plugins_named(arguments: Sequence[str]) -> list[str]:
     values = dict(word.lstrip("+").partition("=")[::2] for word in arguments[1:] if "=" in word)
     options = dict(pairwise(arguments))
     files = [STUDIES / f"{values.get('study', '')}.yaml"]
+    if "--config-dir" in options:
+        files.append(Path(options["--config-dir"]) / "study" / files[0].name)
     if "--config-path" in options:
         folder = Path(options["--config-path"])
         files.append(folder / f"{options.get('--config-name', 'config')}.yaml")
