@@ -21,6 +21,7 @@ from benchmarks import (
     alerts,
     bfloat16,
     convolutions,
+    coordinates,
     phases,
     probe_cost,
     scale,
@@ -42,6 +43,7 @@ SECTIONS: dict[str, Callable[[], Iterator[tuple[str, Table]]]] = {
     "bfloat16": bfloat16.measure,
     "probes": lambda: probe_cost.measure(seconds=90),
     "alerts": alerts.measure,
+    "coordinates": coordinates.measure,
 }
 
 

@@ -29,7 +29,8 @@ from gradflow.analysis.tables import Cell, Table
 from gradflow.core.door import one_line
 from gradflow.records.reader import read_table
 from gradflow.watching import RULES, Watch, watch
-from gradflow.watching.alerts import Alarms, Alert, seen_of
+from gradflow.watching.alerts import Alarms, Alert
+from gradflow.watching.seen import seen_of
 
 EVERY = 5
 FRESH = 1000  # the first seed: thresholds were chosen on seeds 0 to 2

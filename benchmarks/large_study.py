@@ -96,7 +96,14 @@ def _write(run: PlannedRun, rng: np.random.Generator, data: str) -> None:
             example_cosine=[0.1], signal_to_noise=[1.0],
         )  # fmt: skip
         for split in ("train", "test"):
-            writer.add("evaluations", step=[steps], split=[split], loss=[1.0], error=[error])
+            writer.add(
+                "evaluations",
+                step=[steps],
+                split=[split],
+                loss=[1.0],
+                error=[error],
+                batch_error=[None],
+            )
         now = datetime.now(UTC)
         attempt = dict.fromkeys(SCHEMAS["attempts"].names[1:])
         writer.add("attempts", **attempt | {"started": now, "ended": now, "wall_seconds": 1.0})

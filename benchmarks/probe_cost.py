@@ -10,11 +10,16 @@ machine slows all alike; ratios are taken round by round. A step with probes rec
 
 and every 25 steps what was recorded goes to the host. Beside them what others offer, all of it
 about parameters alone (benchmarks/others.py).
+
+A training is measured every few steps. Turns of ten steps, of which one is measured, compare
+`gradflow.watch(every=10)`, its records and alerts included, with the others at every tenth step.
 """
 
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,8 +34,12 @@ from gradflow import build_network
 from gradflow.analysis.tables import Cell, Table
 from gradflow.probes import Probes
 from gradflow.training.torch_settings import keep_freed_memory
+from gradflow.watching import watch
 
 FLUSH_STEPS = 25
+TEN = 10  # steps of a turn of which one is measured
+WATCHED = f"gradflow.watch(every={TEN})"
+IN_TENS = "digits-110"  # the network of which turns of ten steps are timed
 LIMITS = {
     "cifar-56": {"layers": 1.01, "all": 1.05},
     "digits-110": {"layers": 1.02, "all": 1.10},
@@ -68,6 +77,21 @@ class Steps:
             self._step(kind)
             return time.perf_counter() - start
 
+    def timed_ten(self, kind: str, watched: "Watched") -> float:
+        """Seconds per step of ten, the last of which is measured as its kind says."""
+        if kind == WATCHED:
+            return watched.timed(self) / TEN
+        plain = sum(self.timed("without") for _ in range(TEN - 1))
+        return (plain + self.timed(kind)) / TEN
+
+    def plain(self) -> Tensor:
+        """A step without probes; its loss."""
+        loss = F.cross_entropy(self.network(self.images), self.labels)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss
+
     def _step(self, kind: str) -> None:
         probes, other = self.probes.get(kind), self.others.get(kind)
         if probes is not None:
@@ -85,6 +109,27 @@ class Steps:
             self.measured[kind] += 1
             if self.measured[kind] % FLUSH_STEPS == 0:
                 probes.tables()
+
+
+class Watched:
+    """A watch of ten steps at a time: between turns, when others take theirs, it is not armed."""
+
+    def __init__(self, steps: Steps):
+        self.folder = tempfile.TemporaryDirectory()
+        self.watch = watch(steps.network, Path(self.folder.name) / "run", every=TEN).start()
+        self.watch.step(steps.plain())  # step 0 is measured; from here the tenth of each turn
+
+    def timed(self, steps: Steps) -> float:
+        """Seconds of a turn."""
+        start = time.perf_counter()
+        for _ in range(TEN):
+            self.watch.step(steps.plain())
+        return time.perf_counter() - start
+
+    def close(self) -> None:
+        """End it and delete its files."""
+        self.watch.close()
+        self.folder.cleanup()
 
 
 class Naive(Other):
@@ -131,19 +176,31 @@ class Naive(Other):
             self.rows.append(gradient.norm().item())
 
 
-def timed(steps: Steps, kinds: list[str], seconds: float) -> np.ndarray:
+def timed(step: Callable[[str], float], kinds: list[str], seconds: float) -> np.ndarray:
     """Seconds per step, [rounds, kinds]; as many rounds as fit, in changing order."""
     for kind in kinds * 2:  # warm-up
-        steps.timed(kind)
+        step(kind)
     order = np.random.default_rng(0)
     rounds: list[np.ndarray] = []
     end = time.monotonic() + seconds
     while time.monotonic() < end or len(rounds) < 10:
         row = np.empty(len(kinds))
         for index in order.permutation(len(kinds)):
-            row[index] = steps.timed(kinds[index])
+            row[index] = step(kinds[index])
         rounds.append(row)
     return np.array(rounds)
+
+
+def timed_in_tens(
+    steps: Steps, more: Mapping[str, Other], seconds: float
+) -> tuple[list[str], np.ndarray]:
+    """Kinds of which one step in ten is measured, and seconds per step, [rounds, kinds]."""
+    watched = Watched(steps)
+    kinds = ["without", WATCHED, *more]
+    try:
+        return kinds, timed(lambda kind: steps.timed_ten(kind, watched), kinds, seconds)
+    finally:
+        watched.close()
 
 
 def measure(seconds: float) -> Iterator[tuple[str, Table]]:
@@ -153,20 +210,30 @@ def measure(seconds: float) -> Iterator[tuple[str, Table]]:
     rows: list[dict[str, Cell]] = []
     more, missing = others()
     for name, limits in LIMITS.items():
+        steps = Steps(CASES[name], more)
         kinds = ["without", "layers", "all", "naive", *more]
-        found = timed(Steps(CASES[name], more), kinds, seconds)
-        for column, kind in enumerate(kinds[1:], start=1):
-            rows.append(
-                {
-                    "network": name,
-                    "step without, ms": 1e3 * float(np.median(found[:, 0])),
-                    "with": kind,
-                    "ratio, median (95 % interval)": ratio(found[:, column], found[:, 0]),
-                    "wanted": limits.get(kind),
-                }
-            )
+        rows += rows_of(name, kinds, timed(steps.timed, kinds, seconds), limits)
+        if name == IN_TENS:
+            tens, found = timed_in_tens(steps, more, seconds)
+            rows += rows_of(f"{name}, every tenth step", tens, found, {WATCHED: 1.03})
     formats = {"ratio, median (95 % interval)": ".3f", "wanted": ".2f"}
     for other in more.values():
         other.close()
     lines = [f"One thread; {seconds:.0f} s of rounds each.", *missing]
     yield "probes", Table(rows, formats, note="\n".join(lines))
+
+
+def rows_of(
+    name: str, kinds: list[str], found: np.ndarray, limits: Mapping[str, float]
+) -> list[dict[str, Cell]]:
+    """A row per kind beside the first one, which is a step without."""
+    return [
+        {
+            "network": name,
+            "step without, ms": 1e3 * float(np.median(found[:, 0])),
+            "with": kind,
+            "ratio, median (95 % interval)": ratio(found[:, column], found[:, 0]),
+            "wanted": limits.get(kind),
+        }
+        for column, kind in enumerate(kinds[1:], start=1)
+    ]

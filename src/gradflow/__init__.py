@@ -5,6 +5,7 @@ gradflow.describe(network, input_shape)      its layers, shapes, parameters
 gradflow.register(what, name)                your own norm, block, family, data set, ...: a choice
 gradflow.watch(model, folder)                your own training, measured into a run folder
 gradflow.inspect(model, batch, loss)         a network at initialization, in one pass
+gradflow.coordinate_check(make, widths=...)  do its outputs keep their size as it grows
 gradflow.read_records(folder, table)         what runs recorded, as a frame
 gradflow.read_means(folder, table, ...)      its means by layer, depth, ...: for long tables
 """
@@ -13,6 +14,7 @@ from typing import Any
 
 __all__ = [
     "build_network",
+    "coordinate_check",
     "describe",
     "inspect",
     "read_means",
@@ -48,6 +50,10 @@ def __getattr__(name: str) -> Any:
         from gradflow.watching.inspection import inspect
 
         return inspect
+    if name == "coordinate_check":
+        from gradflow.watching.coordinates import coordinate_check
+
+        return coordinate_check
     if name == "__version__":
         from importlib.metadata import version
 

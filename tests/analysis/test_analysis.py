@@ -209,7 +209,7 @@ def test_every_figure_says_where_it_came_from(study, tmp_path):
     for module in (degradation, gradient_highway, ledger, updates, health):
         module.analyze(output)
     figures = [path for path in output.paths if path.suffix == ".png"]
-    assert len(figures) == 12
+    assert len(figures) == 13
     for path in figures:
         facts = json.loads(path.with_suffix(".json").read_text())
         assert facts["runs"] == sorted(study.runs.run_id)
@@ -294,10 +294,10 @@ def test_colours_differ_for_every_reader_and_in_grey():
 
 def test_the_reference_results_are_whole_and_what_readme_quotes():
     study = load_study(ROOT / "outputs" / "reference" / "he2015")
-    assert sorted(study.runs.depth) == sorted([20, 32, 44, 56, 110] * 2)
-    assert set(study.runs.steps_done) == {640}
+    assert sorted(study.runs.depth) == sorted([20, 32, 44, 56, 110] * 2 * 3)
+    assert set(study.runs.steps_done) == {3900}
     layers = study.records("layers", ["step", "layer_index", "grad_norm"])
-    for (depth, _), measured in layers.groupby(["depth", "twin"]):
+    for (depth, *_), measured in layers.groupby(["depth", "twin", "seed"]):
         assert (measured.groupby("step").layer_index.nunique() == depth).all()
         assert measured.grad_norm.gt(0).all()
     runs = study.runs.assign(error=100 * study.runs.final_test_error)
@@ -334,3 +334,16 @@ def test_one_twin_and_no_ratio_are_drawn_all_the_same(study_folder, tmp_path):
     points = pd.read_csv(copy / "figures" / "gradient_ratio--skip-true.csv")
     assert set(points.y.dropna()) == {1}  # the line where the ends are equal
     assert (points.kind == "lost").sum() == output.study.runs.shape[0] * 2  # at both moments
+
+
+def test_errors_with_running_averages_and_batch_statistics_by_hand():
+    """The last evaluation of the training images; a second seed is averaged."""
+    keys = {"depth": 8, "twin": "plain", "split": "train"}
+    rows = [
+        {"run_id": "a", "step": 4, "error": 0.9, "batch_error": 0.9, **keys},
+        {"run_id": "a", "step": 8, "error": 0.5, "batch_error": 0.1, **keys},
+        {"run_id": "a", "step": 8, "error": 1.0, "batch_error": 0.0, **keys | {"split": "test"}},
+        {"run_id": "b", "step": 8, "error": 0.3, "batch_error": 0.3, **keys},
+    ]
+    lines = str(degradation.batch_table(pd.DataFrame(rows))).splitlines()
+    assert lines[2] == "| 8 | 40.0 | 20.0 | 40.0 | - | - | - |"

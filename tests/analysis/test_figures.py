@@ -4,14 +4,16 @@ import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from PIL import Image
 
 from gradflow.analysis.figures import style
+from gradflow.analysis.figures.slides import Slides, new_figure
 from gradflow.analysis.output import Output
 from gradflow.analysis.studies import degradation, gradient_highway, health, ledger, updates
 from gradflow.analysis.study import load_study
-from tests.support.figures import checked, faults
+from tests.support.figures import checked, cut_off, faults
 
 
 @pytest.fixture
@@ -105,3 +107,24 @@ def test_the_checklist_finds_faults():
         "10 points: 'one upon'",
     ):
         assert fault in text, text
+
+
+def test_limits_of_one_slide_draw_no_other_that_is_half_made():
+    """The axes of a row of slides are shared; the next one's is logarithmic before it has data."""
+    slides = Slides(1, 3, shared={"sharey": "row"})
+    for ax, top in zip(slides.axes, (1e2, 1e-1, 1e4), strict=True):
+        ax.set_yscale("log")
+        ax.plot([1, 2], [1e-2, top])
+        ax.set_ylim(1e-2, top)
+    assert {ax.get_ylim() for ax in slides.axes} == {(1e-2, 1e4)}
+
+
+def test_data_beyond_the_limits_are_a_fault():
+    made = new_figure((4, 3))
+    ax = made.add_subplot()
+    ax.plot([1, 2, 3], [1.0, 2.0, 9.0], color="k", label="all")
+    ax.plot([1, 2, 9], [1.0, np.nan, 99.0], color="k", label="beyond the side")
+    ax.set(xlim=(0, 4), ylim=(0, 5))
+    assert cut_off(made) == ["all leaves 'a panel'"]
+    ax.set_ylim(0, 9)
+    assert not cut_off(made)

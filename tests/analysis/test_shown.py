@@ -100,3 +100,24 @@ def test_unknown_formats_and_venues_are_refused(study_folder):
         Output(study, ["png", "gif"])
     with pytest.raises(GradflowError, match="--style nips: choose among web, neurips"):
         Output(study, ["png"], "nips")
+
+
+def test_the_spread_of_effective_rates_by_hand():
+    """Two networks of three layers at two steps; an update of 0 has no ratio."""
+    rows = pd.DataFrame(
+        {
+            "run_id": ["a"] * 6 + ["b"] * 6,
+            "depth": 8, "twin": ["plain"] * 6 + ["residual"] * 6, "seed": 0,
+            "step": [0, 0, 0, 10, 10, 10] * 2,
+            "relative_update": [1, 10, 1000, 0.1, 0.1, 0.1, 0, 2, 20, 3, 3, 300],
+        }
+    )  # fmt: skip
+    found = updates.spread_over_layers(rows).set_index(["run_id", "step"])
+    assert found.decades.round(12).to_dict() == {
+        ("a", 0): 3, ("a", 10): 0, ("b", 0): 1, ("b", 10): 2,
+    }  # fmt: skip
+    assert found.largest.to_dict() == {
+        ("a", 0): 1000, ("a", 10): 0.1, ("b", 0): 20, ("b", 10): 300,
+    }  # fmt: skip
+    [line] = [x for x in str(updates.spread_table(found.reset_index())).splitlines() if "| 8" in x]
+    assert line == "| 8 | 3.0 | 1.0 | 0.0 | 2.0 | 0.0 | 2.0 | 1000 | 20 |"

@@ -30,7 +30,9 @@ def add_rows(writer, table, first):
     if table == "steps":
         add_steps(writer, steps)
     else:
-        writer.add(table, step=steps, split="test", loss=[s / 2 for s in steps], error=0.5)
+        writer.add(
+            table, step=steps, split="test", loss=[s / 2 for s in steps], error=0.5, batch_error=0.5
+        )
 
 
 def flush_rows(writer, first):

@@ -15,6 +15,7 @@ from pandas.testing import assert_frame_equal
 
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, RecordWriter, read_means, read_records, read_runs
+from gradflow.records.seal import digest_of, sealed
 
 
 def add_steps(writer, steps, **columns):
@@ -349,3 +350,15 @@ def test_the_page_of_quantities_is_that_of_the_table():
 
     page = Path(__file__).parents[2] / "docs" / "quantities.md"
     assert page.read_text() == reference()
+
+
+def test_a_flipped_bit_in_a_digest_is_another_digest(tmp_path):
+    """Also where it makes the byte no letter."""
+    path = tmp_path / "part-00000.parquet"
+    whole = sealed(pa.table({"a": [1]}))
+    path.write_bytes(whole)
+    right = digest_of(path)
+    place = whole.rfind(right.encode())
+    for bit in range(8):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+        assert digest_of(path) != right

@@ -539,7 +539,9 @@ def test_a_lock_is_of_the_real_path_and_its_loss_is_noticed(tmp_path):
     writer = RecordWriter(folder, "run")
 
     def write(step):
-        writer.add("evaluations", step=[step], split="test", loss=[1.0], error=[0.5])
+        writer.add(
+            "evaluations", step=[step], split="test", loss=[1.0], error=[0.5], batch_error=[0.5]
+        )
         writer.flush()
 
     with held(lock_of(folder)):

@@ -101,6 +101,11 @@ CASES = [
 ]
 
 
+def hear_of_hangups():
+    """Under nohup they are ignored, also by the tests and by what these start."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("number", "sweep"), CASES)
 def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(tmp_path, number, sweep):
     overrides = ["network.depth=20", "checkpoint_seconds=0.02", "study.name=s"]
@@ -117,6 +122,7 @@ def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(tmp_path, 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_of_hangups,
     )
     wait_for(lambda: list(tmp_path.glob(f"parts/s/*/{CHECKPOINT}")))
     os.killpg(process.pid, number) if number != signal.SIGTERM else process.send_signal(number)
@@ -218,6 +224,7 @@ def test_a_closed_terminal_leaves_a_checkpoint(tmp_path):
         stdin=other,
         stdout=other,
         stderr=other,
+        preexec_fn=hear_of_hangups,
     )
     os.close(other)
 

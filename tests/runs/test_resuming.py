@@ -151,7 +151,9 @@ def test_a_kill_while_it_is_set_aside_or_brought_back_loses_nothing(tmp_path, mo
         folder = tmp_path / name
         with RecordWriter(folder, "run") as writer:
             add_steps(writer, range(4))
-            writer.add("evaluations", step=[4], split="test", loss=[1.0], error=[0.5])
+            writer.add(
+                "evaluations", step=[4], split="test", loss=[1.0], error=[0.5], batch_error=[0.5]
+            )
         (folder / CHECKPOINT).write_bytes(b"four steps")
         return folder
 

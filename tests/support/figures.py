@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb, to_rgba
@@ -34,6 +35,7 @@ def faults(made: Figure, caption: str, *, slide: bool = False) -> list[str]:
         *legends_on_data(made),
         *faint(made, texts),
         *unnamed(made, caption),
+        *cut_off(made),
         *(small(texts) if slide else ()),
     ]
 
@@ -72,9 +74,11 @@ def shown(text: Text, made: Figure) -> bool:
             ticks = [*axis.majorTicks, *axis.minorTicks]
             tick = next((tick for tick in ticks if text in (tick.label1, tick.label2)), None)
             if tick is not None:
-                low, high = sorted(low_high)
+                low, place, high = axis.get_transform().transform(
+                    [min(low_high), tick.get_loc(), max(low_high)]
+                )
                 room = 1e-9 * abs(high - low)
-                inside = low - room <= tick.get_loc() <= high + room
+                inside = low - room <= place <= high + room
                 return bool(inside and ax.get_visible() and axis.get_visible())
     return True
 
@@ -133,6 +137,23 @@ def blended(color: object, alpha: float | None) -> tuple[float, ...]:
     *parts, own = to_rgba(color)  # type: ignore[arg-type]  # as matplotlib gives it
     share = own if alpha is None else alpha
     return tuple(share * part + 1 - share for part in parts)
+
+
+def cut_off(made: Figure) -> list[str]:
+    """Data above or below the limits of their panel."""
+    found = []
+    for ax in made.axes:
+        (left, right), (low, high) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
+        reach = 1e-6 * (high - low)
+        for line in ax.lines:
+            if line.get_transform() != ax.transData:
+                continue
+            x, y = (np.asarray(values, dtype=float) for values in line.get_data())
+            drawn = np.isfinite(y) & (left <= x) & (x <= right)
+            drawn &= (y > 0) | (ax.get_yscale() != "log")
+            if ((y < low - reach) | (y > high + reach))[drawn].any():
+                found.append(f"{line.get_label()} leaves {name(ax)}")
+    return found
 
 
 def unnamed(made: Figure, caption: str) -> list[str]:

@@ -118,6 +118,8 @@ def wav2vec2() -> Made:
 
 
 def from_timm(name: str) -> Made:
+    """A model of timm."""
+    has_torchvision()
     import timm
 
     torch.manual_seed(0)

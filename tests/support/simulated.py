@@ -59,7 +59,14 @@ def simulate(config: RunConfig, status: str = "finished", data: str = "simulated
     with RecordWriter(folder, folder.name) as writer:
         _measured(writer, rng, network.depth, network.skip)
         for split in ("train", "test"):
-            writer.add("evaluations", step=[8], split=[split], loss=[1.0], error=[error])
+            writer.add(
+                "evaluations",
+                step=[8],
+                split=[split],
+                loss=[1.0],
+                error=[error],
+                batch_error=[None],
+            )
         now = datetime.now(UTC)
         attempt = dict.fromkeys(SCHEMAS["attempts"].names[1:])
         writer.add("attempts", **attempt | {"started": now, "ended": now, "wall_seconds": 1.0})

@@ -1,5 +1,6 @@
 """Runs: equal records from equal seeds, divergence as a result, what is written where."""
 
+import copy
 import math
 import time
 from dataclasses import replace
@@ -22,7 +23,7 @@ from gradflow.records import SCHEMAS, RecordWriter, read_records
 from gradflow.records.diagnostic_schema import diagnostic_schemas
 from gradflow.records.watched_schema import WATCHED_SCHEMAS
 from gradflow.runs.execute import execute
-from gradflow.training.evaluation import evaluate
+from gradflow.training.evaluation import Subject, evaluate, evaluate_splits
 from gradflow.training.optimizers import build_optimizer
 from gradflow.training.optimizers.adamw import AdamWConfig
 from gradflow.training.optimizers.sgd import SGDConfig
@@ -217,6 +218,30 @@ def test_evaluation_is_in_evaluation_mode_and_leaves_no_trace(tmp_path):
     assert loss == pytest.approx(-picked.mean().item(), rel=1e-12)
     wrong = (logits.argmax(1) != data.test_labels).double().mean().item()
     assert error == pytest.approx(wrong, rel=1e-12)
+
+
+def test_an_evaluation_with_the_statistics_of_each_batch_by_hand(tmp_path):
+    """In training mode a copy does the same; the running averages are as they were."""
+    data = load_dataset(small_config(tmp_path).data, tmp_path)
+    network = make_network(small_config(tmp_path).network, (1, 8, 8), 10, 0).double().train()
+    normalize = Normalizer(data.train_images, torch.float64)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    found = evaluate_splits(Subject(network, classify, data, normalize), 100, 32)
+    assert network.training
+    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+    with torch.no_grad():
+        parts = [normalize(data.test_images[i : i + 32]) for i in (0, 32, 64)]
+        guesses = torch.cat([copy.deepcopy(network)(part).argmax(1) for part in parts])
+    wrong = (guesses != data.test_labels[:96]).double().mean().item()
+    assert found["test"].batch_error == pytest.approx(wrong, rel=1e-12)
+    loss, error = evaluate(
+        network, classify, data.test_images[:100], data.test_labels[:100], normalize
+    )
+    assert found["test"][:2] == (loss, error)
+    small = replace(small_config(tmp_path).network, norm="none")
+    bare = make_network(small, (1, 8, 8), 10, 0).double()
+    found = evaluate_splits(Subject(bare, classify, data, normalize), 10, 32)
+    assert found["test"].batch_error is None
 
 
 def test_all_images_are_evaluated_at_the_end_if_asked(tmp_path):

@@ -1,5 +1,7 @@
 """Tiny networks that others and we wrote, twelve and timm's: three lines to figure and page."""
 
+import importlib.util
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -36,7 +38,7 @@ def gpt():
 
 
 TRANSFORMERS = ("gpt2", "llama", "bert", "t5", "vit", "resnet", "convnextv2")
-QUICK = ("mlp", "gpt2")
+QUICK = ("mlp", "gpt2", "vit_tiny_patch16_224")
 NETWORKS = [
     pytest.param(gpt, (), id="hand-written GPT of 48 blocks"),
     *(
@@ -44,7 +46,10 @@ NETWORKS = [
         for make, names in (
             (ours, OURS),
             (from_transformers, TRANSFORMERS),
-            (from_timm, ("resnet10t", "convnext_atto", "mobilenetv3_small_050")),
+            (
+                from_timm,
+                ("vit_tiny_patch16_224", "resnet10t", "convnext_atto", "mobilenetv3_small_050"),
+            ),
         )
         for name in names
     ),
@@ -67,9 +72,10 @@ def trained(model: nn.Module, loss_of, folder):
 @pytest.mark.parametrize(("make", "arguments"), NETWORKS)
 @pytest.mark.filterwarnings("ignore")  # of the packages themselves
 def test_three_lines_to_a_figure_and_a_page(make, arguments, tmp_path):
-    if make is not ours and make is not gpt:
-        package = "timm" if make is from_timm else "transformers"
-        pytest.importorskip(package, reason=f"{package} is not installed", exc_type=ImportError)
+    needed = {from_timm: ("timm", "torchvision"), from_transformers: ("transformers",)}
+    for package in needed.get(make, ()):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: pip install -e '.[networks]'")
     model, loss_of = make(*arguments)
     figure = trained(model, loss_of, tmp_path / "a")
     run = load_run(tmp_path / "a")

@@ -91,6 +91,14 @@ def test_what_is_wrong_is_said_in_words():
     assert [alert.place for alert in lacking.alerts] == ["3"]
 
 
+def test_a_gradient_that_is_not_a_number_is_one_and_begins_where_it_was_planted():
+    model = residual()
+    model[3].up.weight.data[0, 0] = float("nan")
+    found = gradflow.inspect(model, (torch.randn(8, 8), torch.zeros(8).long()), F.cross_entropy)
+    assert "14 of 14 layers have a gradient; the loss is nan" in str(found)
+    assert [(alert.kind, alert.place) for alert in found.alerts] == [("non_finite", "3")]
+
+
 def test_a_network_without_sums():
     model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
     found = gradflow.inspect(model, (torch.randn(3, 4), torch.randn(3, 2)), F.mse_loss)
@@ -128,10 +136,15 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "Sequential: 12 of 12 layers have a gradient" in out
     assert "end of 10" in out
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "other_training.py").write_text(source + "def fails():\n    1 / 0\n")
+    main(["inspect", "./below/other_training.py:made"])
+    assert capsys.readouterr().out == out
     for given, line in (
         ("my_training", "my_training: must be module:function"),
         ("my_training:nothing", "my_training has no function nothing"),
         ("nowhere:make", "No module named 'nowhere'"),
+        ("below/other_training.py:fails", "ZeroDivisionError: division by zero"),
         ("os:getcwd", "must return \\(model, batch, loss\\)"),
     ):
         with pytest.raises(SystemExit, match=f"error: .*{line}"):

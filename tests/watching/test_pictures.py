@@ -87,6 +87,12 @@ def test_the_page_of_a_run(run, capsys):
     assert kinds["layers"]["steps"] == [0, 3, 6, 9]
 
 
+def test_a_folder_of_watched_runs_names_one_of_them(run):
+    folder = run.folder.parent
+    with pytest.raises(SystemExit, match=r"of its 1 watched runs give one, such as .*first$"):
+        main(["report", str(folder)])
+
+
 def test_no_run_is_refused_in_one_line(tmp_path):
     with pytest.raises(GradflowError, match="is no watched run"):
         plot_run(tmp_path)

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import _global_optimizer_pre_hooks
 
 import gradflow
 from gradflow.analysis.report.run_page import make_run_page
@@ -128,6 +130,47 @@ def test_nothing_raises_into_the_training(tmp_path):
             watch.step(torch.ones(2, 2))
     assert [alert.kind for alert in watch.alerts] == ["missing_skip"]  # and recorded all the same
     assert read_records(watch.folder, "alerts").place.tolist() == ["3"]
+
+
+def scaled_steps(model, watch, scaler):
+    """Six steps of bfloat16 autocast with a GradScaler and clipping."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = []
+    for x, y in batches(6):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = nn.functional.cross_entropy(model(x), y)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        watch.step(loss)
+    return losses
+
+
+def test_a_scaler_that_is_not_given_is_found_at_its_first_step(tmp_path):
+    """Its scale, 65536, would be in every gradient: the first step is left out, with a warning."""
+    norms, losses, hooks = [], [], len(_global_optimizer_pre_hooks)
+    for name in ("given", "found", "off"):
+        scaler = torch.amp.GradScaler("cpu", enabled=name != "off")
+        model = residual()
+        watch = gradflow.watch(
+            model, tmp_path / name, every=1, scaler=scaler if name == "given" else None
+        )
+        with watch, warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            losses.append(scaled_steps(model, watch, scaler))
+        texts = [str(warning.message) for warning in caught]
+        assert len(texts) == (name == "found")
+        assert all("a GradScaler is in use: give it, as scaler=" in text for text in texts)
+        layers = read_records(watch.folder, "layers")
+        assert layers.step.unique().tolist() == list(range(name == "found", 6))
+        norms.append(layers[layers.step > 0].grad_norm.tolist())
+    assert losses[0] == losses[1] == losses[2]
+    assert norms[0] == norms[1] == pytest.approx(norms[2], rel=1e-6)
+    assert len(_global_optimizer_pre_hooks) == hooks
 
 
 def test_step_before_the_optimizer_is_noticed(tmp_path):

@@ -18,7 +18,7 @@ from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
 
-PAGES = ("README.md", "docs/mechanisms.md", "docs/alerts.md")
+PAGES = ("README.md", "docs/mechanisms.md", "docs/alerts.md", "docs/coordinates.md")
 TABLE = re.compile(r"(<!-- table (\S+)/(\S+) -->\n).*?(<!-- end -->)", re.S)
 FIGURE = re.compile(r"figures/(\w+)\.png")
 

@@ -7,13 +7,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from gradflow.analysis.figures.notebook import save, target_of
 from gradflow.analysis.figures.run import draw_run
-from gradflow.core.door import of_path
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records
 from gradflow.records.reader import parts_of, path_of
-
-FORMATS = (".png", ".pdf", ".svg")
 
 
 @dataclass(frozen=True)
@@ -116,16 +114,10 @@ def plot_run(folder: str | Path, path: str | Path | None = None) -> Figure:
     Raises:
         GradflowError: as `load_run`; or the path cannot be written to.
     """
-    target = None if path is None else Path(path_of(path))
-    if target is not None and target.suffix not in FORMATS:
-        raise GradflowError(f"path={target}: must end in {', '.join(FORMATS)}")
+    target = target_of(path)
     run = load_run(folder)
     made = draw_run(
         run.layers, run.blocks, run.block_details, run.steps, run.first_alerts, run.headline
     )
-    if target is not None:
-        try:
-            made.savefig(target)
-        except OSError as error:
-            raise GradflowError(f"path={of_path(error)}") from error
+    save(made, target)
     return made

@@ -11,13 +11,14 @@ COMMANDS = {
     "compare": ("gradflow.analysis.compare", "where two watched runs part, layer by layer"),
     "inspect": ("gradflow.watching.inspect_command", "a network at initialization, in seconds"),
     "new": ("gradflow.cli.new", "a block, network, data set or study of your own, and its test"),
+    "coordinates": ("gradflow.watching.coordinates_command", "do outputs keep their size by width"),
 }
 """Command -> the module whose `main` takes its arguments, and what it gives."""
 
 
 def usage() -> str:
     """The commands, a line each."""
-    lines = [f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:<13}{text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(["usage: gradflow COMMAND ...", "", *lines, "", "gradflow COMMAND --help"])
 
 

@@ -63,6 +63,7 @@ class Probes:
 
     Attributes:
         layers: the weighted layers, in order of definition.
+        scaler: as given; what it is set to counts from the next measurement.
 
     Raises:
         GradflowError: there is no weighted layer or no such block; blocks are named in a network
@@ -98,7 +99,7 @@ class Probes:
             self._warn(f"{self._name if whole else parts}: is compiled; {what}")
         if blocks is not None and _ranks() > 1:
             self._warn(f"{self._name}: blocks are of this rank's examples, not of all ranks'")
-        self._scaler = scaler
+        self.scaler = scaler
         self._weights = [layer.weight for layer in self.layers]
         self._index = {id(weight): index for index, weight in enumerate(self._weights)}
         self._sharded = any(shards.is_sharded(weight) for weight in self._weights)
@@ -149,7 +150,7 @@ class Probes:
         self._close(ended=True)
         self._open = Measurement(step, details)
         one = torch.ones((), dtype=torch.float64, device=self._weights[0].device)
-        self._open.pieces["loss_scale"] = one if self._scaler is None else self._scaler.scale(one)
+        self._open.pieces["loss_scale"] = one if self.scaler is None else self.scaler.scale(one)
         if self._compiled:
             self._watch_leaves()
         else:

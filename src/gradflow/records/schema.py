@@ -113,6 +113,7 @@ _OF_EVERY_RUN: dict[str, pa.Schema] = {
             ("split", pa.string()),
             ("loss", pa.float64()),
             ("error", pa.float64()),
+            ("batch_error", pa.float64()),
         ]
     ),
     # What probes measure, see gradflow.records.quantities: one row per weighted layer, per block

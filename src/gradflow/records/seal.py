@@ -37,6 +37,7 @@ NEEDED = ("run_id", "status", "network_depth", "network_skip", "seed", "steps", 
 ADDED_LATER = {
     "attempts": ("machine", "python_version", "instruction_set", "resumed_from"),
     "blocks": ("block_name", "elsewhere_grad_norm", "reason"),
+    "evaluations": ("batch_error",),
     "landscape": ("code_version",),
 }
 """Columns that a file without a seal, of an older version, may lack; of a runs table all but
@@ -153,7 +154,8 @@ def _end_of(path: str, size: int, *, whole: bool) -> tuple[bytes, int]:
 
 
 def digest_of(path: str | Path) -> str:
-    """The digests that a part carries; empty if it has none, or cannot be read."""
+    """The digests that a part carries, hexadecimal if it is whole; empty if it has none, or
+    cannot be read."""
     if not os.path.isfile(path):  # a pipe would be waited for
         return ""
     try:
@@ -161,7 +163,8 @@ def digest_of(path: str | Path) -> str:
     except OSError:
         return ""
     place = tail.rfind(MARK, max(0, start)) + len(MARK)
-    return tail[place : place + 2 * DIGITS].decode() if place >= len(MARK) else ""
+    found = tail[place : place + 2 * DIGITS]
+    return found.decode("ascii", "replace") if place >= len(MARK) else ""
 
 
 def parts_listed(path: str) -> dict[str, str] | None:

@@ -22,6 +22,7 @@ from gradflow.statistics.paired import (
     pooled_spread,
     simes,
 )
+from gradflow.statistics.slopes import RangeTest, log_slopes, range_test
 
 __all__ = [
     "CLAIM_FROM",
@@ -31,15 +32,18 @@ __all__ = [
     "SIGN_FLIPS_FROM",
     "Interval",
     "PairedTest",
+    "RangeTest",
     "effect_size",
     "geometric_interval",
     "holm",
     "interval",
     "interval_ends",
     "intervals_by",
+    "log_slopes",
     "p_values",
     "paired_test",
     "pooled_spread",
+    "range_test",
     "simes",
     "t_interval",
 ]

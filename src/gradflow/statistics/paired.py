@@ -67,12 +67,14 @@ def p_values(
     kind = method(values.shape[-1], among)
     if kind == "none":
         return np.full(values.shape[:-1], np.nan)
-    p = _sign_flips(values) if kind == "sign flips" else _student(values, least_spread)
+    p = _sign_flips(values) if kind == "sign flips" else student(values, least_spread)
     return np.where(np.isfinite(values).all(axis=-1), p, np.nan)
 
 
-def _student(values: Floats, least_spread: npt.ArrayLike) -> Floats:
-    """Student's t test. Differences that are all the same number above 0 have p = 0."""
+def student(values: Floats, least_spread: npt.ArrayLike = 0.0) -> Floats:
+    """One-sided p values of Student's t test that the mean is above 0: (..., n) in, (...) out.
+
+    Differences that are all the same number above 0 have p = 0."""
     n = values.shape[-1]
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = np.maximum(values.std(axis=-1, ddof=1), least_spread)

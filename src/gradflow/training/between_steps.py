@@ -8,7 +8,7 @@ from gradflow.config import RunConfig
 from gradflow.core.interrupts import Interrupted, asked_to_stop
 from gradflow.core.progress import Progress, Reporter
 from gradflow.training.checkpoint import Checkpoints
-from gradflow.training.evaluation import Subject, evaluate_splits
+from gradflow.training.evaluation import Evaluation, Subject, evaluate_splits
 from gradflow.training.pruning import Judge, Pruned
 from gradflow.training.recorder import Recorder
 
@@ -20,7 +20,7 @@ class BetweenSteps:
     """Called after every step of a run.
 
     Attributes:
-        final: split -> (loss, error), of the last evaluation.
+        final: split -> the last evaluation.
     """
 
     config: RunConfig
@@ -31,7 +31,7 @@ class BetweenSteps:
     checkpoints: Checkpoints
     report: Reporter
     judge: Judge | None
-    final: dict[str, tuple[float, float]] = field(default_factory=dict)
+    final: dict[str, Evaluation] = field(default_factory=dict)
 
     def after(self, done: int) -> bool:
         """Do what is due after `done` steps; whether the training is over.
@@ -53,9 +53,10 @@ class BetweenSteps:
         if evaluated:
             asked = self.config.evaluation
             images = None if last and asked.all_at_end else asked.images
-            self.final = evaluate_splits(self.subject, images)
-            for split, (loss, error) in self.final.items():
-                self.recorder.evaluation(done, split, loss, error)
+            size = self.config.data.batch_size
+            self.final = evaluate_splits(self.subject, images, size)
+            for split, evaluated_split in self.final.items():
+                self.recorder.evaluation(done, split, evaluated_split)
             pruned = not last and self.judge is not None and self.judge(done, self.final)
         if saved or pruned:
             self.recorder.writer.flush()

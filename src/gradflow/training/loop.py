@@ -114,5 +114,5 @@ def train(
     share = recorder.seconds / (time.perf_counter() - started)
     if recorder.diverged_at is not None:
         return Outcome(recorder.diverged_at + 1, recorder.diverged_at, share)
-    (train_loss, train_error), (_, test_error) = (between.final[s] for s in ("train", "test"))
-    return Outcome(config.steps, None, share, train_error, test_error, train_loss)
+    fitted, tested = between.final["train"], between.final["test"]
+    return Outcome(config.steps, None, share, fitted.error, tested.error, fitted.loss)

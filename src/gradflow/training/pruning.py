@@ -12,19 +12,20 @@ from gradflow.config import RunConfig
 from gradflow.config.conf_folder import JOURNAL
 from gradflow.core.errors import GradflowError
 from gradflow.core.seeds import derive_seed
+from gradflow.training.evaluation import Evaluation
 
 if TYPE_CHECKING:
     import optuna
 
-Judge = Callable[[int, Mapping[str, tuple[float, float]]], bool]
-"""(updates done, split -> (loss, error)) -> whether the run is to be given up."""
+Judge = Callable[[int, Mapping[str, Evaluation]], bool]
+"""(updates done, split -> its evaluation) -> whether the run is to be given up."""
 
 OBJECTIVES = {
-    "final_train_error": ("train", 1),
-    "final_test_error": ("test", 1),
-    "final_train_loss": ("train", 0),
+    "final_train_error": ("train", "error"),
+    "final_test_error": ("test", "error"),
+    "final_train_loss": ("train", "loss"),
 }
-"""Objective -> the split, and where in (loss, error) it stands."""
+"""Objective -> the split, and its field of `Evaluation`."""
 
 STARTUP_TRIALS = 5  # of a search, before others are judged by the median of those that ended
 
@@ -84,12 +85,12 @@ def judge_of(config: RunConfig) -> Judge | None:
             "trial; experiments/tune.py sets both"
         ) from None
     trial = optuna.trial.Trial(study, number)
-    split, place = OBJECTIVES[config.search.objective]
+    split, field = OBJECTIVES[config.search.objective]
 
-    def judge(step: int, evaluated: Mapping[str, tuple[float, float]]) -> bool:
+    def judge(step: int, evaluated: Mapping[str, Evaluation]) -> bool:
         known = storage.get_trial(trial._trial_id).intermediate_values
         if step not in known:  # else the run went back to a checkpoint before this step
-            trial.report(evaluated[split][place], step)
+            trial.report(getattr(evaluated[split], field), step)
         return config.search.prune and trial.should_prune()
 
     return judge

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gradflow.probes import Probes
 from gradflow.records import RecordWriter
+from gradflow.training.evaluation import Evaluation
 
 FLUSH_SECONDS = 10.0  # between part files
 
@@ -57,14 +58,17 @@ class Recorder:
         """What `probes.between_examples` found at a step with details."""
         self._examples[step] = agreement
 
-    def evaluation(self, step: int, split: str, loss: float, error: float) -> None:
-        """One evaluation: the mean loss and the error of a split's images."""
-        self.writer.add("evaluations", step=[step], split=[split], loss=[loss], error=[error])
+    def evaluation(self, step: int, split: str, found: Evaluation) -> None:
+        """One evaluation of a split's images."""
+        columns = {name: [value] for name, value in found._asdict().items()}
+        self.writer.add("evaluations", step=[step], split=[split], **columns)
 
     def flush(self) -> None:
         """Copy what was collected to the host, find a divergence, pass the rows on."""
         if not self._steps or self.diverged_at is not None:
             return
+        if self._step_values[-1].is_cuda:  # to wait for the training is not to record
+            torch.cuda.current_stream().synchronize()
         start = time.perf_counter()
         values = torch.stack(self._step_values).cpu()
         finite = torch.isfinite(values[:, 0])

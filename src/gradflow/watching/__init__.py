@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from gradflow.watching.alerts import RULES, Alert
+from gradflow.watching.alerts import Alert
+from gradflow.watching.rules import RULES
 from gradflow.watching.session import Watch
 
 __all__ = ["RULES", "Alert", "Watch", "watch"]

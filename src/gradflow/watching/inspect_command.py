@@ -6,13 +6,11 @@ make() returns what `gradflow.inspect` takes: the model, a batch and a loss.
 """
 
 import argparse
-import importlib
-import sys
 from collections.abc import Sequence
-from typing import Any
 
 from gradflow.core.door import one_line
 from gradflow.core.errors import GradflowError, shown
+from gradflow.watching.user_function import function_of
 
 SHOWN = 12  # rows of the profile
 
@@ -26,7 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("function", help="module:function, such as train:make; or file.py:function")
-    made = _called(parser.parse_args(arguments).function)
+    text = parser.parse_args(arguments).function
+    made = function_of(text)()
+    if not isinstance(made, tuple) or len(made) not in (2, 3):
+        raise GradflowError(f"{shown(text)}: must return (model, batch, loss), or (model, batch)")
     from gradflow.watching.inspection import inspect
 
     found = inspect(*made)
@@ -38,25 +39,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     places = sorted({round(i * (len(rows) - 1) / (SHOWN - 1)) for i in range(SHOWN)})
     print()
     print(rows.iloc[places][columns].to_string(index=False, float_format=lambda v: f"{v:.3g}"))
-
-
-def _called(text: str) -> tuple[Any, ...]:
-    """What the function returns.
-
-    Raises:
-        GradflowError: there is none, or it returns something else.
-    """
-    module, _, name = text.partition(":")
-    if not name:
-        raise GradflowError(f"{shown(text)}: must be module:function")
-    sys.path.insert(0, "")
-    try:
-        function = getattr(importlib.import_module(module.removesuffix(".py")), name, None)
-    except ImportError as error:
-        raise GradflowError(f"{shown(text)}: {error}") from error
-    if not callable(function):
-        raise GradflowError(f"{shown(text)}: {module} has no function {shown(name)}")
-    made = function()
-    if not isinstance(made, tuple) or len(made) not in (2, 3):
-        raise GradflowError(f"{shown(text)}: must return (model, batch, loss), or (model, batch)")
-    return made

@@ -2,22 +2,20 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gradflow.core.errors import GradflowError, shown
-from gradflow.probes import Probes, between_examples
-from gradflow.watching.alerts import Alarms, Alert, seen_of
+from gradflow.probes import Probes
+from gradflow.watching.alerts import Alarms, Alert
+from gradflow.watching.losses import Loss, Losses
+from gradflow.watching.seen import seen_of
 from gradflow.watching.siblings import Siblings
-
-EXAMPLES = 8  # whose gradients are compared, at most
-Loss = Callable[[Any, Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,8 @@ class Inspection:
     """What one pass shows; str() is a paragraph of plain words.
 
     Attributes:
-        layers, blocks: a row per layer and per residual sum, columns as in the records.
+        layers, blocks: a row per layer and per residual sum, columns as in the records;
+            of layers also has_gradient.
         ratio: gradient norm at the first block's input over that at the last block's output;
             None without blocks.
         predicted: of the ratio, see `predicted_ratio`; None if the structure is not known.
@@ -45,7 +44,7 @@ class Inspection:
     alerts: tuple[Alert, ...]
 
     def __str__(self) -> str:
-        count = int(self.layers.grad_norm.notna().sum())
+        count = int(self.layers.has_gradient.sum())
         parts = [f"{self.name}: {count} of {len(self.layers)} layers have a gradient; the loss is"]
         parts[0] += f" {self.loss:.4g}."
         if self.ratio is not None:
@@ -91,7 +90,7 @@ def inspect(model: nn.Module, batch: Any, loss: Loss | None = None) -> Inspectio
     """
     if not isinstance(model, nn.Module):
         raise GradflowError(f"model={shown(model)}: must be a torch.nn.Module")
-    losses = _Losses(batch, loss)
+    losses = Losses(batch, loss)
     with torch.random.fork_rng(), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         copied = copy.deepcopy(model)
@@ -105,6 +104,7 @@ def inspect(model: nn.Module, batch: Any, loss: Loss | None = None) -> Inspectio
     if "layers" not in tables:
         raise GradflowError(f"{type(model).__name__}: its backward pass could not be measured")
     layers = tables["layers"].to_pandas()
+    layers["has_gradient"] = tables["layers"]["grad_norm"].is_valid().to_numpy()  # NaN is one
     blocks = tables["blocks"].to_pandas() if "blocks" in tables else pd.DataFrame()
     lacking = Siblings(model).without_sum(tables) if len(blocks) else {}
     loss_value = float(value.detach())
@@ -150,54 +150,3 @@ def _ratio(blocks: pd.DataFrame) -> float | None:
     gradient = blocks.input_grad_norm.to_numpy(float)
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(gradient[0] / gradient[-1])
-
-
-class _Losses:
-    """The loss of a batch, and of its examples one by one."""
-
-    def __init__(self, batch: Any, loss: Loss | None):
-        if loss is not None and not callable(loss):
-            raise GradflowError(f"loss={shown(loss)}: must be a function of outputs and targets")
-        if loss is None and not isinstance(batch, Mapping):
-            raise GradflowError("batch: without a loss it must be a dict of the model's arguments")
-        if loss is not None and not (isinstance(batch, tuple | list) and len(batch) == 2):
-            raise GradflowError("batch: with a loss it must be (inputs, targets)")
-        self._loss = loss
-        self._inputs: Any = batch if loss is None else batch[0]
-        self._targets: Any = None if loss is None else batch[1]
-
-    def whole(self, model: nn.Module) -> Tensor:
-        """The batch's."""
-        name = type(model).__name__
-        try:
-            value = self._of(self._outputs(model), self._targets)
-        except Exception as error:
-            line = str(error).partition("\n")[0]
-            raise GradflowError(f"{name}: {type(error).__name__}: {shown(line, 300)}") from error
-        if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
-            raise GradflowError(f"{name}: its loss must be one number with a gradient")
-        return value.reshape(())
-
-    def cosine(self, model: nn.Module) -> float:
-        """Between examples; NaN if the outputs cannot be taken apart by example."""
-        targets = self._targets
-        if not isinstance(targets, Tensor) or targets.ndim == 0 or len(targets) < 2:
-            return float("nan")
-        chosen = range(min(EXAMPLES, len(targets)))
-
-        def losses() -> Tensor:
-            outputs = self._outputs(model)
-            return torch.stack([self._of(outputs[[i]], targets[[i]]) for i in chosen])
-
-        try:
-            return float(between_examples(model, losses)[0])
-        except Exception:  # of whatever the user's loss cannot do with one example
-            return float("nan")
-
-    def _outputs(self, model: nn.Module) -> Any:
-        if isinstance(self._inputs, Mapping):
-            return model(**self._inputs)
-        return model(*self._inputs) if isinstance(self._inputs, tuple) else model(self._inputs)
-
-    def _of(self, outputs: Any, targets: Any) -> Tensor:
-        return outputs.loss if self._loss is None else self._loss(outputs, targets)

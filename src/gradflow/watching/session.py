@@ -4,20 +4,24 @@ import atexit
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
 from gradflow.config.validation import whole
 from gradflow.core.errors import GradflowError, shown
 from gradflow.probes import Probes
-from gradflow.watching.alerts import Alarms, Alert, seen_of
+from gradflow.watching.alerts import Alarms, Alert
 from gradflow.watching.ranks import combined, rank_and_ranks
 from gradflow.watching.run_folder import RunFolder, facts_of, new_folder, setting_texts
+from gradflow.watching.scalers import ScalerFinder
+from gradflow.watching.seen import seen_of
 from gradflow.watching.siblings import Siblings
+from gradflow.watching.step_numbers import StepNumbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,8 +80,9 @@ class Watch:
         self._on_alert = on_alert
         self._sinks = list(sinks)
         self._records = RunFolder(self.folder, facts_of(model), texts)
-        self._every_loss: list[tuple[int, Tensor | float, float | None]] = []
-        self._scalars: list[tuple[int, str, Tensor | float]] = []
+        self._parameters = list(model.parameters()) if scaler is None else []
+        self._finder: ScalerFinder | None = None
+        self._numbers = StepNumbers()
         self._count = 0
         self._without_update = 0
         self._started: float | None = None
@@ -109,6 +114,8 @@ class Watch:
             self._records.begin()
         self._started = time.perf_counter()
         atexit.register(self.close)
+        if self._parameters:
+            self._finder = ScalerFinder(self._parameters, partial(self._apart, self._adopt))
         self._arm()
         return self
 
@@ -125,7 +132,7 @@ class Watch:
         measured = self._probes.seconds
         start = time.perf_counter()
         if self._rank == 0:
-            self._apart(self._keep, loss, scalars)
+            self._apart(self._numbers.keep, self._count, loss, scalars)
         # Of several ranks all have to put their measurements together, also one that has none.
         if self._probes.armed is not None or (self._ranks > 1 and self._is_measured):
             self._apart(self._measured, self._count)
@@ -145,6 +152,8 @@ class Watch:
             return
         self._stopped = time.perf_counter()
         atexit.unregister(self.close)
+        if self._finder is not None:
+            self._finder.close()
         if self._ranks == 1:
             self._apart(self._measured, self._count)  # a step that an error cut off
         self._probes.disarm()
@@ -201,14 +210,15 @@ class Watch:
         if self._is_measured:
             self._probes.arm(self._count, details=self._count % self._details == 0)
 
-    def _keep(self, loss: Tensor | float | None, scalars: dict[str, Tensor | float]) -> None:
-        """The step's numbers, where they are."""
-        step = self._count
-        rate = scalars.pop("learning_rate", None)
-        if loss is not None or rate is not None:
-            rate = None if rate is None else float(rate)
-            self._every_loss.append((step, _value(loss), rate))
-        self._scalars += [(step, name, _value(value)) for name, value in scalars.items()]
+    def _adopt(self, scaler: Any) -> None:
+        """A GradScaler that was not given takes the optimizer's steps."""
+        self._warn(
+            "a GradScaler is in use: give it, as scaler=...; this step is not measured, and from "
+            "here on gradients are those without its scale"
+        )
+        self._probes.disarm()
+        self._probes.scaler = scaler
+        self._alarms = Alarms(scaled=True)
 
     def _measured(self, step: int) -> None:
         """Rows, alerts and sinks of the measurement that is open, if one is."""
@@ -234,17 +244,14 @@ class Watch:
 
     def _pass_on(self) -> float | None:
         """Copy losses and scalars to the host, all at once; returns the last loss."""
-        losses, self._every_loss = self._every_loss, []
-        scalars, self._scalars = self._scalars, []
-        values = _on_host([loss for _, loss, _ in losses] + [value for _, _, value in scalars])
-        mine, theirs = values[: len(losses)], values[len(losses) :]
-        self._records.steps([(s, v, r) for (s, _, r), v in zip(losses, mine, strict=True)])
-        self._records.scalars([(s, n, v) for (s, n, _), v in zip(scalars, theirs, strict=True)])
-        return mine[-1] if mine else None
+        steps, scalars = self._numbers.on_host()
+        self._records.steps(steps)
+        self._records.scalars(scalars)
+        return steps[-1][1] if steps else None
 
     def _check_updates(self, layers: Any) -> None:
         moved = layers["update_norm"].null_count < len(layers)
-        finite = bool(torch.tensor(layers["grad_norm"].drop_null().to_numpy()).isfinite().all())
+        finite = bool(np.isfinite(layers["grad_norm"].drop_null().to_numpy()).all())
         self._without_update = 0 if moved or not finite else self._without_update + 1
         if self._without_update == LEAST_FINITE_STEPS:
             self._warn("no weight has changed when step() is called: call it after the optimizer")
@@ -260,16 +267,3 @@ class Watch:
         if text not in self._warned:
             self._warned.add(text)
             warnings.warn(f"watch: {text}", stacklevel=3)
-
-
-def _value(value: Any) -> Tensor | float:
-    """A number to be copied to the host later; a tensor of one element stays where it is."""
-    if isinstance(value, Tensor):
-        return value.detach().reshape(()).clone()
-    return float("nan") if value is None else float(value)
-
-
-def _on_host(values: Sequence[Tensor | float]) -> list[float]:
-    tensors = [value.double() for value in values if isinstance(value, Tensor)]
-    copied = iter(torch.stack(tensors).tolist() if tensors else ())
-    return [next(copied) if isinstance(value, Tensor) else value for value in values]

@@ -1,7 +1,8 @@
 """Blocks that lack a residual sum which their siblings make."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -48,25 +49,25 @@ class Siblings:
         over_skip = pc.greater(pc.fill_null(rows["skip_grad_norm"], 0), 0)
         blocks = rows["block_name"].filter(over_skip).to_pylist()
         trained = layers["layer_name"].filter(layers["grad_norm"].is_valid()).to_pylist()
+        sums = Counter(around for block in blocks for around in _around(block))
+        called = {around for layer in trained for around in _around(layer)}
+        first = set(_around(self._first))
         found: dict[str, float] = {}
         for names, majority in self._groups:
-            counts = {
-                name: sum(_is_in(block, name) for block in blocks)
-                for name in names
-                if any(_is_in(layer, name) for layer in trained)
-            }
+            counts = {name: sums[name] for name in names if name in called}
             if len(counts) < FEWEST:
                 continue
             usual, agreeing = Counter(counts.values()).most_common(1)[0]
             if agreeing >= majority * len(counts):
                 lacking = {n: float(usual - c) for n, c in counts.items() if c < usual}
-                found |= {n: c for n, c in lacking.items() if not _is_in(self._first, n)}
+                found |= {n: c for n, c in lacking.items() if n not in first}
         return found
 
 
-def _is_in(name: str, block: str) -> bool:
-    name = name.partition(":")[0]
-    return name == block or name.startswith(f"{block}.")
+def _around(name: str) -> Iterator[str]:
+    """A block's or layer's name without its number, and those of the modules that it is in."""
+    parts = name.partition(":")[0].split(".")
+    return accumulate(parts, "{}.{}".format)
 
 
 def _keeps_width(shapes: list[tuple[int, ...]]) -> bool:

@@ -1,6 +1,5 @@
 """One training in one figure: where along the depth its gradient dies or explodes, since when."""
 
-import io
 from typing import Any, cast
 
 import matplotlib
@@ -16,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from gradflow.analysis.figures import style
+from gradflow.analysis.figures.notebook import NotebookFigure
 from gradflow.analysis.frames import groups
 
 Floats = npt.NDArray[np.float64]
@@ -36,15 +36,6 @@ TITLES = {
 }
 
 
-class RunFigure(Figure):
-    """A figure that a notebook shows, whatever its backend."""
-
-    def _repr_png_(self) -> bytes:
-        image = io.BytesIO()
-        self.savefig(image, format="png", dpi=150)
-        return image.getvalue()
-
-
 def draw_run(
     layers: pd.DataFrame,
     blocks: pd.DataFrame,
@@ -52,7 +43,7 @@ def draw_run(
     steps: pd.DataFrame,
     alerts: pd.DataFrame,
     headline: str,
-) -> RunFigure:
+) -> NotebookFigure:
     """The figure of a run from its tables; those but `layers` may be empty.
 
     Args:
@@ -61,7 +52,7 @@ def draw_run(
     """
     with matplotlib.rc_context(cast(Any, style.RC)):
         height = 6.4 if len(blocks) else 4.6
-        made = RunFigure(figsize=(style.PAGE + 0.6, height))
+        made = NotebookFigure(figsize=(style.PAGE + 0.6, height))
         FigureCanvasAgg(made)
         rows = "abcdee" if len(blocks) else "bcee"
         mosaic = [list(rows[i : i + 2]) for i in range(0, len(rows), 2)]

@@ -23,13 +23,24 @@ SLIDES: dict[str, Any] = {
 THICKER = 2.4  # lines and marks, than on a page
 
 
+class Canvas(FigureCanvasAgg):
+    """Draws when it is saved alone.
+
+    Limits that are set on one of several shared axes have matplotlib draw the figures of the
+    others at once, which may be half made: a log axis without data cannot be drawn.
+    """
+
+    def draw_idle(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing."""
+
+
 def new_figure(size: tuple[float, float]) -> Figure:
     """A figure of this size in inches.
 
     Not pyplot's, which would choose a window system for a notebook or a script that has one.
     """
     made = Figure(figsize=size)
-    FigureCanvasAgg(made)
+    Canvas(made)
     return made
 
 

@@ -165,8 +165,13 @@ DEPTH_MARKERS = "osD^vPX"
 
 def depth_colors(depths: Sequence[int]) -> dict[int, Any]:
     """A shade of one perceptually even map for each depth, darker for deeper."""
-    shades = matplotlib.colormaps["viridis"](np.linspace(SHALLOWEST, 0.0, max(len(depths), 2)))
-    return dict(zip(depths, shades, strict=False))
+    return shades(depths, "viridis", lightest=SHALLOWEST, darkest=0.0)
+
+
+def shades(values: Sequence[int], name: str, *, lightest: float, darkest: float) -> dict[int, Any]:
+    """A shade of matplotlib's map `name` for each value, between two places on it."""
+    found = matplotlib.colormaps[name](np.linspace(lightest, darkest, max(len(values), 2)))
+    return dict(zip(values, found, strict=False))
 
 
 def depth_looks(depths: Sequence[int]) -> dict[int, dict[str, Any]]:

@@ -189,6 +189,13 @@ def _pages(folder: Path) -> tuple[list[Path], list[Report], list[Path]]:
 
 
 @one_line()
+def _watched_in(folder: Path) -> str:
+    """Which of its folders to give, of one that holds watched runs and no study."""
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    runs = [path for path in inside if path.is_dir() and is_watched(path)]
+    return f"; of its {len(runs)} watched runs give one, such as {runs[0]}" if runs else ""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -206,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return
         studies, reports, index = _pages(folder)
     except GradflowError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {error}{_watched_in(folder)}")
     for study, report in zip(studies, reports, strict=True):
         if chosen.files:
             print("".join(report.printed), end="")

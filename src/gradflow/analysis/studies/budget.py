@@ -1,9 +1,10 @@
-"""Is degradation a matter of budget? Training error against the number of training steps.
+"""Is degradation a matter of budget? Training error against depth and number of training steps.
 
 python analysis/budget.py outputs/budget
 """
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -65,30 +66,48 @@ def steps_table(runs: pd.DataFrame) -> Table:
 
 
 def draw(output: Output, runs: pd.DataFrame) -> None:
-    """Error against steps, a panel per twin."""
-    with output.figure(1, 2, height=2.6, sharex=True, sharey=True) as (made, axes):
-        for ax, twin in zip(axes[0], ("plain", "residual"), strict=True):
-            error_by_steps(runs[runs.twin == twin], ax=ax)
-            ax.set_title(f"{twin} networks")
-        axes[0, 1].set_ylabel("")
-        style.legend(made, axes[0], title="depth")
-        style.letter_panels(axes[0])
+    """Error against depth, and against steps, a panel per twin."""
+    with output.figure(2, 2, height=4.8, sharey=True) as (made, axes):
+        budgets = sorted(runs.steps.unique())
+        for (above, below), twin in zip(axes.T, style.COLORS, strict=True):
+            error_by_depth(runs[runs.twin == twin], budgets, ax=above)
+            error_by_steps(runs[runs.twin == twin], ax=below)
+            above.set_title(f"{twin} networks")
+        for ax in axes[:, 1]:
+            ax.set_ylabel("")
+        style.legend(made, axes.flat)
+        style.letter_panels(axes.flat)
         caption = (
-            "Training error in evaluation mode after the last step against the number of steps; "
-            "each is a training of its own, with its own learning-rate schedule. Open marks: "
-            "single seeds; lines: their median."
+            "Training error in evaluation mode after the last step, by depth (a, b) and by number "
+            "of steps (c, d); each is a training of its own, with its own learning-rate schedule. "
+            "Open marks: single seeds; lines: their median."
         )
         output.add_figure(made, "budget", caption)
+
+
+def error_by_depth(runs: pd.DataFrame, budgets: Sequence[int], *, ax: Axes) -> Axes:
+    """`error` against `depth`, a line per number of steps; darker is more."""
+    marks = cycle(style.DEPTH_MARKERS)
+    names = {steps: f"{steps} steps" for steps in budgets}
+    shades = style.shades(budgets, "YlOrBr", lightest=0.64, darkest=1.0)
+    looks = {names[n]: {"color": shades[n], "marker": next(marks)} for n in budgets}
+    named = runs.assign(budget=runs.steps.map(names))
+    plots.medians(named, x="depth", y="error", hue="budget", looks=looks, ax=ax, lost="diverged")
+    style.depth_axis(ax, sorted(runs.depth.unique()))
+    ax.set_ylabel("training error (%)")
+    ax.set_ylim(-3, 103)
+    return ax
 
 
 def error_by_steps(runs: pd.DataFrame, *, ax: Axes) -> Axes:
     """`error` against `steps` on a log axis, a line per depth; darker is deeper."""
     depths = sorted(runs.depth.unique())
-    looks = style.depth_looks(depths)
+    names = {depth: f"depth {depth}" for depth in depths}
+    looks = {names[depth]: look for depth, look in style.depth_looks(depths).items()}
     # Side by side, so that the seeds of several depths stay visible.
     shifts = {d: 1.03 ** (i - (len(depths) - 1) / 2) for i, d in enumerate(depths)}
-    aside = runs.assign(place=runs.steps * runs.depth.map(shifts))
-    plots.medians(aside, x="place", y="error", hue="depth", looks=looks, ax=ax, lost="diverged")
+    aside = runs.assign(place=runs.steps * runs.depth.map(shifts), named=runs.depth.map(names))
+    plots.medians(aside, x="place", y="error", hue="named", looks=looks, ax=ax, lost="diverged")
     steps_axis(ax, sorted(runs.steps.unique()))
     ax.set_xlabel("training steps")
     ax.set_ylabel("training error (%)")

@@ -24,9 +24,38 @@ def analyze(output: Output) -> None:
     """Both figures and the table of a study."""
     study = output.study
     output.add_table("degradation", error_table(study.runs))
+    columns = ["step", "split", "error", "batch_error"]
+    evaluations = study.records("evaluations", columns).dropna(subset="batch_error")
+    if len(evaluations):
+        output.add_table("batch_statistics", batch_table(evaluations))
     steps = study.records("steps", ["step", "loss"])
     draw_degradation(output, steps)
     draw_curves(output, steps)
+
+
+def batch_table(evaluations: pd.DataFrame) -> Table:
+    """Training errors at the end, with batch norm's running averages and with each batch's own
+    statistics: means over seeds, and where the two are farthest apart."""
+    trained = evaluations[evaluations.split == "train"]
+    last = trained[trained.step == trained.groupby("run_id").step.transform("max")]
+    rows = []
+    for (depth,), group in groups(last, ["depth"]):
+        row: dict[str, Cell] = {"depth": int(depth)}
+        for twin in style.COLORS:
+            own = 100 * group.loc[group.twin == twin, ["error", "batch_error"]]
+            apart = (own.error - own.batch_error).abs().max()
+            row[f"{twin}, running averages"] = own.error.mean() if len(own) else None
+            row[f"{twin}, batch statistics"] = own.batch_error.mean() if len(own) else None
+            row[f"{twin}, farthest apart"] = apart if len(own) else None
+        rows.append(row)
+    return Table(rows, dict.fromkeys(rows[0], ".1f") | {"depth": "d"}, note=BATCH_NOTE)
+
+
+BATCH_NOTE = (
+    "Training error in percent after the last step: in evaluation mode, with batch norm's running "
+    "averages, and with the statistics of batches as in training; means over seeds. Farthest "
+    "apart: the largest difference of one network, in points."
+)
 
 
 def draw_degradation(output: Output, steps: pd.DataFrame) -> None:

@@ -83,7 +83,10 @@ def distance_by_block(blocks: pd.DataFrame, *, ax: Axes) -> Axes:
             "label": "_",
             "ls": dashes,
             "lw": 1,
-            "marker": "." if counts[blocks.depth == depth].max() == 1 else None,
+            # One block is no line: open at initialization, filled when it is trained.
+            "marker": "o" if counts[blocks.depth == depth].max() == 1 else None,
+            "markersize": 4,
+            "fillstyle": "none" if state == "initialization" else "full",
         }
         for depth in shades
         for state, dashes in style.STATE_LINES.items()

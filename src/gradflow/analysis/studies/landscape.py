@@ -6,6 +6,7 @@ python analysis/landscape.py outputs/landscape
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from gradflow.analysis.figures import plots, style
 from gradflow.analysis.frames import groups
@@ -70,6 +71,9 @@ def contours(points: pd.DataFrame, *, ax: Axes) -> Axes:
     ax.clabel(drawn, fmt={level: f"{10**level:.3g}" for level in drawn.levels}, fontsize="x-small")
     ax.plot(0, 0, "+", color="k", markersize=5)
     ax.set_aspect("equal")
+    for axis in (ax.xaxis, ax.yaxis):  # alike, and none in the corner, where two labels meet
+        axis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 5, 10], prune="lower"))
+        axis.set_major_formatter("{x:g}")
     ax.set_ylabel("direction 2")
     return ax
 

@@ -84,18 +84,22 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
     kinds = sorted(runs.kind.unique())
     labels = [error_name(runs[runs.kind == kind]) for kind in kinds]
     with output.figure(2, len(kinds), height=4.2, sharey="row") as (made, axes):
+        limits = []
         for column, kind in enumerate(kinds):
             here = runs[runs.kind == kind]
             error_against_depth(here, ax=axes[0, column]).set_ylabel(labels[column])
-            ratio_against_depth(ratios[ratios.kind == kind], ax=axes[1, column])
+            # Each column sets the limits of the whole row.
+            limits.append(
+                ratio_against_depth(ratios[ratios.kind == kind], ax=axes[1, column]).get_ylim()
+            )
             axes[0, column].set_title(kind)
             axes[0, column].set_xlabel("")
-            if len(kinds) > 4:  # no room for more words
+            if len(kinds) > 3:  # no room for more words
                 axes[1, column].set_xlabel("depth")
             if column and labels[column] == labels[column - 1]:
                 axes[0, column].set_ylabel("")
         axes[0, 0].set_ylim(-3, max(103, 1.03 * runs.error.max()))
-        lows, highs = zip(*(ax.get_ylim() for ax in axes[1]), strict=True)
+        lows, highs = zip(*limits, strict=True)
         axes[1, 0].set_ylim(min(lows), max(highs))
         axes[1, 0].set_ylabel("end-to-end gradient ratio")
         style.legend(made, axes.flat)

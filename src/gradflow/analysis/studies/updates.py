@@ -8,11 +8,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gradflow.analysis.figures import plots, style
+from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.study import MOMENTS, at
+from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
 
+EARLY = 10  # updates: what is out of proportion at the first one has settled or failed by then
 USUAL = 1e-3  # the rule of thumb for a step's size relative to the weights
 RATIO = r"$\|\Delta W\| / \|W\|$"
 
@@ -26,15 +29,93 @@ def analyze(output: Output) -> None:
     study = output.study
     deepest = int(study.runs.depth.max())
     columns = ["step", "layer_index", "relative_update", "weight_norm"]
-    layers = study.records("layers", columns).dropna(subset="relative_update")
-    layers = layers[(layers.depth == deepest) & np.isfinite(layers.relative_update)]
+    every = study.records("layers", columns).dropna(subset="relative_update")
+    every = every[np.isfinite(every.relative_update)]
+    layers = every[every.depth == deepest]
     if not (layers.relative_update > 0).any():
         raise GradflowError(f"{study.folder}: no layer of depth {deepest} has a recorded update")
+    spreads = spread_over_layers(every)
+    output.add_table("effective_rates", spread_table(spreads))
+    draw_spreads(output, spreads)
     draw_profiles(output, layers, deepest)
     draw_heatmaps(output, layers, deepest)
     columns = ["step", "grad_norm", "clipped_grad_norm", "learning_rate"]
     steps = study.records("steps", columns)
     draw_steps(output, steps[steps.depth == deepest], deepest)
+
+
+def spread_over_layers(layers: pd.DataFrame) -> pd.DataFrame:
+    """`decades` between the largest and the smallest ratio of a network's layers, and the
+    `largest`, by run and step.
+
+    Under a norm a layer's ratio is its effective learning rate (arXiv 2306.00700): one rate for
+    all layers is as many rates as they are apart. Layers whose update is 0 in float32 are left out.
+    """
+    moved = layers[layers.relative_update > 0]
+    ratios = moved.groupby(["run_id", "depth", "twin", "seed", "step"]).relative_update
+    found = ratios.agg(["min", "max"]).reset_index().rename(columns={"max": "largest"})
+    return found.assign(decades=np.log10(found.largest / found["min"])).drop(columns="min")
+
+
+def spread_table(spreads: pd.DataFrame) -> Table:
+    """Medians over seeds by depth, at the first update, after about ten, and where they end."""
+    rows = []
+    for (depth,), group in groups(spreads, ["depth"]):
+        row: dict[str, Cell] = {"depth": int(depth)}
+        moments = {
+            "first update": at(group, "first"),
+            f"near update {EARLY}": near(group, EARLY),
+            "last update": at(group, "last"),
+        }
+        for title, here in moments.items():
+            for twin in style.COLORS:
+                own = here[here.twin == twin].decades
+                row[f"{twin}, {title}"] = float(own.median()) if len(own) else None
+        first = at(group, "first")
+        for twin in style.COLORS:
+            own = first[first.twin == twin].largest
+            row[f"{twin}, largest first ratio"] = float(own.median()) if len(own) else None
+        rows.append(row)
+    spread = {name: ".1f" for name in rows[0] if "largest" not in name and name != "depth"}
+    largest = {name: ".2g" for name in rows[0] if "largest" in name}
+    note = (
+        "Decades between the largest and the smallest update-to-weight ratio of a network's "
+        "layers; the largest one at the first update. Medians over seeds."
+    )
+    return Table(rows, spread | largest, note=note)
+
+
+def near(rows: pd.DataFrame, step: int) -> pd.DataFrame:
+    """Each run's rows of its measured step that is nearest to `step`."""
+    away = (rows["step"] - step).abs()
+    return rows[away == away.groupby(rows["run_id"]).transform("min")]
+
+
+def draw_spreads(output: Output, spreads: pd.DataFrame) -> None:
+    """The spread by step, a panel per twin, a line per depth."""
+    shades = style.depth_colors(sorted(spreads.depth.unique()))
+    with output.figure(1, 2, height=2.6, sharey=True) as (made, axes):
+        for ax, twin in zip(axes[0], style.COLORS, strict=True):
+            for depth, color in shades.items():
+                # The first update is number 1, so that it has a place on a log axis.
+                own = spreads[(spreads.depth == depth) & (spreads.twin == twin)]
+                by_seed = own.assign(number=own.step + 1).pivot(
+                    index="number", columns="run_id", values="decades"
+                )
+                ax.plot(by_seed, color=color, lw=0.5)
+                ax.plot(by_seed.median(axis=1), color=color, lw=1.6, label=f"depth {depth}")
+            ax.set_xscale("log")
+            ax.set_title(f"{twin} networks")
+            ax.set_xlabel("update")
+            ax.set_ylim(bottom=0)
+        axes[0, 0].set_ylabel("spread over layers (decades)")
+        style.legend(made, axes[0])
+        style.letter_panels(axes[0])
+        caption = (
+            "Decades between the largest and the smallest update-to-weight ratio of a network's "
+            "layers, by update. Thin lines: single seeds; thick: their median."
+        )
+        output.add_figure(made, "effective_rates", caption)
 
 
 def draw_profiles(output: Output, layers: pd.DataFrame, depth: int) -> None:
