@@ -112,6 +112,31 @@ def other_tensors(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
     return own(image_shape, outputs, 4, skip)
 
 
+class _Other(nn.Module):
+    """Without skip it has another activation, or one more norm, too."""
+
+    def __init__(self, what: str, skip: bool):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(4, 4), nn.BatchNorm1d(4)
+        self.what, self.skip = what, skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        f: Tensor = self.linear(x)
+        if self.skip:
+            return x + f.relu()
+        return f.tanh() if self.what == "activation" else self.norm(f.relu())
+
+
+def other_activation(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
+    stem = nn.Linear(prod(image_shape), 4)
+    return nn.Sequential(nn.Flatten(), stem, _Other("activation", skip), nn.Linear(4, outputs))
+
+
+def other_norm(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
+    stem = nn.Linear(prod(image_shape), 4)
+    return nn.Sequential(nn.Flatten(), stem, _Other("norm", skip), nn.Linear(4, outputs))
+
+
 def plain(image_shape: Shape, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(prod(image_shape), outputs))
 

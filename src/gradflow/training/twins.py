@@ -4,10 +4,12 @@ It is tested before it is trained, in float64 on two random images, in training 
 evaluation mode. Made from outside: each residual sum that the probes find in the autograd graph is
 one addition of the forward pass, which the twin replaces by its branch operand. The test does
 the additions themselves with zeros in place of S(x), and requires equal outputs and an equal
-gradient of every parameter. The builder's own: equal tensors, and another function.
+gradient of every parameter. The builder's own: equal tensors, no layer or function that its twin
+does not have, and another output or gradient.
 """
 
 import copy
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -33,7 +35,7 @@ from gradflow.networks.custom import (
 from gradflow.networks.families.custom import CustomConfig, built
 from gradflow.networks.initialization import initialize
 from gradflow.probes.calls import node_number
-from gradflow.probes.graph import Edge, Graph, Node
+from gradflow.probes.graph import ACCUMULATE, PASSING, Edge, Graph, Node
 from gradflow.probes.sums import Sum, find_sums
 
 Shape = tuple[int, int, int]
@@ -147,6 +149,24 @@ def _test_own(config: CustomConfig, plain: Custom, residual: Custom, images: Ten
             _refuse(config, f"skip changes the tensor {tensor}; twins have the same tensors")
     if _pass(plain.train(), images).equals(_pass(residual.train(), images)):
         _refuse(config, "takes skip and computes the same without it")
+    if added := _kinds(plain, images) - _kinds(residual, images):
+        kind = min(added)
+        _refuse(
+            config,
+            f"skip=false adds {kind} to what is computed; twins differ in the skip alone",
+        )
+
+
+ARITHMETIC = ("Add", "Sub", "Rsub", "Mul", "Div", "Neg", ACCUMULATE)
+
+
+def _kinds(network: Custom, images: Tensor) -> Counter[str]:
+    """How often each kind of function is in the graph: layers, norms, nonlinear functions, ...,
+    but no arithmetic and no views, with which a sum may be written in either way."""
+    torch.manual_seed(1)
+    output = copy.deepcopy(network).train()(images)
+    kinds = Graph([output.grad_fn], 0).kinds.values() if output.grad_fn is not None else ()
+    return Counter(kind for kind in kinds if kind not in ARITHMETIC and not PASSING.match(kind))
 
 
 class _Addition(NamedTuple):
