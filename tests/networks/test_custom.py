@@ -64,6 +64,15 @@ def test_a_twin_from_outside_is_the_one_that_is_written_by_hand(add, training):
     )
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_sum_of_the_images_themselves_is_switched_off_too(training):
+    plain = made(of("on_images", skip=False)).train(training)
+    images = torch.randn(2, *SHAPE, dtype=torch.float64)
+    block, head = plain.module
+    expected = head(block.branch(images.flatten(1)).relu())
+    torch.testing.assert_close(plain(images.clone()), expected, rtol=0, atol=0)
+
+
 transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None, reason="needs pip install '.[networks]'"
 )

@@ -165,6 +165,22 @@ def recomputing(image_shape: Shape, outputs: int, depth: int) -> nn.Module:
     return nn.Sequential(stem, Recomputing(*blocks), pool, flatten, head)
 
 
+class OnImages(nn.Module):
+    def __init__(self, size: int):
+        super().__init__()
+        self.branch = nn.Linear(size, size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        return x + self.branch(x).relu()
+
+
+def on_images(image_shape: Shape, outputs: int) -> nn.Module:
+    """Its only sum is of the images themselves and a branch."""
+    size = prod(image_shape)
+    return nn.Sequential(OnImages(size), nn.Linear(size, outputs))
+
+
 class Multiplying(AddingBlock):
     def forward(self, x: Tensor) -> Tensor:
         return torch.addcmul(x, self.first(x), self.last(x))
