@@ -89,9 +89,10 @@ def _tell(result: Result, seconds: float) -> None:
 
 
 def save(results: list[Result], config: AcceptanceConfig) -> list[Path]:
-    """Write acceptance.md, .csv and .json: equal results give equal files."""
+    """Write acceptance.md, .csv and .json, and the short table, which README quotes, to a folder
+    tables: equal results give equal files."""
     folder = Path(config.output_root) / "acceptance"
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
     origin = {
         "code_version": provenance.code_version("acceptance"),
         "torch_version": torch.__version__,
@@ -103,16 +104,14 @@ def save(results: list[Result], config: AcceptanceConfig) -> list[Path]:
     code = f"code {origin['code_version']}, torch {origin['torch_version']}"
     line = f"{by_basis(results)}\n\n{summary(results)}; {code}\n"
     texts = {
-        "md": f"{to_markdown(results)}\n{line}",
-        "csv": to_csv(results),
-        "json": to_json(results, origin),
+        "acceptance.md": f"{to_markdown(results)}\n{line}",
+        "acceptance.csv": to_csv(results),
+        "acceptance.json": to_json(results, origin),
+        "tables/acceptance.md": f"{to_markdown(results, SHORT)}\n{line}",
     }
-    paths = []
-    for kind, text in texts.items():
-        path = folder / f"acceptance.{kind}"
-        path.write_text(text)
-        paths.append(path)
-    return paths
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    return [folder / name for name in texts]
 
 
 def _code_of_runs(study: Path) -> list[str]:

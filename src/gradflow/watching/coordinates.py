@@ -54,7 +54,8 @@ def coordinate_check(
     Args:
         make: a width (or depth) to (model, batch, loss, optimizer), batch and loss as
             `gradflow.inspect` takes them; a model with a loss of its own needs none. It draws
-            weights by torch's default generator, which is seeded before each call.
+            weights by torch's default generator, which is seeded before each call; a batch that
+            is drawn before them is the same at every width.
         widths, depths: at least two of one of them; widths from 64 on tell most.
         steps: of the optimizer.
         wanted: the exponent of every size: 0 in the maximal-update parametrization.
