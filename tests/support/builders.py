@@ -172,7 +172,8 @@ class OnImages(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)
-        return x + self.branch(x).relu()
+        f: Tensor = self.branch(x)
+        return x + f.relu()
 
 
 def on_images(image_shape: Shape, outputs: int) -> nn.Module:
