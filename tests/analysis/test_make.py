@@ -34,6 +34,7 @@ def study(study_folder, tmp_path):
 def test_what_is_up_to_date_is_not_made_again(study):
     first = make.make(study, ["png"], "web").paths
     assert sorted(path.name for path in first) == [
+        "batch_statistics.csv", "batch_statistics.md", "batch_statistics.tex",
         "degradation.csv", "degradation.md", "degradation.png", "degradation.tex",
         "training_curves.png",
     ]  # fmt: skip

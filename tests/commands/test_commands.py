@@ -132,14 +132,14 @@ def test_a_study_narrowed_on_the_command_line(tmp_path):
         (depth, skip, 0) for depth in (8, 14) for skip in (False, True)
     ]
     figures = [*study.glob("figures/*.png"), *study.glob("figures/*.pdf")]
-    assert len(figures) == 24
+    assert len(figures) == 26
     assert all(figure.stat().st_size > 5000 for figure in figures)
     told = [line for line in done.stdout.splitlines() if not line.startswith("note:")]
     assert told[-5] == "drawing figures of degradation: 6 analyses"
     assert told[-4].startswith("answer: At depth 14, plain networks end at ")
     assert "Verdict: too few seeds at depth 8, 14." in told[-4]
     assert told[-3] == f"report: {study / 'report.html'}"
-    assert told[-2].startswith(f"tables: {study / 'tables'} (4); figures: {study / 'figures'} (12)")
+    assert told[-2].startswith(f"tables: {study / 'tables'} (6); figures: {study / 'figures'} (13)")
     assert told[-1] == "next: the same command with seed=0,1,2, for a claim"
     again = train(tmp_path, "study=degradation", "network.depth=8,14", "seed=0", *QUICK)
     assert "4 runs: 4 had ended before" in again.stdout

@@ -1,6 +1,7 @@
 """What is refused at the two doors, the command line and Python: one line, nothing written."""
 
 import errno
+import importlib
 import os
 import runpy
 import shutil
@@ -338,9 +339,15 @@ def test_an_output_folder_that_is_a_file_is_one_line(tmp_path, below):
 
 @pytest.fixture
 def nobody():
-    """Become a user whom nothing here belongs to."""
+    """Become a user whom nothing here belongs to; back at the end, whatever happens.
+
+    That user may not be able to read the interpreter's own modules: those that are imported late
+    must be there before.
+    """
     if os.geteuid():
         pytest.skip("only root can become another user")
+    importlib.import_module("concurrent.futures.process")
+    importlib.import_module("multiprocessing.popen_fork")
     yield lambda: os.seteuid(65534)
     os.seteuid(0)
 

@@ -1,5 +1,6 @@
 """Plugins: imported because they are named, part of a run's identity, refused in one line."""
 
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ from gradflow.config.plugins import codes_of, load_plugins
 from gradflow.config.plugins_named import plugins_named
 from gradflow.config.registry import GROUPS
 from gradflow.config.run_id import flatten, run_id
+from gradflow.config.saved import command_of
 from gradflow.core.errors import GradflowError
 from gradflow.networks.families.cifar_resnet import CifarResNetConfig
 from gradflow.records import read_records, read_runs
@@ -171,8 +173,29 @@ def test_a_study_and_a_run_name_their_plugins_in_their_files(tmp_path, norm, mon
     assert plugins_named(["train.py", "-m", "study=mine", "plugins=[b.py]"]) == ["a.py", "b.py"]
     path = tmp_path / "config.yaml"
     save_run_config(small_config(tmp_path, plugins=(str(norm),)), path)
-    words = ["train.py", "--config-path", str(tmp_path), "--config-name", "config"]
-    assert plugins_named(words) == [str(norm)]
+    for words in (
+        ["--config-path", str(tmp_path), "--config-name", "config"],
+        [f"--config-path={tmp_path}", "steps=3"],
+        ["-cp", str(tmp_path), "-cn", "config"],
+    ):
+        assert plugins_named(["train.py", *words]) == [str(norm)]
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "own.yaml").write_text("plugins: [c.py]\n")
+    for words in (["--config-dir", str(tmp_path)], [f"--config-dir={tmp_path}"]):
+        assert plugins_named(["train.py", *words, "study=own"]) == ["c.py"]
+
+
+def test_the_command_that_repeats_a_run_imports_its_plugins(tmp_path):
+    path = write_family(tmp_path / "family.py")
+    with forgotten():
+        load_plugins([str(path)])
+        network = GROUPS["network"]["toy"].config(width=4)
+        config = small_config(tmp_path, network=network, plugins=(str(path),), steps=2)
+        folder = execute(config).folder
+    words = shlex.split(command_of(folder))[2:]
+    ended = command("train", *words)
+    assert (ended.refused, ended.traceback) == (None, None)
+    assert [found.network.name for found in ended.accepted] == ["toy"]
 
 
 def test_the_door_adds_tasks_and_rows():

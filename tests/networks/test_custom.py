@@ -64,6 +64,15 @@ def test_a_twin_from_outside_is_the_one_that_is_written_by_hand(add, training):
     )
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_sum_of_the_images_themselves_is_switched_off_too(training):
+    plain = made(of("on_images", skip=False)).train(training)
+    images = torch.randn(2, *SHAPE, dtype=torch.float64)
+    block, head = plain.module
+    expected = head(block.branch(images.flatten(1)).relu())
+    torch.testing.assert_close(plain(images.clone()), expected, rtol=0, atol=0)
+
+
 transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None, reason="needs pip install '.[networks]'"
 )
@@ -150,6 +159,11 @@ REFUSED = {
     "other_images": ({}, r"its network takes no images \(2, 1, 8, 8\) \(RuntimeError: mat1"),
     "unread_skip": ({"skip": False}, "takes skip and computes the same without it"),
     "other_tensors": ({"skip": False}, "skip changes the tensor 0.weight; twins have the same"),
+    "other_activation": (
+        {"skip": False},
+        "skip=false adds Tanh to what is computed; twins differ in the skip alone",
+    ),
+    "other_norm": ({"skip": False}, "skip=false adds NativeBatchNorm to what is computed"),
     "plain": ({"skip": False}, "has no residual sum to switch off; give the builder a"),
     "recomputing": ({"skip": False, "depth": 6}, "computes parts again in the backward pass"),
     "multiplying": ({"skip": False}, "residual sum 0 of 1 cannot be switched off from outside"),
@@ -278,3 +292,11 @@ def test_a_diagnostic_of_blocks_says_that_there_are_none(tmp_path, name):
     assert ended.traceback is None
     assert ended.refused is not None
     assert "network=custom: has no blocks of a family" in ended.refused
+
+
+@pytest.mark.parametrize("name", ["curvature", "landscape"])
+def test_diagnostics_of_any_network_measure_a_twin_from_outside(tmp_path, name):
+    folder = trained(tmp_path, of("outside", depth=4, skip=False))
+    ended = command("diagnose", f"run={folder}", f"diagnostic={name}", "diagnostic.images=9")
+    assert (ended.refused, ended.traceback) == (None, None)
+    assert set(read_records(folder, "diagnoses").name) == {name}

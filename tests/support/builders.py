@@ -112,6 +112,31 @@ def other_tensors(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
     return own(image_shape, outputs, 4, skip)
 
 
+class _Other(nn.Module):
+    """Without skip it has another activation, or one more norm, too."""
+
+    def __init__(self, what: str, skip: bool):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(4, 4), nn.BatchNorm1d(4)
+        self.what, self.skip = what, skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        f: Tensor = self.linear(x)
+        if self.skip:
+            return x + f.relu()
+        return f.tanh() if self.what == "activation" else self.norm(f.relu())
+
+
+def other_activation(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
+    stem = nn.Linear(prod(image_shape), 4)
+    return nn.Sequential(nn.Flatten(), stem, _Other("activation", skip), nn.Linear(4, outputs))
+
+
+def other_norm(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
+    stem = nn.Linear(prod(image_shape), 4)
+    return nn.Sequential(nn.Flatten(), stem, _Other("norm", skip), nn.Linear(4, outputs))
+
+
 def plain(image_shape: Shape, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(prod(image_shape), outputs))
 
@@ -138,6 +163,23 @@ def recomputing(image_shape: Shape, outputs: int, depth: int) -> nn.Module:
     """The blocks are computed again in the backward pass, where no sum would be off."""
     stem, *blocks, pool, flatten, head = _net(image_shape, outputs, "x + f", True, depth, 0.0)
     return nn.Sequential(stem, Recomputing(*blocks), pool, flatten, head)
+
+
+class OnImages(nn.Module):
+    def __init__(self, size: int):
+        super().__init__()
+        self.branch = nn.Linear(size, size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        f: Tensor = self.branch(x)
+        return x + f.relu()
+
+
+def on_images(image_shape: Shape, outputs: int) -> nn.Module:
+    """Its only sum is of the images themselves and a branch."""
+    size = prod(image_shape)
+    return nn.Sequential(OnImages(size), nn.Linear(size, outputs))
 
 
 class Multiplying(AddingBlock):

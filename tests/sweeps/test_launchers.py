@@ -62,7 +62,7 @@ def test_a_worker_sees_one_gpu(monkeypatch):
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         with monkeypatch.context() as patch:
             patch.setattr("signal.signal", lambda *_: None)
-            _preparation(2).setup(SimpleNamespace(name=name))
+            _preparation(2, []).setup(SimpleNamespace(name=name))
             seen.append(os.environ.pop("CUDA_VISIBLE_DEVICES"))
     assert seen == ["0", "1", "0"]
 

@@ -10,6 +10,7 @@ COMMANDS = {
     "report": ("gradflow.analysis.report.page", "the page of a watched run, or of a study"),
     "compare": ("gradflow.analysis.compare", "where two watched runs part, layer by layer"),
     "inspect": ("gradflow.watching.inspect_command", "a network at initialization, in seconds"),
+    "new": ("gradflow.cli.new", "a block, network, data set or study of your own, and its test"),
     "coordinates": ("gradflow.watching.coordinates_command", "do outputs keep their size by width"),
 }
 """Command -> the module whose `main` takes its arguments, and what it gives."""

@@ -11,6 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from gradflow.config.conf_folder import STUDIES
 from gradflow.core.errors import GradflowError, shown
 
+CONFIG_PATH = ("--config-path", "-cp")
+
 
 def plugins_named(arguments: Sequence[str]) -> list[str]:
     """The plugins of a command line: of `plugins=`, and of the study's or the run's YAML file.
@@ -20,11 +22,12 @@ def plugins_named(arguments: Sequence[str]) -> list[str]:
     """
     named: list[str] = []
     values = dict(word.lstrip("+").partition("=")[::2] for word in arguments[1:] if "=" in word)
-    options = dict(pairwise(arguments))
-    files = [STUDIES / f"{values.get('study', '')}.yaml"]
-    if "--config-path" in options:
-        folder = Path(options["--config-path"])
-        files.append(folder / f"{options.get('--config-name', 'config')}.yaml")
+    folder, path = _option(arguments, "--config-dir", "-cd"), _option(arguments, *CONFIG_PATH)
+    study = f"{values.get('study', '')}.yaml"
+    files = [STUDIES / study, *([Path(folder) / "study" / study] if folder else [])]
+    if path:
+        name = _option(arguments, "--config-name", "-cn") or "config"
+        files.append(Path(path) / f"{name}.yaml")
     for file in files:
         if found := _in_file(file):
             named += listed(found, f"{file}: plugins")
@@ -33,6 +36,15 @@ def plugins_named(arguments: Sequence[str]) -> list[str]:
         value = None if override.is_sweep_override() else override.value()
         named += listed(value, "plugins")
     return named
+
+
+def _option(arguments: Sequence[str], *names: str) -> str | None:
+    """The value of an option of Hydra's: --name value, or --name=value."""
+    for word, after in pairwise([*arguments, ""]):
+        name, equals, value = word.partition("=")
+        if name in names:
+            return value if equals else after
+    return None
 
 
 def _in_file(file: Path) -> Any:

@@ -4,24 +4,23 @@ It is tested before it is trained, in float64 on two random images, in training 
 evaluation mode. Made from outside: each residual sum that the probes find in the autograd graph is
 one addition of the forward pass, which the twin replaces by its branch operand. The test does
 the additions themselves with zeros in place of S(x), and requires equal outputs and an equal
-gradient of every parameter. The builder's own: equal tensors, and another function.
+gradient of every parameter. The builder's own: equal tensors, no convolution, norm or nonlinear
+function that its twin does not have, and another output or gradient.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import get_gradient_edge
-from torch.overrides import TorchFunctionMode
 
 from gradflow.config.networks import TWINS
 from gradflow.core.errors import GradflowError, shown
 from gradflow.networks.custom import (
-    ADDITIONS,
     IN_PLACE,
     Additions,
     Custom,
@@ -32,9 +31,8 @@ from gradflow.networks.custom import (
 )
 from gradflow.networks.families.custom import CustomConfig, built
 from gradflow.networks.initialization import initialize
-from gradflow.probes.calls import node_number
-from gradflow.probes.graph import Edge, Graph, Node
-from gradflow.probes.sums import Sum, find_sums
+from gradflow.probes.graph import NONLINEAR, Graph
+from gradflow.training.residual_additions import makers_of, places_of, residual_sums
 
 Shape = tuple[int, int, int]
 
@@ -61,10 +59,10 @@ def tested(config: CustomConfig, image_shape: Shape, outputs: int) -> Tested:
             cuts = {mode: _cuts(config, network, images, training=mode) for mode in (True, False)}
             for training in cuts:
                 _test_outside(config, network, cuts, images, training=training)
-            return Tested(cuts, _makers(network, images))
+            return Tested(cuts, makers_of(network, images))
         residual = _drawn(config, image_shape, outputs, skip=True)
         _test_own(config, network, residual, images)
-        return Tested({}, _makers(residual, images))
+        return Tested({}, makers_of(residual, images))
 
 
 def _drawn(config: CustomConfig, image_shape: Shape, outputs: int, *, skip: bool) -> Custom:
@@ -147,74 +145,30 @@ def _test_own(config: CustomConfig, plain: Custom, residual: Custom, images: Ten
             _refuse(config, f"skip changes the tensor {tensor}; twins have the same tensors")
     if _pass(plain.train(), images).equals(_pass(residual.train(), images)):
         _refuse(config, "takes skip and computes the same without it")
+    if added := _kinds(plain, images) - _kinds(residual, images):
+        kind = min(added)
+        _refuse(
+            config,
+            f"skip=false adds {kind} to what is computed; twins differ in the skip alone",
+        )
 
 
-class _Addition(NamedTuple):
-    """An addition of a forward pass."""
-
-    function: str
-    operands: list[Edge | None]
-    result: Node
-    module: str  # inside of which it is done
-
-
-class _Recorder(TorchFunctionMode):
-    """Notes the additions of a forward pass of a network that is a copy: its hooks stay."""
-
-    def __init__(self, network: Custom) -> None:
-        super().__init__()
-        self.additions: list[_Addition] = []
-        self._inside: list[str] = []
-        for name, module in network.named_modules():
-            module.register_forward_pre_hook(lambda *_, name=name: self._inside.append(name))
-            module.register_forward_hook(lambda *_: self._leave(), always_call=True)
-
-    def _leave(self) -> None:
-        self._inside.pop()
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        name = getattr(func, "__name__", "")
-        if name not in ADDITIONS:
-            return func(*args, **(kwargs or {}))
-        edges = [_edge(operand) for operand in operands_of(args, kwargs or {})]
-        result = func(*args, **(kwargs or {}))
-        self.additions.append(_Addition(name, edges, result.grad_fn, self._inside[-1]))
-        return result
-
-
-def _edge(operand: Any) -> Edge | None:
-    if not isinstance(operand, Tensor) or not operand.requires_grad:
-        return None
-    node, output = get_gradient_edge(operand)[:2]
-    return node, output
-
-
-def _sums(network: Custom, images: Tensor) -> tuple[list[Sum], list[_Addition]]:
-    """The residual sums and the additions of a forward pass."""
-    network = copy.deepcopy(network)
+def _kinds(network: Custom, images: Tensor) -> Counter[str]:
+    """How often each kind of convolution, norm and nonlinear function is in the graph. Products of
+    matrices, views and arithmetic do not count: one sum may be written with more or fewer."""
     torch.manual_seed(1)
-    # Of the images too, so that a sum of the images themselves and a branch is found.
-    images = images.clone().requires_grad_()
-    begin = node_number()
-    with _Recorder(network) as recorder:
-        output = network(images)
-    if output.grad_fn is None:
-        return [], recorder.additions
-    graph = Graph([output.grad_fn], begin)
-    # As the probes: where several operands hold no layer, it is arithmetic inside of a block.
-    found = [found for found in find_sums(graph) if "hold no layer" not in found.reason]
-    return found, recorder.additions
+    output = copy.deepcopy(network).train()(images)
+    kinds = Graph([output.grad_fn], 0).kinds.values() if output.grad_fn is not None else ()
+    return Counter(k for k in kinds if NONLINEAR.match(k) or "Norm" in k or "Convolution" in k)
 
 
 def _cuts(config: CustomConfig, network: Custom, images: Tensor, *, training: bool) -> Cuts:
-    sums, additions = _sums(network.train(training), images)
+    sums, additions = residual_sums(network.train(training), images)
     if not sums:
         _refuse(config, "has no residual sum to switch off; give the builder a parameter skip")
     cuts = {}
     for number, found in enumerate(sums):
-        places = _places(found, additions)
+        places = places_of(found, additions)
         if len(places) != 1:
             why = found.reason or "no single addition of two tensors makes it"
             _refuse(
@@ -224,26 +178,6 @@ def _cuts(config: CustomConfig, network: Custom, images: Tensor, *, training: bo
             )
         cuts.update(places)
     return Cuts(cuts, len(additions))
-
-
-def _places(found: Sum, additions: Sequence[_Addition]) -> dict[int, Cut]:
-    """The additions that take S(x) into the sum."""
-    inside = {*found.cone, found.node}
-    return {
-        index: Cut(addition.function, addition.operands.index(found.carried))
-        for index, addition in enumerate(additions)
-        if found.carried in addition.operands
-        and found.carried is not None
-        and addition.result in inside
-    }
-
-
-def _makers(residual: Custom, images: Tensor) -> tuple[str, ...]:
-    """The modules that make the residual sums, if each makes one: then they are the blocks."""
-    sums, additions = _sums(residual.train(), images)
-    made = {addition.result: addition.module for addition in additions}
-    names = [made.get(found.node, "") for found in sums]
-    return tuple(names) if all(names) and len(set(names)) == len(names) else ()
 
 
 def _test_outside(
@@ -261,7 +195,7 @@ def _test_outside(
         _refuse(config, "its twin differs in more than the skip; give the builder a parameter skip")
     if made.recomputed:
         _refuse(config, "computes parts again in the backward pass, where no sum is switched off")
-    if left := len(_sums(plain, images)[0]):
+    if left := len(residual_sums(plain, images)[0]):
         _refuse(config, f"{left} residual sums are left; give the builder a parameter skip")
     with torch.no_grad():
         copy.deepcopy(plain)(images)  # raises if it takes another way without gradients

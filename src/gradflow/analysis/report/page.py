@@ -188,7 +188,6 @@ def _pages(folder: Path) -> tuple[list[Path], list[Report], list[Path]]:
     return studies, reports, [make_index(folder)] if studies != [folder] else []
 
 
-@one_line()
 def _watched_in(folder: Path) -> str:
     """Which of its folders to give, of one that holds watched runs and no study."""
     inside = sorted(folder.iterdir()) if folder.is_dir() else []
@@ -196,6 +195,7 @@ def _watched_in(folder: Path) -> str:
     return f"; of its {len(runs)} watched runs give one, such as {runs[0]}" if runs else ""
 
 
+@one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
