@@ -73,6 +73,7 @@ def lightning_losses(model: nn.Module, probes: Probes | None) -> list[float]:
 
 def accelerate_losses(model: nn.Module, probes: Probes | None) -> list[float]:
     accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")
+    accelerate.state.AcceleratorState._reset_state(True)  # one per process, with its precision
     accelerator = accelerate.Accelerator(cpu=True)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     prepared, optimizer, loader = accelerator.prepare(model, optimizer, batches())
