@@ -1,5 +1,7 @@
 """Sinks show what the tables hold, under readable names; a broken one costs no record."""
 
+import json
+import sqlite3
 import sys
 
 import numpy as np
@@ -95,3 +97,18 @@ def test_wandb_offline(tmp_path, monkeypatch):
     assert np.isfinite(summary["gradflow/gradient/2.up"])
     assert summary["gradflow/step"] == 3
     assert list(tmp_path.glob("wandb/offline-run-*"))
+
+
+@pytest.mark.filterwarnings("ignore")  # of the package itself
+def test_trackio(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # read when it is imported
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    trackio = pytest.importorskip("trackio", reason="trackio is not installed")
+    trackio.init(project="gradflow", name="run")
+    watched(tmp_path / "a", 4, sinks=[Tracked(trackio)])
+    trackio.finish()
+    [store] = (tmp_path / "trackio").glob("*.db")
+    rows = sqlite3.connect(store).execute("select metrics from metrics")
+    logged = [json.loads(row) for (row,) in rows]
+    assert [row.get("gradflow/step") for row in logged] == [0, 3, None]
+    assert np.isfinite(logged[1]["gradflow/gradient/2.up"])
