@@ -128,3 +128,13 @@ def test_data_beyond_the_limits_are_a_fault():
     assert cut_off(made) == ["all leaves 'a panel'"]
     ax.set_ylim(0, 9)
     assert not cut_off(made)
+
+
+def test_a_slide_of_cells_has_the_names_of_its_rows():
+    slides = Slides(1, 2, shared={})
+    left, right = slides.axes
+    left.set_yticks([0.5, 1.5], ["He", "Fixup"])
+    right.set_ylim(left.get_ylim())
+    right.set_yticks([])
+    slides.finish()
+    assert [label.get_text() for label in right.get_yticklabels()] == ["He", "Fixup"]

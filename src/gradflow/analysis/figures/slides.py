@@ -96,6 +96,7 @@ class Slides:
                 ax.set_xlabel(self._nearest(list(self.grid[row + 1 :, column]), "x"))
             if not ax.get_title():
                 ax.set_title(self._title(row, column))
+            self._name_rows(row, column)
             ax.set_title("", loc="left")  # the panel's letter
         for made in self.figures:
             for line in made.findobj(Line2D):
@@ -104,6 +105,13 @@ class Slides:
                 line.set_markeredgewidth(THICKER * line.get_markeredgewidth())
             for patch in (patch for ax in made.axes for patch in ax.patches):
                 patch.set_linewidth(THICKER * patch.get_linewidth())
+
+    def _name_rows(self, row: int, column: int) -> None:
+        """Give cells without names of their rows those of the panel to the left."""
+        ax = self.grid[row, column]
+        if len(ax.get_yticks()) == 0 and column:
+            left = self.grid[row, column - 1]
+            ax.set_yticks(left.get_yticks(), [label.get_text() for label in left.get_yticklabels()])
 
     @staticmethod
     def _nearest(axes: Iterable[Axes], axis: str) -> str:
