@@ -78,7 +78,7 @@ def branch_alone(
         factor = kwargs.get("alpha", 1) * (-1 if cut.function.startswith("sub") else 1)
         branch = branch if factor == 1 else branch * factor
     if cut.function in IN_PLACE:
-        summed: Tensor = operands[0]  # which goes on to hold the sum, whoever else has it
+        summed: Tensor = operands[0]  # which holds the sum from here on, for others too
         return summed if cut.carried == 1 else summed.copy_(branch)
     return branch
 

@@ -13,7 +13,7 @@ from gradflow.probes.calls import tensors_in
 from gradflow.probes.norms import square
 
 LOST = 4.0
-"""A change of so many units in the last place of the output's type is one of rounding: 0."""
+"""A change of up to this number of units in the last place is rounding, and counts as 0."""
 LAST = "output"
 PARAMETRIZATIONS = "parametrizations"
 

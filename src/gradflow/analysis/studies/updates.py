@@ -15,7 +15,7 @@ from gradflow.analysis.study import MOMENTS, at
 from gradflow.analysis.tables import Cell, Table
 from gradflow.core.errors import GradflowError
 
-EARLY = 10  # updates: what is out of proportion at the first one has settled or failed by then
+EARLY = 10  # step: what is out of proportion at the first one has settled or failed by then
 USUAL = 1e-3  # the rule of thumb for a step's size relative to the weights
 RATIO = r"$\|\Delta W\| / \|W\|$"
 
@@ -65,7 +65,7 @@ def spread_table(spreads: pd.DataFrame) -> Table:
         first, last = at(group, "first"), at(group, "last")
         moments = {
             "first update": first,
-            f"near update {EARLY}": near(group, EARLY),
+            f"near step {EARLY}": near(group, EARLY),
             "last update": last,
         }
         for title, here in moments.items():
@@ -80,7 +80,8 @@ def spread_table(spreads: pd.DataFrame) -> Table:
     largest = {name: ".2g" for name in rows[0] if "largest" in name}
     note = (
         "Decades between the largest and the smallest update-to-weight ratio of a network's "
-        "layers; the largest one at the first update. Medians over seeds."
+        "layers; the largest one at the first update. Layers whose update is 0 in float32 are left "
+        "out. Medians over seeds."
     )
     return Table(rows, spread | largest, note=note)
 
@@ -117,7 +118,8 @@ def draw_spreads(output: Output, spreads: pd.DataFrame) -> None:
         style.letter_panels(axes[0])
         caption = (
             "Decades between the largest and the smallest update-to-weight ratio of a network's "
-            "layers, by update. Thin lines: single seeds; thick: their median."
+            "layers, by update; layers whose update is 0 in float32 are left out. Thin lines: "
+            "single seeds; thick: their median."
         )
         output.add_figure(made, "effective_rates", caption)
 
