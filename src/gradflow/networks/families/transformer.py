@@ -15,7 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from gradflow.config.networks import ACTIVATIONS, INITIALIZATIONS, NetworkConfig
+from gradflow.config.networks import (
+    ACTIVATIONS,
+    DELTA_ORTHOGONAL,
+    INITIALIZATIONS,
+    NetworkConfig,
+)
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
 
@@ -60,7 +65,7 @@ class TransformerConfig(NetworkConfig):
         self.blocks_per_stage(1)
         if self.width % self.heads:
             self.refuse("heads", f"must divide width={self.width}")
-        if self.initialization in ("fixup", "delta_orthogonal", "looks_linear"):
+        if self.initialization in ("fixup", *DELTA_ORTHOGONAL, "looks_linear"):
             self.refuse("initialization", "is not defined for attention; use xavier")
 
     def layers_per_block(self) -> int:
