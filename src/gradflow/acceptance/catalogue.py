@@ -2,9 +2,13 @@
 
 from gradflow.acceptance import (
     cifar,
+    laws,
+    linear_norm,
     normalized,
     plain,
+    reparametrized,
     residual,
+    shaped,
     shattering,
     sizes,
     spectrum,
@@ -22,6 +26,10 @@ TOPICS: dict[str, tuple[Claim, ...]] = {
     "normalized": normalized.CLAIMS,
     "shattering": shattering.CLAIMS,
     "spectrum": spectrum.CLAIMS,
+    "shaped": shaped.CLAIMS,
+    "linear_norm": linear_norm.CLAIMS,
+    "reparametrized": reparametrized.CLAIMS,
+    "laws": laws.CLAIMS,
     "cifar": cifar.CLAIMS,
     "training": training.CLAIMS,
 }

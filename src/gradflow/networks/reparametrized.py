@@ -35,7 +35,8 @@ class DiracConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] -> [B, outputs, H/stride, W/stride]."""
-        return self._conv_forward(x, self.kernel(), self.bias)
+        y: Tensor = self._conv_forward(x, self.kernel(), self.bias)
+        return y
 
     def folded(self) -> nn.Conv2d:
         """One convolution that computes the same."""

@@ -82,6 +82,17 @@ def edge_of_chaos(activation: str, bias_variance: float = 0.0) -> Edge:
     return Edge(_weight_at(q), q)
 
 
+def jacobian_spread(activation: str, q: float, layers: int, *, orthogonal: bool) -> float:
+    """L (mu_2 / mu_1^2 - 1), and L more of Gaussian weights: variance over squared mean of the
+    squared singular values of L layers' Jacobian.
+
+    mu_k is E[phi'(sqrt(q) z)^2k]; 0 is dynamical isometry (Pennington et al. 2018, section 2.3).
+    """
+    slope, size = mean_field.ACTIVATIONS[activation].derivative, math.sqrt(real(q, "q", low=0))
+    first, second = mean(lambda x: slope(x) ** 2, size), mean(lambda x: slope(x) ** 4, size)
+    return count(layers, "layers") * (second / first**2 - (1 if orthogonal else 0))
+
+
 def _weight_at(q: float) -> float:
     slope = mean_field.ACTIVATIONS["tanh"].derivative
     return 1 / mean(lambda x: slope(x) ** 2, math.sqrt(q))
