@@ -2,18 +2,19 @@
 
 from gradflow.acceptance import (
     cifar,
-    laws,
     linear_norm,
     normalized,
     plain,
     reparametrized,
     residual,
     shaped,
+    sharpness,
     shattering,
     sizes,
     spectrum,
     theorem,
     training,
+    update_size,
 )
 from gradflow.acceptance.claim import Claim
 from gradflow.core.errors import GradflowError
@@ -29,7 +30,8 @@ TOPICS: dict[str, tuple[Claim, ...]] = {
     "shaped": shaped.CLAIMS,
     "linear_norm": linear_norm.CLAIMS,
     "reparametrized": reparametrized.CLAIMS,
-    "laws": laws.CLAIMS,
+    "update_size": update_size.CLAIMS,
+    "sharpness": sharpness.CLAIMS,
     "cifar": cifar.CLAIMS,
     "training": training.CLAIMS,
 }

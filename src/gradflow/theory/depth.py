@@ -112,6 +112,18 @@ def update_growth(layers: int) -> float:
     return L * L + L * (L - 1) * (2 * L - 1) / 3
 
 
+def residual_update_growth(blocks: int) -> float:
+    """As `update_growth`, of L - 1 blocks x + W ReLU(x) / sqrt(L) of L: it tends to 5 e^2 / 3.
+
+    a^(2 L - 4) / L^2 (N^2 + N (N - 1) (2 N - 1) / (3 L a)), a = 1 + 1 / L, N = L - 1. The largest
+    useful rate does not depend on depth once (1 + 1 / L)^L is near e (Yang et al. 2023, arXiv
+    2310.02244); the sum is derived here.
+    """
+    L = count(blocks, "blocks", low=2)  # noqa: N806
+    a, n = 1 + 1 / L, L - 1
+    return a ** (2 * L - 4) / L**2 * (n * n + n * (n - 1) * (2 * n - 1) / (3 * L * a))
+
+
 def batch_norm_branch_share(block: int) -> float:
     """1 / (block + 1): second moment of the branch over that of the shortcut.
 

@@ -1,8 +1,7 @@
-"""Laws over depth, and along training: the largest useful rate, and the edge of stability."""
+"""The edge of stability: full-batch gradient descent sharpens until 2 / rate."""
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,52 +9,17 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from gradflow.acceptance.claim import Basis, Claim, Sample, linear, within
-from gradflow.acceptance.measuring import Floats, noise, random_mlp, seeds_of
+from gradflow.acceptance.measuring import Floats, seeds_of
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.core.seeds import derive_seed
 from gradflow.data.dataset import load_dataset
 from gradflow.data.sets.digits import DigitsConfig
 from gradflow.diagnostics.curvature import largest_eigenvalue
 from gradflow.networks import Network, build_network
-from gradflow.training.frozen import block_inputs
 
-DEPTHS, WIDTH, GROUPS, GROUP = (2, 4, 8, 16), 512, 6, 8
 IMAGES, STEPS, LOOKS = 256, 4000, 20  # of gradient descent, and how often sharpness is measured
 SHARPER = (2.0, 3.0)  # 2 / rate over the sharpness at the start
-
-
-def squared_change(blocks: int, seed: int, **options: Any) -> float:
-    """Of the last block's output, over the squared rate: gradient descent on the blocks' weights
-    of a random linear functional of the outputs for one image."""
-    network = random_mlp(blocks, seed, width=WIDTH, bias=False, **options).double()
-    image = noise(seed, 1).double()
-    last = block_inputs(network, image)[-1]
-    network.head(last).sum().backward()
-    rate = 1e-6
-    with torch.no_grad():
-        for parameter in network.blocks.parameters():
-            if parameter.grad is not None:
-                parameter.sub_(rate * parameter.grad)
-        changed = block_inputs(network, image)[-1]
-    return float((changed - last).square().sum()) / rate**2
-
-
-@cache
-def changes(config: AcceptanceConfig, skip: bool) -> Floats:
-    """[groups, depths]: `squared_change`, mean over the networks of a group."""
-    scaling = "inverse_sqrt" if skip else "constant"
-    found = [
-        [squared_change(blocks, seed, skip=skip, scaling=scaling) for blocks in DEPTHS]
-        for seed in seeds_of(config, GROUPS * GROUP)
-    ]
-    means: Floats = np.array(found).reshape(-1, GROUP, len(DEPTHS)).mean(axis=1)
-    return means
-
-
-def rate_exponent(config: AcceptanceConfig, skip: bool) -> Sample:
-    """The slope of the log of the rate that changes outputs by a set amount, over log depth."""
-    logs = -np.log(changes(config, skip)) / 2
-    return linear(np.polyfit(np.log(DEPTHS), logs.T, 1)[0])
+RATES_OF_DESCENT = (0.2, 0.4)
 
 
 def digits(config: AcceptanceConfig) -> tuple[Tensor, Tensor]:
@@ -81,6 +45,13 @@ def descent(seed: int, images: Tensor, targets: Tensor, times: float) -> list[fl
         initialization="xavier", seed=seed,
     ).double()  # fmt: skip
     rate = 2 / (times * largest(network, images, targets, seed))
+    return course(network, images, targets, rate, seed)
+
+
+def course(
+    network: Network, images: Tensor, targets: Tensor, rate: float, seed: int
+) -> list[float]:
+    """Sharpness in units of 2 / rate, before the first of 4,000 steps and every 200 after it."""
     found = []
     for step in range(STEPS + 1):
         if step % (STEPS // LOOKS) == 0:
@@ -92,6 +63,22 @@ def descent(seed: int, images: Tensor, targets: Tensor, times: float) -> list[fl
                 if parameter.grad is not None:
                     parameter.sub_(rate * parameter.grad)
     return found
+
+
+@cache
+def deeper_sharpness(config: AcceptanceConfig, rate: float) -> Floats:
+    """As `sharpness`, of tanh networks of depth 6 as torch draws them, digits centered by pixel."""
+    images, targets = digits(config)
+    images = images - images.mean(0)
+    images = images / images.std()
+    rows = []
+    for seed in seeds_of(config, 4):
+        network = build_network(
+            "mlp", image_shape=(1, 8, 8), depth=6, width=32, skip=False, activation="tanh",
+            initialization="default", seed=seed,
+        ).double()  # fmt: skip
+        rows.append(course(network, images, targets, rate, seed))
+    return np.array(rows)
 
 
 def loss_of(network: Network, images: Tensor, targets: Tensor) -> Tensor:
@@ -117,16 +104,9 @@ def largest(network: Network, images: Tensor, targets: Tensor, seed: int) -> flo
     return largest_eigenvalue(LinearOperator(shape, times_hessian, dtype=np.float64), start)
 
 
-def at_the_edge(config: AcceptanceConfig, times: float) -> Sample:
+def at_the_edge(courses: Floats) -> Sample:
     """The sharpness in units of 2 / rate, mean over the last quarter of the looks."""
-    return linear(sharpness(config, times)[:, -LOOKS // 4 :].mean(axis=1))
-
-
-RATES = (
-    f"width {WIDTH}, {', '.join(map(str, DEPTHS))} blocks, one image, a step on the blocks' "
-    f"weights, float64; {GROUPS} groups of {GROUP} networks, mean of the squared change, slope of "
-    "a line through the logarithms"
-)
+    return linear(courses[:, -LOOKS // 4 :].mean(axis=1))
 
 
 def _sharpness(times: float) -> Claim:
@@ -139,31 +119,28 @@ def _sharpness(times: float) -> Claim:
         "last quarter of 20 looks",
         within(1.05, 0.15),
         "'right at, or just above' 2 / rate; looks oscillate around it",
-        lambda config: at_the_edge(config, times),
+        lambda config: at_the_edge(sharpness(config, times)),
         Basis.PUBLISHED,
+        "the loss falls before curvature has grown: on digits that are not centered by pixel four "
+        "layers are as sharp when drawn as they ever get",
+    )
+
+
+def _deeper(rate: float, basis: Basis) -> Claim:
+    return Claim(
+        f"edge of stability, 6 layers, rate {rate:g}: sharpness rises to 2 / rate and stays",
+        "Cohen et al. 2021",
+        "the same of tanh mlp of depth 6, torch's initialization, digits centered by pixel",
+        within(1.05, 0.15),
+        "'right at, or just above' 2 / rate; looks oscillate around it",
+        lambda config: at_the_edge(deeper_sharpness(config, rate)),
+        basis,
     )
 
 
 CLAIMS = (
-    Claim(
-        "plain He ReLU network: exponent in depth of the rate that changes its output by a set "
-        "amount",
-        "Jelassi et al. 2023 (arXiv 2305.07810)",
-        f"W ReLU(x), {RATES}",
-        within(-1.5, 0.15),
-        "at finite width, 5 L / n of a logarithm, and 48 networks: 0.05 each",
-        lambda config: rate_exponent(config, skip=False),
-        Basis.PUBLISHED,
-    ),
-    Claim(
-        "x + W ReLU(x) / sqrt(L): the same exponent, flat",
-        "Yang et al. 2023; Bordelon et al. 2023 (arXiv 2310.02244, 2309.16620)",
-        f"{RATES}",
-        within(0.0, 0.15),
-        "(1 + 1/L)^L tends to e from 2.25 at L = 2, and moves the slope by some hundredths",
-        lambda config: rate_exponent(config, skip=True),
-        Basis.PUBLISHED,
-    ),
     _sharpness(SHARPER[0]),
     _sharpness(SHARPER[1]),
+    _deeper(RATES_OF_DESCENT[0], Basis.FITTED),
+    _deeper(RATES_OF_DESCENT[1], Basis.PUBLISHED),
 )
