@@ -11,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import gradflow
+from gradflow.config import transformers
 from gradflow.config.blocks import PLACEMENTS
 from gradflow.config.registry import GROUPS
 from gradflow.core.errors import GradflowError
@@ -39,7 +40,7 @@ AXES = {
     "unet": CONVOLUTIONAL,
     "diffusion_unet": CONVOLUTIONAL,
     "mlp": {"layers": (1, 2), "placement": PLACEMENTS, "shortcut": ("A", "B", "C")},
-    "transformer": {"placement": ("pre_norm", "post_norm")},
+    "transformer": {"placement": transformers.PLACEMENTS, "qk_norm": (False, True)},
 }
 DEPTHS = {
     ("cifar_resnet", "basic"): 8,
@@ -57,7 +58,7 @@ REFUSED = {
         not o["skip"] and o.get("shortcut") in ("exclusive_gate", "shortcut_gate", "dropout")
     ),
     "choose one of B, C": lambda o: o["family"].endswith("unet") and o.get("shortcut") == "A",
-    "choose one of layer, rms, none": lambda o: (
+    "choose one of layer, rms, dyt, none": lambda o: (
         o["family"] == "transformer" and o["norm"] in ("batch", "group")
     ),
 }
