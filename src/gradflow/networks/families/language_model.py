@@ -14,6 +14,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from gradflow.config.data import TOKENS, Shape
 from gradflow.config.registry import register
 from gradflow.config.transformers import AttentionConfig
 from gradflow.config.validation import choice
@@ -27,16 +28,15 @@ class LanguageModelConfig(AttentionConfig):
     """Causal attention and MLP blocks in turn over the tokens of a text; depth 4n+2."""
 
     TASK: ClassVar[str] = "next_token"
+    TAKES: ClassVar[tuple[str, ...]] = (TOKENS,)
     OUTPUTS: ClassVar[int] = 256
 
     name: str = choice("language_model")
 
 
 @register(LanguageModelConfig)
-def language_model(
-    config: LanguageModelConfig, image_shape: tuple[int, int, int], outputs: int
-) -> Network:
-    """Tokens 0 ... outputs-1, [B, T] -> logits [B, T, outputs]; T is that of `image_shape`."""
+def language_model(config: LanguageModelConfig, image_shape: Shape, outputs: int) -> Network:
+    """Tokens 0 ... outputs-1, [B, T] -> logits [B, T, outputs]; `image_shape` is (T,)."""
     from torch import nn
 
     from gradflow.networks.attention_blocks import attention_network
