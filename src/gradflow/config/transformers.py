@@ -140,6 +140,10 @@ class AttentionConfig(NetworkConfig):
         if self.initialization in ("fixup", "delta_orthogonal", "looks_linear"):
             self.refuse("initialization", "is not defined for attention; use xavier")
         row = self.placed()
+        if self.qk_norm and row.normed:
+            self.refuse("qk_norm", f"placement={self.placement} has these norms; use false")
+        if self.qk_norm and self.norm == "none":
+            self.refuse("qk_norm", "needs a norm; use norm=layer, rms or dyt")
         if self.connection != "residual" and (row.after_attention or row.carried):
             between = [
                 name for name, p in PLACEMENTS.items() if not (p.after_attention or p.carried)

@@ -24,7 +24,7 @@ from gradflow.networks.layers import RMSNorm
 from gradflow.networks.shortcuts import Gate
 from gradflow.networks.streams import Mix, StreamBranch, Streamed, weights_of
 
-HIGHWAY_BIAS = -2.0  # of the gate at first; "a negative value", Srivastava et al. 2015, section 2.2
+HIGHWAY_BIAS = -2.0  # of the gate at first: negative, as in Srivastava et al. 2015, section 2.2
 
 
 class Parts(NamedTuple):
@@ -66,7 +66,7 @@ def connection_of(config: AttentionConfig) -> State:
 
 
 class One:
-    """One tensor [B, T, C]; the gate is that of highway networks."""
+    """One tensor [B, T, C]; the gate is that of highway networks, around a pre-norm branch."""
 
     def __init__(self, config: AttentionConfig):
         self.gated, self.size = config.connected().gated, config.width
@@ -113,7 +113,8 @@ class Stack:
 
     softmax (Kimi Team 2026, Attention Residuals, 2603.15031): block l reads
     h_l = sum_i a_i v_i, a = softmax over i of w_l . RMSNorm(v_i), v_0 the embedding and v_i the
-    output of branch i; w_l starts at 0. The head reads so too.
+    output of branch i; w_l starts at 0. The head reads so too. In the plain twin all v but the
+    last are 0, and are read with their shares as well.
 
     average (Pagliardini et al. 2024, DenseFormer, 2402.02622): block l has
     Y_l = X_l + F(X_l), and the next reads X_{l+1} = sum_i a_i Y_i, Y_0 the embedding; a starts

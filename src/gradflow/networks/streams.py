@@ -4,7 +4,8 @@ X [n, C] are the streams of a token; M [n, n] mixes them, r [n] reads the branch
 writes its output. By `gradflow.config.transformers.Connection.weights`:
 
     static    learned (Zhu et al. 2024, Hyper-Connections, 2409.19606, eq. 2 to 5: M, r and w are
-              A_r^T, A_m and B); at first M = 1, w = 1 and r = e_(k mod n) of block k (eq. 14)
+              A_r^T, A_m and B); at first M = 1, w = 1 and r = e_(k mod n) of block k (eq. 14).
+              Left out: initial output weights times sqrt(n); all designs start from the same.
     dynamic   B + s tanh(norm(X) W) and so on, W from 0 and s from 0.01 (eq. 10 to 13)
     manifold  of x = RMSNorm(all of X): r = sigmoid(a x P + b), w = 2 sigmoid(...), M =
               Sinkhorn(exp(...)), 20 times columns and rows, so that M is doubly stochastic;
