@@ -110,7 +110,7 @@ def draw(output: Output, runs: pd.DataFrame, blocks: pd.DataFrame, ratios: pd.Da
     ratios = ratios.assign(ratio=ratios.ratio.where(~ratios.is_bound.astype(bool), beyond))
     ratios = at(ratios, "first")
     columns = [(family, twin) for family in FAMILIES for twin in ("residual", "plain")]
-    with output.figure(3, len(columns), height=6.4, sharey="row") as (made, axes):
+    with output.figure(3, len(columns), height=6.8, sharey="row") as (made, axes):
         for (family, twin), (top, middle, bottom) in zip(columns, axes.T, strict=True):
             looks = {NAMES[d]: LOOKS[NAMES[d]] for d in FAMILIES[family]}
             of_twin = [frame[frame.twin == twin] for frame in (runs, ratios, stream)]
@@ -123,8 +123,8 @@ def draw(output: Output, runs: pd.DataFrame, blocks: pd.DataFrame, ratios: pd.Da
         if len(finite):
             axes[1, 0].set_ylim(min(finite.min(), 1) / 4, max(finite.max(), 1) * 4)
         axes[0, 0].set_ylabel(loss_name(runs))
-        axes[1, 0].set_ylabel("gradient, first block over last")
-        axes[2, 0].set_ylabel(f"mean square of the stream, depth {deepest}")
+        axes[1, 0].set_ylabel("gradient, first / last block")
+        axes[2, 0].set_ylabel("stream, mean square")
         style.legend(made, axes.flat)
         style.letter_panels(axes[:, 0])
         caption = (
@@ -133,8 +133,9 @@ def draw(output: Output, runs: pd.DataFrame, blocks: pd.DataFrame, ratios: pd.Da
             "connections of pre-norm blocks; black: pre-norm blocks with x + F(x), in both. "
             "a: training loss after the last step, against depth, all at one learning rate. "
             "b: at initialization, norm of the gradient at the first block's input over that at "
-            "the last block's output; dotted: 1. c: mean square of what enters each block, at "
-            "initialization (of several streams or slots over all of them). Open marks: single "
+            "the last block's output; dotted: 1. c: mean square of what enters each block of depth "
+            f"{deepest}, at initialization. Norms and squares are over all streams, or slots, of a "
+            "connection that has several. Open marks: single "
             f"seeds; lines: their median; bands: from the lowest to the highest of "
             f"{output.study.seeds}. Depths are set apart by design."
         )
