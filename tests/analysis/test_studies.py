@@ -40,6 +40,7 @@ DEPTHS = {  # a depth that each of its networks can have; 8 for all others
     "he2015": "20",  # one of the paper's
     "equal_compute": None,  # swept together with its steps
     "learning_rate": "8,14",
+    "modern_residuals": "6,10",
     "lesion": "20,26",  # blocks that may change places are two of a stage
 }
 SMALLER = {
@@ -47,6 +48,7 @@ SMALLER = {
     "identity": ("network.width=128", "diagnostic.images=32"),  # room for the image twice
     "landscape": ("diagnostic.line=5", "diagnostic.plane=5", "diagnostic.images=16"),
     "lesion": ("diagnostic.images=32", "diagnostic.samples=2"),
+    "modern_residuals": ("network.width=8", "network.heads=2", "probe.steps=[0,3]"),
     "paths": ("diagnostic.samples=2",),
     "isometry": ("network.width=8", "diagnostic.images=32"),
     "signal_propagation": ("data.batch_size=8,32",),

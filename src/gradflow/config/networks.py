@@ -21,6 +21,7 @@ from gradflow.config.blocks import (
     Path,
     Placement,
 )
+from gradflow.config.data import CLASSES, IMAGES, NUMBERS, TOKENS
 from gradflow.config.registry import Chosen, Registry
 from gradflow.config.validation import choice, number
 
@@ -50,6 +51,9 @@ class Objective(NamedTuple):
 
 TASKS: Registry[Objective] = Registry("task", "gradflow.training.tasks")
 
+TARGETS = {"classify": CLASSES, "regression": NUMBERS, "next_token": TOKENS}
+"""Task -> what its targets are. A task that is not here reads none, or any."""
+
 TWINS: Registry[Callable[..., Any]] = Registry("twin", "gradflow.training.twins")
 """How the plain twin of a network that somebody else wrote is made and tested."""
 
@@ -59,6 +63,7 @@ class NetworkConfig(Chosen):
     """The options that every family has; README.md lists what each does.
 
     TASK: what the family is trained to do, a key of TASKS.
+    TAKES: what its examples may be: images, vectors, tokens.
     OUTPUTS: how many outputs it has if no data set says.
     FITS_IDENTITY: whether task=identity can fix its stem and head: one Linear layer each.
     TRIED: whether a network is built, and its twin tested, before anything of a study is trained.
@@ -69,6 +74,7 @@ class NetworkConfig(Chosen):
     GROUP: ClassVar[str] = "network"
     FACTS: ClassVar[tuple[str, ...]] = ("TASK",)
     TASK: ClassVar[str]
+    TAKES: ClassVar[tuple[str, ...]] = (IMAGES,)
     OUTPUTS: ClassVar[int] = 10
     FITS_IDENTITY: ClassVar[bool] = False
     TRIED: ClassVar[bool] = False

@@ -26,7 +26,7 @@ class Block(nn.Module):
         branch: F, the weighted path; called with whatever the block is called with.
         shortcut: S, present in the plain twin too, which does not call it.
         after: what follows the addition, in both twins.
-        gate: None, or what weighs S(x) and F(x) by a function of x.
+        gate: None, or what weighs S(x) and F(x) by a function of x; not called by a plain twin.
 
     Args:
         in_shape: of one example that comes in, such as (16, 32, 32); both paths are then
@@ -35,7 +35,7 @@ class Block(nn.Module):
 
     Raises:
         GradflowError: S(x) and F(x) differ in shape (torch would broadcast in silence): here if
-            `in_shape` is given, else at the first forward pass; a gate on a plain block.
+            `in_shape` is given, else at the first forward pass.
     """
 
     def __init__(
@@ -50,8 +50,6 @@ class Block(nn.Module):
         in_shape: tuple[int, ...] | None = None,
     ):
         super().__init__()
-        if gate is not None and not skip:
-            raise GradflowError(f"{name}: a plain block has no shortcut to gate; use skip=true")
         self.branch = branch
         self.shortcut = shortcut
         self.after = after

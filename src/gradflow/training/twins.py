@@ -1,6 +1,6 @@
 """The plain twin of a network that somebody else wrote: made from outside, or the builder's own.
 
-It is tested before it is trained, in float64 on two random images, in training mode and in
+It is tested before it is trained, in float64 on two random examples, in training mode and in
 evaluation mode. Made from outside: each residual sum that the probes find in the autograd graph is
 one addition of the forward pass, which the twin replaces by its branch operand. The test does
 the additions themselves with zeros in place of S(x), and requires equal outputs and an equal
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor
 
+from gradflow.config.data import Shape, TokenShape
 from gradflow.config.networks import TWINS
 from gradflow.core.errors import GradflowError, shown
 from gradflow.networks.custom import (
@@ -34,11 +35,9 @@ from gradflow.networks.initialization import initialize
 from gradflow.probes.graph import NONLINEAR, Graph
 from gradflow.training.residual_additions import makers_of, places_of, residual_sums
 
-Shape = tuple[int, int, int]
-
 
 @TWINS.named("tested")
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64, typed=True)  # a TokenShape equals the shape of a vector
 def tested(config: CustomConfig, image_shape: Shape, outputs: int) -> Tested:
     """Try the network, and test its twin if it is the plain one.
 
@@ -51,8 +50,13 @@ def tested(config: CustomConfig, image_shape: Shape, outputs: int) -> Tested:
     """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         network = _drawn(config, image_shape, outputs, skip=config.skip)
-        images = torch.randn(2, *image_shape, dtype=torch.float64)
-        _try(config, network, images, outputs)
+        if isinstance(image_shape, TokenShape):
+            images = torch.randint(outputs, (2, *image_shape))
+            expected: Shape = (2, *image_shape, outputs)
+        else:
+            images = torch.randn(2, *image_shape, dtype=torch.float64)
+            expected = (2, outputs)
+        _try(config, network, images, expected)
         if config.skip:
             return Tested({}, ())
         if config.made_outside():
@@ -78,7 +82,7 @@ def _refuse(config: CustomConfig, why: str) -> NoReturn:
     raise GradflowError(f"network.builder={shown(config.builder, 300)}: {why}")
 
 
-def _try(config: CustomConfig, network: Custom, images: Tensor, outputs: int) -> None:
+def _try(config: CustomConfig, network: Custom, images: Tensor, expected: Shape) -> None:
     try:
         output = copy.deepcopy(network).eval()(images)
     except GradflowError:
@@ -86,9 +90,10 @@ def _try(config: CustomConfig, network: Custom, images: Tensor, outputs: int) ->
     except Exception as error:  # of whoever wrote it
         what = shown(" ".join(str(error).split()), 200)
         shape = tuple(images.shape)
-        _refuse(config, f"its network takes no images {shape} ({type(error).__name__}: {what})")
-    if output.shape != (2, outputs):
-        _refuse(config, f"its network puts out {tuple(output.shape)}, not {(2, outputs)}")
+        kind = "images" if len(shape) == 4 else "tokens" if len(expected) == 3 else "vectors"
+        _refuse(config, f"its network takes no {kind} {shape} ({type(error).__name__}: {what})")
+    if output.shape != expected:
+        _refuse(config, f"its network puts out {tuple(output.shape)}, not {expected}")
     if not any(parameter.requires_grad for parameter in network.parameters()):
         _refuse(config, "its network has no parameter to train")
 
