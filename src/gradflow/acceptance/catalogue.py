@@ -12,6 +12,7 @@ from gradflow.acceptance import (
     shattering,
     sizes,
     spectrum,
+    streams,
     theorem,
     training,
     update_size,
@@ -32,6 +33,7 @@ TOPICS: dict[str, tuple[Claim, ...]] = {
     "reparametrized": reparametrized.CLAIMS,
     "update_size": update_size.CLAIMS,
     "sharpness": sharpness.CLAIMS,
+    "streams": streams.CLAIMS,
     "cifar": cifar.CLAIMS,
     "training": training.CLAIMS,
 }
