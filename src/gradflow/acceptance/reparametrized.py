@@ -29,12 +29,12 @@ def fold_error(config: AcceptanceConfig, block: str) -> Sample:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # a plain average: 56 layers of half-way ones would overflow
-    for batch in range(3):
-        network(2 + 3 * noise(seed + batch, 16).double())  # running averages, not 0 and 1
+    batches = [2 + 3 * noise(seed + number, 16).double() for number in range(3)]
+    for images in batches:
+        network(images)  # running averages that are neither 0 nor 1
     network.eval()
     with torch.no_grad():
-        expected = network(noise(seed, 16).double())
-        found = folded(network)(noise(seed, 16).double())
+        expected, found = network(batches[0]), folded(network)(batches[0])
     return linear([float((found - expected).abs().max() / expected.abs().max())])
 
 
