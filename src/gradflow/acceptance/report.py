@@ -12,6 +12,7 @@ import torch
 from gradflow.acceptance.catalogue import claims_matching
 from gradflow.acceptance.cifar import folder_of
 from gradflow.acceptance.claim import Claim
+from gradflow.acceptance.laws import draw_laws
 from gradflow.acceptance.table import (
     SHORT,
     Outcome,
@@ -48,7 +49,7 @@ def accept(config: AcceptanceConfig) -> bool:
     start = time.perf_counter()
     results = check_all(claims, config)
     print(to_markdown(results, SHORT))
-    for path in save(results, config):
+    for path in [*save(results, config), *(draw_laws(config) if config.laws else [])]:
         print(path)
     print(by_basis(results))
     print(f"{summary(results)} ({time.perf_counter() - start:.0f} s)")
