@@ -238,7 +238,8 @@ def test_a_task_that_does_not_fit_the_data_is_one_line(tmp_path, words, told):
 
 
 @pytest.mark.parametrize(
-    "diagnostic", [LandscapeConfig(line=3, plane=3), CurvatureConfig(vectors=2)]
+    "diagnostic",
+    [LandscapeConfig(images=16, line=3, plane=3), CurvatureConfig(images=16, vectors=2)],
 )
 def test_diagnostics_of_any_network_work_on_tokens(tmp_path, diagnostic):
     result = execute(run_of(tmp_path, diagnostic=diagnostic, steps=2))
