@@ -25,6 +25,16 @@ WORDS = {
         f"network.builder={EXAMPLES / 'two_streams.py'}:two_streams",
     ],
     "rings": ["data=npz", "network.width=4"],
+    "gpt": [
+        "data=text",
+        f"data.file={EXAMPLES / 'gpt.py'}",
+        "data.context=8",
+        "data.batch_size=8",
+        "task=next_token",
+        "network=custom",
+        f"network.builder={EXAMPLES / 'gpt.py'}:gpt",
+        "network.width=8",
+    ],
 }
 
 

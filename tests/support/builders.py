@@ -137,6 +137,58 @@ def other_norm(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
     return nn.Sequential(nn.Flatten(), stem, _Other("norm", skip), nn.Linear(4, outputs))
 
 
+def other_dropout(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
+    return own(image_shape, outputs, 6, skip, dropout=0.1 if skip else 0.2)
+
+
+def other_epsilon(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
+    network = own(image_shape, outputs, 6, skip)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d) and not skip:
+            module.eps = 1e-3
+    return network
+
+
+def other_average(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
+    """A flag of torch's own module, which is no skip."""
+    network = own(image_shape, outputs, 4, skip)
+    network.append(nn.Sequential(nn.Unflatten(1, (1, outputs)), nn.AvgPool1d(3, 1, 1, False, skip)))
+    return network.append(nn.Flatten())
+
+
+class _Scaled(AddingBlock):
+    """Its own words for the skip."""
+
+    def __init__(self, skip: bool, strength: float):
+        super().__init__(4, "x + f", skip, 0.0)
+        self.plain, self.factor, self.strength = not skip, float(skip), strength
+
+
+def own_words(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
+    network = own(image_shape, outputs, 4, skip)
+    network[1] = _Scaled(skip, strength=2.0)
+    return network
+
+
+def other_strength(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
+    network = own(image_shape, outputs, 4, skip)
+    network[1] = _Scaled(skip, strength=2.0 if skip else 0.5)
+    return network
+
+
+def swallowing(image_shape: Shape, outputs: int, **options: Any) -> nn.Module:
+    depth = options.pop("layers", 4)
+    return outside(image_shape, outputs, depth if "deep" in options else options["depths"])
+
+
+def handing_on(image_shape: Shape, outputs: int, **options: Any) -> nn.Module:
+    return outside(image_shape, outputs, **options)
+
+
+def taking(image_shape: Shape, outputs: int, **options: Any) -> nn.Module:
+    return outside(image_shape, outputs, 4)
+
+
 def plain(image_shape: Shape, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(prod(image_shape), outputs))
 
