@@ -101,6 +101,7 @@ def test_the_ledger_of_two_streams_has_a_figure_of_their_shares(tmp_path):
     np.testing.assert_allclose(totals, 1)
     facts = json.loads((output.figures / "ledger_streams.json").read_text())
     assert "are of all streams together" in facts["caption"]
+    assert "is of all streams together" in (output.figures / "ledger.json").read_text()
 
 
 def test_a_command_of_an_example_is_one_that_works(tmp_path):

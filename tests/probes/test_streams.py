@@ -7,6 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from gradflow.analysis.output import Output
+from gradflow.analysis.studies import ledger
+from gradflow.analysis.study import load_study
+from gradflow.core.errors import GradflowError
+from gradflow.networks.families.custom import CustomConfig
+from gradflow.runs.execute import execute
+from tests.support.builders import reversible
+from tests.support.configs import small_config
 from tests.support.doors import ROOT
 from tests.support.measured import measure
 
@@ -24,7 +32,7 @@ def example():
 def blocks_of(network, images):
     """The rows of one measured step, and the true gradient at each block's input."""
     inputs = []
-    mixing = [module for module in network if hasattr(module, "mix")]
+    mixing = [module for module in network.children() if hasattr(module, "mix")]
     kept = [m.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) for m in mixing]
     gradients = torch.autograd.grad(network(images).square().sum(), inputs) if mixing else ()
     for handle in kept:
@@ -82,3 +90,36 @@ class _Plain(nn.Module):
 
     def forward(self, x):
         return x + self.linear(x)
+
+
+def test_streams_of_their_own_have_a_reason_and_no_split():
+    rows = blocks_of(reversible((1, 3, 1), 2), torch.randn(5, 1, 3, 1))[0]
+    inside = rows[:-1]  # the last row is of the output
+    assert len(inside) == 5
+    assert inside.skip_share.isna().all()
+    assert inside.reason.str.contains("used elsewhere too").all()
+
+
+def test_a_study_of_them_is_refused_by_the_ledger_with_the_reason(tmp_path):
+    network = CustomConfig(builder="tests.support.builders:reversible")
+    execute(small_config(tmp_path, network=network, steps=2))
+    told = "no block has a ledger .* such as: a tensor inside the branch is used elsewhere too"
+    with pytest.raises(GradflowError, match=told):
+        ledger.analyze(Output(load_study(tmp_path / "scratch")))
+
+
+class Dense(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(3 * k, 3) for k in (1, 2, 3))
+        self.out = nn.Linear(12, 2)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.cat([x, layer(x).relu()], dim=1)
+        return self.out(x)
+
+
+def test_dense_connections_have_no_rows():
+    network, x = Dense(), torch.randn(5, 3)
+    assert "blocks" not in measure(network, lambda: network(x).square().sum())

@@ -27,12 +27,13 @@ def analyze(output: Output) -> None:
         GradflowError: no block of it has a ledger.
     """
     study = output.study
-    columns = ["step", "block_index", "skip_share", "stream_shares", *PARTS]
+    columns = ["step", "block_index", "skip_share", "stream_shares", "reason", *PARTS]
     blocks = study.records("blocks", columns)
     if blocks.skip_share.isna().all():
+        reasons = blocks.reason.dropna().value_counts().index
+        why = f"such as: {reasons[0]}" if len(reasons) else "every probe but probe=off records it"
         raise GradflowError(
-            f"{study.folder}: no block has a ledger (skip_share is null in all rows); "
-            "every probe but probe=off records it"
+            f"{study.folder}: no block has a ledger (skip_share is null in all rows); {why}"
         )
     draw_shares(output, blocks, path_shares(study))
     deepest = int(study.runs.depth.max())
@@ -75,6 +76,8 @@ def draw_shares(output: Output, blocks: pd.DataFrame, paths: pd.DataFrame) -> No
             "Lines: median of seeds; bands: from the lowest to the highest; open marks: single "
             f"seeds. {lost} values are left out because the whole gradient was 0."
         )
+        if blocks.stream_shares.notna().any():
+            caption += " Of blocks of several streams it is of all streams together."
         output.add_figure(made, "ledger", caption)
 
 
