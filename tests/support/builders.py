@@ -234,6 +234,37 @@ def on_images(image_shape: Shape, outputs: int) -> nn.Module:
     return nn.Sequential(OnImages(size), nn.Linear(size, outputs))
 
 
+class Reversible(nn.Module):
+    """y1 = x1 + F(x2), y2 = x2 + G(y1): a branch reads another stream than it is added to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+        self.g = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+    def forward(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        one, other = x
+        one = one + self.f(other)
+        return one, other + self.g(one)
+
+
+class Forked(nn.Module):
+    def __init__(self, size: int, outputs: int):
+        super().__init__()
+        self.one, self.other = nn.Linear(size, 4), nn.Linear(size, 4)
+        self.reversible = nn.Sequential(*(Reversible() for _ in range(3)))
+        self.out = nn.Linear(8, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        y: Tensor = self.out(torch.cat(self.reversible((self.one(x), self.other(x))), dim=1))
+        return y
+
+
+def reversible(image_shape: Shape, outputs: int) -> nn.Module:
+    return Forked(prod(image_shape), outputs)
+
+
 class Multiplying(AddingBlock):
     def forward(self, x: Tensor) -> Tensor:
         return torch.addcmul(x, self.first(x), self.last(x))

@@ -33,6 +33,7 @@ from gradflow.networks.slots import (
 )
 from gradflow.networks.streams import Mix, StreamBranch, weights_of
 
+SLOTS = 2  # the axis of [B, T, k, C]
 HIGHWAY_BIAS = -2.0  # of the gate at first: negative, as in Srivastava et al. 2015, section 2.2
 
 
@@ -43,6 +44,7 @@ class Parts(NamedTuple):
     shortcut: nn.Module | None = None
     after: nn.Module | None = None
     gate: Gate | None = None
+    stream_axis: int | None = None
 
 
 class State(Protocol):
@@ -110,7 +112,7 @@ class Streams:
     def parts(self, layers: nn.Sequential, index: int) -> Parts:
         """S mixes, F reads and writes."""
         read, write, mix = weights_of(self.kind, self.count, self.size, index)
-        return Parts(StreamBranch(layers, read, write), Mix(mix))
+        return Parts(StreamBranch(layers, read, write), Mix(mix), stream_axis=SLOTS)
 
     def exit(self) -> Sequence[nn.Module]:
         """[B, T, n, C] -> [B, T, C]."""
@@ -161,7 +163,7 @@ class Values:
 
     def parts(self, layers: nn.Sequential, index: int) -> Parts:
         """S keeps slot 0; F fills both."""
-        return Parts(WithValues(layers, is_first=index == 0), FirstSlotOnly())
+        return Parts(WithValues(layers, is_first=index == 0), FirstSlotOnly(), stream_axis=SLOTS)
 
     def exit(self) -> Sequence[nn.Module]:
         """[B, T, 2, C] -> [B, T, C]."""
