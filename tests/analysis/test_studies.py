@@ -56,6 +56,9 @@ SMALLER = {
 }
 
 
+OF_TEXT = ("modern_residuals",)  # which no scale gives images to
+
+
 @cache
 def jobs_of(study: str, *arguments: str, all_values: bool = False) -> list[RunConfig]:
     """The config of every run that `train.py study=<study> <arguments>` would do.
@@ -93,7 +96,8 @@ def test_every_value_of_a_study_is_valid(study):
 def test_every_job_of_a_study_is_another_valid_run(study):
     configs = jobs_of(study)
     assert len({run_id(config, "data") for config in configs}) == len(configs) > 1
-    assert len(jobs_of(study, "scale=paper")) == len(configs)
+    if study not in OF_TEXT:
+        assert len(jobs_of(study, "scale=paper")) == len(configs)
 
 
 @pytest.mark.slow

@@ -123,7 +123,8 @@ def test_an_mlp_learns_a_table(tmp_path, name):
     )
     result = execute(config)
     assert result.status == "finished"
-    assert result.final_train_error < (0.75 if name == "diabetes" else 0.2)
+    # Of six seeds the worst: 0.18, 0.15, 0.08 and 0.63; of knowing nothing 0.67, 0.6, 0.37 and 1.
+    assert result.final_train_error < (0.85 if name == "diabetes" else 0.35)
     assert peak_memory(config) > 0
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from gradflow.config.data import TokenShape
 from gradflow.config.run_id import run_id
@@ -15,12 +16,19 @@ from gradflow.data.arrays import fingerprint, load_arrays, shapes
 from gradflow.data.batches import Normalizer, training_batches
 from gradflow.data.dataset import load_dataset
 from gradflow.data.sets.text import TextConfig
+from gradflow.diagnostics.curvature import CurvatureConfig
+from gradflow.diagnostics.jacobian import JacobianConfig, diagnose_jacobian
+from gradflow.diagnostics.landscape import LandscapeConfig
+from gradflow.diagnostics.shattering import ShatteringConfig, diagnose_shattering
+from gradflow.networks import Network
 from gradflow.networks.families.custom import CustomConfig
 from gradflow.records import read_records, read_runs
 from gradflow.runs.execute import execute
 from gradflow.runs.memory import peak_memory
+from gradflow.training.frozen import Frozen
 from gradflow.training.optimizers.sgd import SGDConfig
 from gradflow.training.schedules.constant import ConstantConfig
+from gradflow.training.tasks import next_token
 from tests.support.configs import small_config
 from tests.support.doors import command
 
@@ -227,3 +235,23 @@ def test_a_task_that_does_not_fit_the_data_is_one_line(tmp_path, words, told):
     assert ended.refused == f"error: {told}"
     swept = command("train", "-m", *words, f"output_root={tmp_path}", "steps=1", "seed=0,1")
     assert told in (swept.refused or "")
+
+
+@pytest.mark.parametrize(
+    "diagnostic",
+    [LandscapeConfig(images=16, line=3, plane=3), CurvatureConfig(images=16, vectors=2)],
+)
+def test_diagnostics_of_any_network_work_on_tokens(tmp_path, diagnostic):
+    result = execute(run_of(tmp_path, diagnostic=diagnostic, steps=2))
+    assert len(read_records(result.folder, diagnostic.name))
+
+
+@pytest.mark.parametrize("diagnose", [diagnose_jacobian, diagnose_shattering])
+def test_what_differentiates_by_the_input_refuses_tokens(diagnose):
+    network = Network(nn.Embedding(5, 4), [], nn.Linear(4, 5), checkpointed=False)
+    network.blocks.append(nn.Identity())
+    tokens = torch.zeros(2, 3, dtype=torch.int64)
+    frozen = Frozen(network, next_token, tokens, tokens, 0)
+    config = JacobianConfig() if diagnose is diagnose_jacobian else ShatteringConfig(images=2)
+    with pytest.raises(GradflowError, match="tokens: have no derivative by the input"):
+        diagnose(frozen, config)

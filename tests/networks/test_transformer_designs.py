@@ -432,6 +432,19 @@ def test_mixing_matrices_are_those_that_blocks_use(connection):
         mixing_matrices(built(), x)
 
 
+@pytest.mark.parametrize("design", FORMS)
+def test_every_design_trains_in_bfloat16(design):
+    """Streams of one type meet weights of another."""
+    key, _, value = design.partition("=")
+    network, x = built(**{key: value}).float(), tokens()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = F.cross_entropy(network(x).flatten(0, 1), x.flatten())
+    loss.backward()
+    exact = F.cross_entropy(network(x).flatten(0, 1), x.flatten())
+    torch.testing.assert_close(loss, exact, rtol=0.1, atol=0.1)  # eight bits, over six blocks
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
 def test_a_connection_of_a_placement_that_changes_the_shortcut_is_refused():
     told = "use connection=residual or placement=pre_norm or peri_norm or sandwich or layer"
     with pytest.raises(GradflowError, match=told):

@@ -120,6 +120,8 @@ def test_measuring_any_design_changes_nothing(design, skip):
     inside = blocks[blocks.block_index < 2]
     assert inside[["skip_grad_norm", "branch_grad_norm", "skip_share"]].notna().all(axis=None)
     assert (inside.skip_grad_norm > 0).eq(skip).all()
+    has_streams = design in ("value_residual", "reversible") or "hyper" in design
+    assert inside.stream_shares.notna().eq(has_streams).all()
 
 
 @pytest.mark.parametrize("connection", ["manifold_hyper", "attention_residual", "value_residual"])

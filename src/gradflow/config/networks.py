@@ -153,8 +153,12 @@ class NetworkConfig(Chosen):
                 if self.depth > below
                 else f"the least is {below}"
             )
-            self.refuse("depth", f"depth must be {step}n+2; {nearest}")
+            self.refuse("depth", f"depth must be {step}n+2; {nearest}{self.of_block()}")
         return n
+
+    def of_block(self) -> str:
+        """For messages: of which block, if it is a choice."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -237,6 +241,10 @@ class ConvolutionalConfig(BlockConfig):
     def block_name(self) -> str:
         """The row of BLOCKS that the blocks are made of."""
         return self.block
+
+    def of_block(self) -> str:
+        """Which block, so that a sweep of several says which of them does not fit."""
+        return f" with block={self.block_name()}"
 
     def layers_per_block(self) -> int:
         """Convolutions on a block's branch."""

@@ -135,7 +135,7 @@ class AttentionConfig(NetworkConfig):
     heads: int = number(4, at_least=1)
     qk_norm: bool = False
     connection: str = choice("residual", table=CONNECTIONS)
-    streams: int = number(4, at_least=2, at_most=64)
+    streams: int = number(4, at_least=2, at_most=8)
 
     def __post_init__(self) -> None:
         super().__post_init__()

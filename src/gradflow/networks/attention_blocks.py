@@ -53,6 +53,7 @@ def attention_network(
                 parts.after or layer_stack(after, config, size, dims=1),
                 config.skip,
                 gate=parts.gate,
+                stream_axis=parts.stream_axis,
                 name=f"blocks.{index}",
             )
         )

@@ -27,6 +27,7 @@ class Block(nn.Module):
         shortcut: S, present in the plain twin too, which does not call it.
         after: what follows the addition, in both twins.
         gate: None, or what weighs S(x) and F(x) by a function of x; not called by a plain twin.
+        stream_axis: of x, which counts its streams, for the ledger; None: x is one stream.
 
     Args:
         in_shape: of one example that comes in, such as (16, 32, 32); both paths are then
@@ -46,6 +47,7 @@ class Block(nn.Module):
         skip: bool,
         *,
         gate: Gate | None = None,
+        stream_axis: int | None = None,
         name: str = "block",
         in_shape: tuple[int, ...] | None = None,
     ):
@@ -55,6 +57,7 @@ class Block(nn.Module):
         self.after = after
         self.skip = skip
         self.gate = gate
+        self.stream_axis = stream_axis
         self.name = name
         if in_shape is not None:
             ghost = copy.deepcopy(self).to("meta").eval()  # shapes, but no values

@@ -24,35 +24,14 @@ from torch import Tensor, nn
 from gradflow.core.errors import GradflowError
 from gradflow.networks.layers import RMSNorm
 from gradflow.networks.network import Network
+from gradflow.networks.slots import Around
 
 SCALE = 0.01  # of what depends on the streams, at first
 SINKHORN = 20  # normalizations of columns and rows
 APART = -8.0  # the logarithm of M off its diagonal at first, before the Sinkhorn iterations
 
 
-class Streamed(nn.Module):
-    """A branch whose layers are its own children, by the names that they have in a Sequential.
-
-    Args:
-        around: further children, which come first: the last weight is that of a layer.
-    """
-
-    def __init__(self, layers: nn.Sequential, **around: nn.Module):
-        super().__init__()
-        for name, module in around.items():
-            self.add_module(name, module)
-        for name, module in layers.named_children():
-            self.add_module(name, module)
-        self.order = [name for name, _ in layers.named_children()]
-
-    def inner(self, x: Tensor) -> Tensor:
-        """The layers, one after the other."""
-        for name in self.order:
-            x = self.get_submodule(name)(x)
-        return x
-
-
-class StreamBranch(Streamed):
+class StreamBranch(Around):
     """[B, T, n, C] -> the same: w F(r X)."""
 
     def __init__(self, layers: nn.Sequential, read: nn.Module, write: nn.Module):

@@ -4,8 +4,9 @@ It is tested before it is trained, in float64 on two random examples, in trainin
 evaluation mode. Made from outside: each residual sum that the probes find in the autograd graph is
 one addition of the forward pass, which the twin replaces by its branch operand. The test does
 the additions themselves with zeros in place of S(x), and requires equal outputs and an equal
-gradient of every parameter. The builder's own: equal tensors, no convolution, norm or nonlinear
-function that its twin does not have, and another output or gradient.
+gradient of every parameter. The builder's own: equal tensors, equal options of each module, such
+as a dropout rate, no convolution, norm or nonlinear function that its twin does not have, and
+another output or gradient.
 """
 
 import copy
@@ -13,10 +14,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
+from types import NoneType
 from typing import Any, NamedTuple, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradflow.config.data import Shape, TokenShape
 from gradflow.config.networks import TWINS
@@ -148,6 +150,11 @@ def _test_own(config: CustomConfig, plain: Custom, residual: Custom, images: Ten
         if name not in own or name not in theirs or not torch.equal(own[name], theirs[name]):
             tensor = name.removeprefix("module.")
             _refuse(config, f"skip changes the tensor {tensor}; twins have the same tensors")
+    twins = dict(residual.named_modules())
+    for name, module in plain.named_modules():
+        if changed := _changed(module, twins.get(name)):
+            which = name.removeprefix("module.")
+            _refuse(config, f"skip changes {changed} of {which}; twins differ in the skip alone")
     if _pass(plain.train(), images).equals(_pass(residual.train(), images)):
         _refuse(config, "takes skip and computes the same without it")
     if added := _kinds(plain, images) - _kinds(residual, images):
@@ -156,6 +163,23 @@ def _test_own(config: CustomConfig, plain: Custom, residual: Custom, images: Ten
             config,
             f"skip=false adds {kind} to what is computed; twins differ in the skip alone",
         )
+
+
+def _changed(plain: nn.Module, residual: nn.Module | None) -> str:
+    """An option that two modules of one class have with different values, such as a dropout rate.
+    A class that is not torch's may keep the skip itself: true and false, or 1 and 0. Empty: there
+    is none."""
+    if type(plain) is not type(residual):
+        return ""
+    foreign = not type(plain).__module__.startswith("torch.")
+    for name, value in vars(plain).items():
+        other = getattr(residual, name, None)
+        kept = name.startswith("_") or name in ("training", "cuts", "marked")
+        if kept or not isinstance(value, int | float | str | tuple | NoneType) or value == other:
+            continue
+        if not (foreign and {value, other} == {0, 1}):  # which equal False and True
+            return f"{name} from {shown(other)} to {shown(value)}"
+    return ""
 
 
 def _kinds(network: Custom, images: Tensor) -> Counter[str]:

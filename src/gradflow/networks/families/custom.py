@@ -87,6 +87,9 @@ class CustomConfig(NetworkConfig):
             raise GradflowError(f"{given}: the builder takes no {name}; it takes {valid}")
         if name in builder.unread:
             raise GradflowError(f"{given}: the builder takes {name} and never reads it")
+        if name not in builder.parameters and builder.read is not None and name not in builder.read:
+            reads = ", ".join(sorted(builder.read)) or "nothing"
+            raise GradflowError(f"{given}: the builder takes any option and reads {reads}")
 
     def made_outside(self) -> bool:
         """Whether the plain twin is made from outside."""
