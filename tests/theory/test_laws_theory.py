@@ -95,7 +95,7 @@ def test_what_an_mlp_adds_by_monte_carlo():
         (lambda: depth.residual_update_growth(1), "blocks=1: must be at least 2"),
         (lambda: depth.update_growth(0), "layers=0: must be at least 1"),
         (lambda: depth.isometry_gap_factor(0), "width=0: must be at least 1"),
-        (lambda: streams.mlp_output(-1.0), "input_scale=-1.0: must be at least 0"),
+        (lambda: streams.mlp_output(-1.0), "input_scale=-1.0: must be from 0 to 1e100"),
         (lambda: streams.peri_norm_stream(-1), "block=-1: must be at least 0"),
     ],
 )

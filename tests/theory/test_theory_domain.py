@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.special import erf
 
 from gradflow.core.errors import GradflowError
-from gradflow.theory import depth, mean_field
+from gradflow.theory import depth, mean_field, shaped, streams
 from gradflow.theory.mean_field import ACTIVATIONS, Activation
 
 pytestmark = pytest.mark.numeric
@@ -204,7 +204,7 @@ def test_closed_forms_keep_their_digits_at_the_ends():
 
 FUNCTIONS = [
     function
-    for module in (depth, mean_field)
+    for module in (depth, mean_field, shaped, streams)
     for name, function in vars(module).items()
     if inspect.isfunction(function)
     and function.__module__ == module.__name__
@@ -213,6 +213,7 @@ FUNCTIONS = [
 LIKELY = {
     "activation": st.sampled_from([*ACTIVATIONS]),
     "skip": st.booleans(),
+    "orthogonal": st.booleans(),
     "layers": st.integers(1, 60),
     "blocks": st.integers(1, 60),
     "batch_norm": st.integers(1, 60),
@@ -232,7 +233,7 @@ ODD = st.one_of(
 
 
 def test_all_functions_of_theory_are_tried():
-    assert len(FUNCTIONS) == 18
+    assert len(FUNCTIONS) == 29
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
@@ -255,7 +256,7 @@ def test_any_argument_gives_a_number_or_one_line(function, data):
         assert len(refused.splitlines()) == 1
         assert "must be" in refused or ":" in refused
         return
-    values = result if isinstance(result, list) else [result]
+    values = list(result) if isinstance(result, list | tuple) else [result]
     assert all(type(value) is float for value in values)
     assert not any(math.isnan(value) for value in values)
     assert all(math.isfinite(value) for value in values) or function is mean_field.depth_scale

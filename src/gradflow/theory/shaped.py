@@ -15,6 +15,8 @@ from gradflow.theory.gaussian import mean
 ETA = 0.9
 """Where the correlation of orthogonal inputs ends (Zhang et al. 2022, arXiv 2203.08120)."""
 
+DEEPEST = 10_000  # layers: their map is applied one by one
+
 HOMOGENEOUS = {"relu": 2.0, "leaky_relu": 2 / (1 + 0.01**2), "identity": 1.0, "tailored_relu": 1.0}
 """activation -> the weight variance that keeps every variance, without biases."""
 
@@ -41,7 +43,8 @@ def leaky_relu_correlation(c: float, slope: float) -> float:
 
 def network_correlation(layers: int, slope: float, c: float = 0.0) -> float:
     """`leaky_relu_correlation` applied `layers` times: what two inputs' correlation ends at."""
-    for _ in range(count(layers, "layers")):
+    c = real(c, "c", "a correlation, from -1 to 1", low=-1, high=1)
+    for _ in range(count(layers, "layers", high=DEEPEST)):
         c = leaky_relu_correlation(c, slope)
     return c
 
@@ -52,7 +55,7 @@ def tailored_slope(layers: int, eta: float = ETA) -> float:
     Tailored rectifiers (Zhang et al. 2022): the map of all layers ends at `eta`
     whatever the depth, where ReLU's tends to 1 and every input looks the same to the head.
     """
-    layers = count(layers, "layers")
+    layers = count(layers, "layers", high=DEEPEST)
     eta = real(eta, "eta", "above 0 and below 1", above=0, high=1 - 1e-9)
     if network_correlation(layers, 0.0) <= eta:
         return 0.0
@@ -70,7 +73,8 @@ def edge_of_chaos(activation: str, bias_variance: float = 0.0) -> Edge:
         GradflowError: another activation; a bias variance above 1e3, or of a rectifier above 0.
     """
     known = f"one of tanh, {', '.join(HOMOGENEOUS)}"
-    require(activation == "tanh" or activation in HOMOGENEOUS, "activation", activation, known)
+    is_known = isinstance(activation, str) and activation in ("tanh", *HOMOGENEOUS)
+    require(is_known, "activation", activation, known)
     biases = real(bias_variance, "bias_variance", "from 0 to 1000", low=0, high=1e3)
     if activation != "tanh":
         require(biases == 0, "bias_variance", bias_variance, f"0 for {activation}: others add up")
@@ -88,7 +92,12 @@ def jacobian_spread(activation: str, q: float, layers: int, *, orthogonal: bool)
 
     mu_k is E[phi'(sqrt(q) z)^2k]; 0 is dynamical isometry (Pennington et al. 2018, section 2.3).
     """
-    slope, size = mean_field.ACTIVATIONS[activation].derivative, math.sqrt(real(q, "q", low=0))
+    known = f"one of {', '.join(mean_field.ACTIVATIONS)}"
+    is_known = isinstance(activation, str) and activation in mean_field.ACTIVATIONS
+    require(is_known, "activation", activation, known)
+    require(type(orthogonal) is bool, "orthogonal", orthogonal, "True or False")
+    slope = mean_field.ACTIVATIONS[activation].derivative
+    size = math.sqrt(real(q, "q", "a variance, from 0 to 1e12", low=0, high=1e12))
     first, second = mean(lambda x: slope(x) ** 2, size), mean(lambda x: slope(x) ** 4, size)
     return count(layers, "layers") * (second / first**2 - (1 if orthogonal else 0))
 

@@ -17,7 +17,7 @@ def mlp_output(input_scale: float = 1.0) -> float:
     So the stream of a pre-norm network grows linearly as drawn, and s = 1/sqrt(l) of layer l under
     LayerNorm scaling (Sun et al. 2025, arXiv 2502.05795) makes it nearly logarithmic.
     """
-    scale = real(input_scale, "input_scale", "at least 0", low=0)
+    scale = real(input_scale, "input_scale", "from 0 to 1e100", low=0, high=1e100)
     return WIDENING * variance_map(XAVIER * scale**2, "gelu", XAVIER)
 
 
@@ -26,4 +26,4 @@ def peri_norm_stream(block: int) -> float:
 
     Var(x_{l+1}) = Var(x_l) + 1 (Kim et al. 2025, Peri-LN, arXiv 2502.02732, with a normed stem).
     """
-    return 1 + count(block, "block", low=0)
+    return 1.0 + count(block, "block", low=0)
