@@ -1,6 +1,6 @@
 """Laws over depth in one figure: what the claims measure as a course, with the theory drawn in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from gradflow.theory import depth, shaped
 from gradflow.theory import streams as stream_theory
 from gradflow.training.frozen import block_inputs
 
+TICKS = (2, 4, 8, 16, 32, 64)  # of a logarithmic horizontal axis
 PAIRS = 6  # networks whose correlations are followed
 Array = npt.NDArray[Any]
 INK = ("#0072B2", "#D55E00", "#00785A")
@@ -120,18 +121,25 @@ def draw_laws(config: AcceptanceConfig) -> list[Path]:
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     paths = [folder / "laws.csv", folder / "figures" / "depth_laws.png"]
     pd.concat([_rows(course) for course in found]).to_csv(paths[0], index=False)
+    draw(found, paths[1])
+    return paths
+
+
+def draw(found: Sequence[Course], path: Path) -> None:
+    """The figure, a panel per law."""
     with style.figure(2, 3, height=4.6) as (made, axes):
         for ax, (law, panel) in zip(axes.flat, PANELS.items(), strict=True):
             lines = [course for course in found if course.law == law]
             _draw(ax, lines, log="y" in panel.log)
-            ax.set(title=panel.title, xlabel=panel.x)
+            ax.set(xlabel=panel.x, ylabel=panel.y)
             if "x" in panel.log:
                 ax.set_xscale("log")
+                ax.set_xticks(TICKS, map(str, TICKS))
+                ax.minorticks_off()
             ax.legend(loc="best", fontsize=5.5)
         style.letter_panels(axes.flat)
         for drawn in style.figures_of(made):
-            drawn.savefig(paths[1])
-    return paths
+            drawn.savefig(path)
 
 
 def _rows(course: Course) -> pd.DataFrame:
@@ -165,9 +173,9 @@ def _draw(ax: Axes, lines: list[Course], *, log: bool) -> None:
 
 
 class Panel(NamedTuple):
-    """A panel's title, horizontal axis and logarithmic axes."""
+    """A panel's axes, and which of them are logarithmic."""
 
-    title: str
+    y: str
     x: str
     log: str = ""
 
