@@ -1,17 +1,23 @@
 """The examples of docs/extending.md: forty lines each, and they run as studies with twins."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from gradflow.analysis.output import Output
+from gradflow.analysis.studies import ledger
+from gradflow.analysis.study import load_study
 from gradflow.records import read_records, read_runs
 from gradflow.runs.execute import execute
 from tests.support.doors import ROOT, command
+from tests.support.figures import checked
 from tests.support.plugins import forgotten
 
 EXAMPLES = ROOT / "examples"
@@ -24,6 +30,16 @@ WORDS = {
         f"network.builder={EXAMPLES / 'two_streams.py'}:two_streams",
     ],
     "rings": ["data=npz", "network.width=4"],
+    "gpt": [
+        "data=text",
+        f"data.file={EXAMPLES / 'gpt.py'}",
+        "data.context=8",
+        "data.batch_size=8",
+        "task=next_token",
+        "network=custom",
+        f"network.builder={EXAMPLES / 'gpt.py'}:gpt",
+        "network.width=8",
+    ],
 }
 
 
@@ -64,6 +80,28 @@ def test_an_example_trains_as_twins_with_equal_weights(tmp_path, name):
     assert all(rows.input_grad_norm.notna().all() for rows in blocks)
     assert (blocks[1].skip_share.dropna() > 0).all()
     assert blocks[1].skip_share.notna().sum() == len(blocks[1]) - 1  # all but the last row
+    several = [rows.stream_shares.dropna() for rows in blocks]
+    assert [len(shares) for shares in several] == [6 * (name == "two_streams")] * 2
+    assert all(sum(shares) == pytest.approx(1) for rows in several for shares in rows)
+
+
+def test_the_ledger_of_two_streams_has_a_figure_of_their_shares(tmp_path):
+    words = words_of("two_streams", tmp_path)
+    swept = ["network.depth=6,8", "network.skip=false,true", "seed=0,1"]
+    for config in command("train", "-m", *words, *swept).accepted:
+        execute(config)
+    output = Output(load_study(tmp_path / "scratch"))
+    with checked() as faults:
+        ledger.analyze(output)
+    assert faults == {}
+    drawn = pd.read_csv(output.figures / "ledger_streams.csv", dtype={"label": str})
+    lines = drawn[(drawn.kind == "line") & drawn.label.isin(["0", "1"])]
+    totals = lines.groupby(["panel", "x"]).y.sum()  # two medians of two seeds each
+    assert len(totals) == 4 * 6
+    np.testing.assert_allclose(totals, 1)
+    facts = json.loads((output.figures / "ledger_streams.json").read_text())
+    assert "are of all streams together" in facts["caption"]
+    assert "is of all streams together" in (output.figures / "ledger.json").read_text()
 
 
 def test_a_command_of_an_example_is_one_that_works(tmp_path):

@@ -134,12 +134,13 @@ VALUES = {
     pa.bool_(): True,
     pa.timestamp("ms", tz="UTC"): datetime(2031, 2, 3, 4, 5, 6, 7000, UTC),
     pa.list_(pa.int64()): [1, 2**40],
+    pa.list_(pa.float64()): [0.1, 2.0],
 }
 TYPE_NAMES = {  # in the order of VALUES
-    "pandas": "str int32 int64 float32 float64 bool datetime64[ms,UTC] object",
+    "pandas": "str int32 int64 float32 float64 bool datetime64[ms,UTC] object object",
     "polars": "String Int32 Int64 Float32 Float64 Boolean "
-    "Datetime(time_unit='ms',time_zone='UTC') List(Int64)",
-    "duckdb": "VARCHAR INTEGER BIGINT FLOAT DOUBLE BOOLEAN TIMESTAMPWITHTIMEZONE BIGINT[]",
+    "Datetime(time_unit='ms',time_zone='UTC') List(Int64) List(Float64)",
+    "duckdb": "VARCHAR INTEGER BIGINT FLOAT DOUBLE BOOLEAN TIMESTAMPWITHTIMEZONE BIGINT[] DOUBLE[]",
 }
 
 

@@ -20,6 +20,7 @@ from gradflow.config.blocks import (
     Path,
     Placement,
 )
+from gradflow.config.data import CLASSES, IMAGES, NUMBERS, TOKENS
 from gradflow.config.registry import Chosen, Registry
 from gradflow.config.validation import choice, number
 
@@ -43,6 +44,9 @@ class Objective(NamedTuple):
 
 TASKS: Registry[Objective] = Registry("task", "gradflow.training.tasks")
 
+TARGETS = {"classify": CLASSES, "regression": NUMBERS, "next_token": TOKENS}
+"""Task -> what its targets are. A task that is not here reads none, or any."""
+
 TWINS: Registry[Callable[..., Any]] = Registry("twin", "gradflow.training.twins")
 """How the plain twin of a network that somebody else wrote is made and tested."""
 
@@ -52,6 +56,7 @@ class NetworkConfig(Chosen):
     """The options that every family has; README.md lists what each does.
 
     TASK: what the family is trained to do, a key of TASKS.
+    TAKES: what its examples may be: images, vectors, tokens.
     OUTPUTS: how many outputs it has if no data set says.
     FITS_IDENTITY: whether task=identity can fix its stem and head: one Linear layer each.
     TRIED: whether a network is built, and its twin tested, before anything of a study is trained.
@@ -60,6 +65,7 @@ class NetworkConfig(Chosen):
     GROUP: ClassVar[str] = "network"
     FACTS: ClassVar[tuple[str, ...]] = ("TASK",)
     TASK: ClassVar[str]
+    TAKES: ClassVar[tuple[str, ...]] = (IMAGES,)
     OUTPUTS: ClassVar[int] = 10
     FITS_IDENTITY: ClassVar[bool] = False
     TRIED: ClassVar[bool] = False
@@ -125,8 +131,12 @@ class NetworkConfig(Chosen):
                 if self.depth > below
                 else f"the least is {below}"
             )
-            self.refuse("depth", f"depth must be {step}n+2; {nearest}")
+            self.refuse("depth", f"depth must be {step}n+2; {nearest}{self.of_block()}")
         return n
+
+    def of_block(self) -> str:
+        """For messages: of which block, if it is a choice."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -194,6 +204,10 @@ class ConvolutionalConfig(BlockConfig):
     def block_name(self) -> str:
         """The row of BLOCKS that the blocks are made of."""
         return self.block
+
+    def of_block(self) -> str:
+        """Which block, so that a sweep of several says which of them does not fit."""
+        return f" with block={self.block_name()}"
 
     def layers_per_block(self) -> int:
         """Convolutions on a block's branch."""
