@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import re
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from tests.support.plugins import forgotten
 EXAMPLES = ROOT / "examples"
 SMALL = ["steps=6", "evaluation.every=6"]
 WORDS = {
-    "dyt": [f"plugins=[{EXAMPLES / 'dyt.py'}]", "network.norm=dyt", "network.width=4"],
+    "derf": [f"plugins=[{EXAMPLES / 'derf.py'}]", "network.norm=derf", "network.width=4"],
     "gated": [f"plugins=[{EXAMPLES / 'gated.py'}]", "network=gated"],
     "two_streams": [
         "network=custom",
@@ -117,18 +118,19 @@ def test_a_command_of_an_example_is_one_that_works(tmp_path):
         assert {config.network.skip for config in ended.accepted} == {True, False}
 
 
-def test_dyt_is_what_its_paper_says():
+def test_derf_is_what_its_paper_says():
     import torch
 
-    spec = importlib.util.spec_from_file_location("toy_plugin_dyt", EXAMPLES / "dyt.py")
+    spec = importlib.util.spec_from_file_location("toy_plugin_derf", EXAMPLES / "derf.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
-    norm = module.DyT(3, dims=2).double()
+    norm = module.Derf(3, dims=2).double()
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([1.0, 2.0, 3.0]))
         norm.bias.copy_(torch.tensor([0.1, 0.2, 0.3]))
-        expected = np.tanh(0.5 * x.numpy()) * np.arange(1, 4)[:, None, None]
+        norm.shift.fill_(0.25)
+        expected = np.vectorize(math.erf)(0.5 * x.numpy() + 0.25) * np.arange(1, 4)[:, None, None]
         expected += 0.1 * np.arange(1, 4)[:, None, None]
         np.testing.assert_allclose(norm(x).numpy(), expected, rtol=1e-6)  # float32 constants
 

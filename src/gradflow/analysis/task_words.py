@@ -3,6 +3,7 @@
 import pandas as pd
 
 PREDICT_IMAGES = ("unet", "diffusion_unet")  # families whose error is a relative squared error
+PREDICT_TOKENS = ("language_model",)  # families whose task is next_token
 
 RELATIVE = (
     "The relative squared error of networks that predict images or numbers is the mean squared "
@@ -37,4 +38,5 @@ def loss_name(runs: pd.DataFrame) -> str:
 
 def nats(runs: pd.DataFrame) -> str:
     """The unit of a cross-entropy."""
-    return "nats per token" if (runs.task == "next_token").all() else "nats"
+    of_tokens = (runs.task == "next_token") | runs.network_name.isin(PREDICT_TOKENS)
+    return "nats per token" if of_tokens.all() else "nats"

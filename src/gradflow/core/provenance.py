@@ -21,6 +21,7 @@ MODULES = {
     "data": ("run", "images, labels, batches, their order, augmentation and normalization"),
     "probes": ("run", "what is measured"),
     "training": ("run", "what is done in a step, when it is evaluated, what is recorded of it"),
+    "config/transformers.py": ("run", "what each block of a transformer computes"),
     "core/seeds.py": ("run", "what is drawn at random"),
     "config/blocks.py": ("run", "what each block computes"),
     "config/data.py": ("run", "its config class"),

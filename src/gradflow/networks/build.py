@@ -27,10 +27,11 @@ def build_network(
     """A network of one of the families, initialized from `seed`, in float32 on the CPU.
 
     Args:
-        family: mlp, cifar_resnet, imagenet_resnet, transformer, unet, diffusion_unet or custom.
-        image_shape: channels, height and width of the images.
-        outputs: classes; None: 10, or 1000 of imagenet_resnet. A U-Net puts out an image and has
-            none.
+        family: mlp, cifar_resnet, imagenet_resnet, transformer, language_model, unet,
+            diffusion_unet or custom.
+        image_shape: channels, height and width of the images; (1, 1, T) for texts of T tokens.
+        outputs: classes; None: 10, 1000 of imagenet_resnet, or 256 tokens. A U-Net puts out an
+            image and has none.
         options: the words of conf/network/: depth, width, skip, norm, activation, ...
 
     Returns:
