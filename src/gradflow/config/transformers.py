@@ -7,7 +7,12 @@ stand in turn; a layer is a pair of them.
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from gradflow.config.networks import ACTIVATIONS, INITIALIZATIONS, NetworkConfig
+from gradflow.config.networks import (
+    ACTIVATIONS,
+    DELTA_ORTHOGONAL,
+    INITIALIZATIONS,
+    NetworkConfig,
+)
 from gradflow.config.validation import choice, number
 
 
@@ -137,7 +142,7 @@ class AttentionConfig(NetworkConfig):
         self.blocks_per_stage(1)
         if self.width % self.heads:
             self.refuse("heads", f"must divide width={self.width}")
-        if self.initialization in ("fixup", "delta_orthogonal", "looks_linear"):
+        if self.initialization in ("fixup", *DELTA_ORTHOGONAL, "looks_linear"):
             self.refuse("initialization", "is not defined for attention; use xavier")
         row = self.placed()
         if self.qk_norm and row.normed:

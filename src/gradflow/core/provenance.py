@@ -38,7 +38,7 @@ MODULES = {
     "training/frozen.py": ("diagnosis", "the network that is measured"),
     "records/diagnostic_schema.py": ("diagnosis", "the type that each number is stored in"),
     "acceptance": ("acceptance", "the claims, and what they compare"),
-    "theory": ("acceptance", "what is predicted"),
+    "theory": ("run", "the slope and the weight variance of shaped networks; what is predicted"),
     "statistics": ("acceptance", "intervals and tests"),
     "config/acceptance.py": ("acceptance", "its config class"),
     "__init__.py": (None, "names of the package"),

@@ -100,7 +100,7 @@ class WithoutBranch(nn.Module):
 def block_layers(block: str, width: int, stride: int) -> list[Weighted]:
     """The convolutions of a row of `BLOCKS`, for a stage of `width` channels."""
     return [
-        Weighted(layer.widening * width, layer.kernel, stride if layer.strides else 1)
+        Weighted(layer.widening * width, layer.kernel, stride if layer.strides else 1, layer.form)
         for layer in BLOCKS[block]
     ]
 

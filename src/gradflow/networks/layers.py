@@ -15,17 +15,21 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradflow.config.networks import ACTIVATIONS, NORMS, NetworkConfig
+from gradflow.config.blocks import Form
+from gradflow.config.networks import NORMS, NetworkConfig
+from gradflow.networks.activations import make_activation
 
 
 class Weighted(NamedTuple):
-    """A weighted layer of a stack: its outputs, and for a convolution kernel and stride."""
+    """A weighted layer of a stack: its outputs, and for a convolution kernel, stride and form."""
 
     size: int
     kernel: int = 3
     stride: int = 1
+    form: Form = "plain"
 
 
 def layer_stack(
@@ -75,6 +79,12 @@ def layer_stack(
 def _weighted(in_size: int, layer: Weighted, *, dims: int, bias: bool) -> nn.Module:
     if dims != 2:
         return nn.Linear(in_size, layer.size, bias=bias)
+    from gradflow.networks.reparametrized import DiracConv, RepVGGConv  # which import from here
+
+    if layer.form == "dirac":
+        return DiracConv(in_size, layer.size, layer.kernel, layer.stride, bias=bias)
+    if layer.form == "repvgg":
+        return RepVGGConv(in_size, layer.size, layer.stride)
     padding = layer.kernel // 2
     return nn.Conv2d(in_size, layer.size, layer.kernel, layer.stride, padding, bias=bias)
 
@@ -85,7 +95,7 @@ def _unweighted(letter: str, config: NetworkConfig, size: int, dims: int) -> tup
         case "n":
             return "norm", NORMS[config.norm](size, dims)
         case "a":
-            return "act", ACTIVATIONS[config.activation]()
+            return "act", make_activation(config)
         case "b":
             return "bias", ScalarBias()
         case "m":
@@ -107,6 +117,23 @@ class Projection(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """The projected pixels."""
         return super().forward(x[:, :, :: self.every, :: self.every])
+
+
+class TailoredReLU(nn.Module):
+    """sqrt(2 / (1 + a^2)) max(x, a x), which keeps the mean square of a standard normal x.
+
+    Zhang et al. 2022, arXiv 2203.08120; a: `gradflow.theory.shaped.tailored_slope`.
+    """
+
+    def __init__(self, slope: float):
+        super().__init__()
+        self.slope = slope
+        self.gain = (2 / (1 + slope**2)) ** 0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        y: Tensor = self.gain * F.leaky_relu(x, self.slope)
+        return y
 
 
 class RMSNorm(nn.Module):

@@ -31,6 +31,7 @@ class MlpConfig(BlockConfig):
     TASK: ClassVar[str] = "classify"
     TAKES: ClassVar[tuple[str, ...]] = (IMAGES, VECTORS)
     FITS_IDENTITY: ClassVar[bool] = True
+    ACTIVATES_EVERY_LAYER: ClassVar[bool] = True
 
     name: str = choice("mlp")
     depth: int = number(10, at_least=3)
