@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from experiments import acceptance
 from gradflow.acceptance import report, table
 from gradflow.acceptance.catalogue import TOPICS, claims_matching
 from gradflow.acceptance.claim import (
@@ -29,6 +28,7 @@ from gradflow.acceptance.claim import (
     within_share,
 )
 from gradflow.acceptance.training import DEEP, run_config
+from gradflow.cli import acceptance
 from gradflow.config import RunConfig
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.config.hydra_bridge import register_schema, to_config

@@ -7,13 +7,13 @@ A table stands between <!-- table STUDY/NAME --> and <!-- end -->; a figure is a
 docs/figures/NAME.png. docs/tables keeps the tables as they were measured.
 """
 
-import argparse
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gradflow.config.conf_folder import ROOT
+from gradflow.config.conf_folder import CHECKOUT
+from gradflow.core.command_line import CommandLine
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
@@ -23,7 +23,7 @@ TABLE = re.compile(r"(<!-- table (\S+)/(\S+) -->\n).*?(<!-- end -->)", re.S)
 FIGURE = re.compile(r"figures/(\w+)\.png")
 
 
-def renewed(page: str, root: Path = ROOT) -> str:
+def renewed(page: str, root: Path = CHECKOUT) -> str:
     """A page's text with every marked table as docs/tables has it.
 
     Raises:
@@ -41,7 +41,7 @@ def renewed(page: str, root: Path = ROOT) -> str:
     return TABLE.sub(table, (root / page).read_text())
 
 
-def changes(outputs: Path, root: Path = ROOT) -> Iterator[tuple[Path, Path]]:
+def changes(outputs: Path, root: Path = CHECKOUT) -> Iterator[tuple[Path, Path]]:
     """(new file, quoted file) of tables and figures that differ from those in `outputs`."""
     for page in PAGES:
         text = (root / page).read_text()
@@ -63,15 +63,13 @@ def changes(outputs: Path, root: Path = ROOT) -> Iterator[tuple[Path, Path]]:
 @one_line()
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(__doc__)
     parser.add_argument("outputs", type=folder_of, help="the folder of all studies")
     parser.add_argument("--check", action="store_true", help="change nothing")
     arguments = parser.parse_args()
     found = list(dict.fromkeys(changes(arguments.outputs)))
     for new, quoted in found:
-        print(f"{quoted.relative_to(ROOT)}: {new}")
+        print(f"{quoted.relative_to(CHECKOUT)}: {new}")
         if not arguments.check:
             quoted.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(quoted, new.read_bytes())
@@ -79,6 +77,6 @@ def main() -> None:
         sys.exit(1 if found else 0)
     try:
         for page in PAGES:
-            atomic_write(ROOT / page, renewed(page))
+            atomic_write(CHECKOUT / page, renewed(page))
     except GradflowError as error:
         sys.exit(f"error: {error}")

@@ -10,6 +10,7 @@ from dataclasses import asdict, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
@@ -29,6 +30,7 @@ from gradflow.config.plugins_named import listed, plugins_named
 from gradflow.config.registry import GROUPS, present_name
 from gradflow.config.run import DescribeConfig, DiagnoseConfig, RunConfig
 from gradflow.config.saved import read_config, write_config
+from gradflow.core.command_line import valid_instead
 from gradflow.core.door import of_path, one_line
 from gradflow.core.errors import DamageError, GradflowError, shown
 from gradflow.core.interrupts import LINE, Killed, leave_at_once, limited, say
@@ -151,7 +153,7 @@ def call(function: Callable[[Root], Any], cfg: DictConfig, root: type[Root]) -> 
         return function(to_config(cfg, root))
 
 
-def main(app: Callable[[], Any], *, sweeps: bool = True) -> None:
+def end_in_one_line(app: Callable[[], Any], *, sweeps: bool = True) -> None:
     """Run a Hydra application; a user's mistake is one line on stderr and exit status 1.
 
     Args:
@@ -162,6 +164,7 @@ def main(app: Callable[[], Any], *, sweeps: bool = True) -> None:
         try:
             if not sweeps:
                 _refuse_sweep(sys.argv)
+            _check_options(sys.argv)
             _check_root(sys.argv)
             if named := plugins_named(sys.argv):  # before composing: choices may be theirs
                 load_plugins(named)
@@ -185,10 +188,19 @@ def main(app: Callable[[], Any], *, sweeps: bool = True) -> None:
 
 
 def _refuse_sweep(arguments: Sequence[str]) -> None:
-    script = Path(arguments[0]).name
-    for word in arguments[1:]:
+    command, *words = arguments
+    for word in words:
         if word in ("-m", "--multirun") or word.startswith("hydra.mode"):
-            raise GradflowError(f"{word}: {script} does one thing at a time; call it for each")
+            raise GradflowError(f"{word}: {command} does one thing at a time; call it for each")
+
+
+def _check_options(arguments: Sequence[str]) -> None:
+    """Hydra would answer with a page of usage."""
+    options = list(get_args_parser()._option_string_actions)
+    for word in arguments[1:]:
+        known = word.partition("=")[0] in options or (word[:2] in options and word[1:2] != "-")
+        if word.startswith("-") and not known:
+            raise GradflowError(f"{shown(word)}: {valid_instead(word, options)}")
 
 
 def _check_root(arguments: Sequence[str]) -> None:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from omegaconf import MISSING
-
 from gradflow.config.blocks import (
     BLOCKS,
     FIXUP,
@@ -21,7 +19,7 @@ from gradflow.config.blocks import (
     Placement,
 )
 from gradflow.config.registry import Chosen, Registry
-from gradflow.config.validation import choice, number
+from gradflow.config.validation import MISSING, choice, number
 
 NORMS: Registry[Callable[..., Any]] = Registry("norm", "gradflow.networks.norms")
 ACTIVATIONS: Registry[Callable[..., Any]] = Registry("activation", "gradflow.networks.activations")
