@@ -47,7 +47,7 @@ TWINS: Registry[Callable[..., Any]] = Registry("twin", "gradflow.training.twins"
 
 @dataclass(frozen=True)
 class NetworkConfig(Chosen):
-    """The options that every family has; README.md lists what each does.
+    """The options that every family has.
 
     TASK: what the family is trained to do, a key of TASKS.
     OUTPUTS: how many outputs it has if no data set says.
