@@ -20,10 +20,9 @@ def page() -> str:
         "| command | does | extra |",
         "| --- | --- | --- |",
     ]
-    lines += [
-        f"| [`gradflow {name}`](#{name}) | {command.does} | {command.extra and f'`{command.extra}`'} |"
-        for name, command in COMMANDS.items()
-    ]
+    for name, command in COMMANDS.items():
+        extra = f"`{command.extra}`" if command.extra else ""
+        lines.append(f"| [`gradflow {name}`](#{name}) | {command.does} | {extra} |")
     for name in COMMANDS:
         text = (HELP / f"{name}.txt").read_text().rstrip()
         short, keys, _ = text.partition("\nkeys, with their defaults:")

@@ -1,7 +1,7 @@
 """The gallery: its pages are docs/gallery/STUDY.md, whose front matter is the data of a study."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ class Entry(NamedTuple):
 
 
 def entries() -> list[Entry]:
-    """Every page but the index, in the order of the site's menu.
+    """Every page but the index.
 
     Raises:
         ValueError: a page lacks a fact, its question or its figure.
@@ -56,12 +56,16 @@ def with_facts(text: str, facts: Mapping[str, Any]) -> str:
     return re.sub(r"^(# .+\n)", lambda title: f"{title[1]}\n{box}", text, count=1, flags=re.M)
 
 
-def grid() -> str:
-    """The index: a card for each study with its figure, question and time."""
+def grid(order: Sequence[str]) -> str:
+    """The index: a card for each study with its figure, question and time.
+
+    Args:
+        order: of the studies.
+    """
     cards = [
         f"- [![]({entry.figure})]({entry.path.name})\n\n"
         f"    [{entry.question}]({entry.path.name})\n\n"
         f"    `{entry.facts['study']}` · {entry.facts['time']}\n"
-        for entry in entries()
+        for entry in sorted(entries(), key=lambda entry: order.index(entry.path.stem))
     ]
     return '<div class="gallery" markdown>\n\n' + "\n".join(cards) + "\n</div>\n"

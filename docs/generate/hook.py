@@ -1,5 +1,6 @@
 """What `mkdocs build` calls: it adds the generated pages, and refuses a site with a gap."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,14 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from mkdocs.utils import get_relative_url
 
 from docs.generate import api, commands, coverage, gallery, keys, records
 from gradflow.analysis.readme import renewed
 from gradflow.core.errors import GradflowError
 from gradflow.records.quantities import reference as quantities
 
+SHIM = "https://unpkg.com/iframe-worker/shim"
 ROOT = Path(__file__).parents[2]
 
 
@@ -44,10 +47,22 @@ def on_page_markdown(text: str, page: Page, config: MkDocsConfig, files: Files) 
         if stale:
             raise PluginError(f"docs/{path}: not what docs/tables has: python analysis/readme.py")
     if path == "gallery/index.md":
-        return text.replace("<!-- gallery -->", gallery.grid())
+        return text.replace(
+            "<!-- gallery -->", gallery.grid(re.findall(r"gallery/(\w+)\.md", str(config.nav)))
+        )
     if path.startswith("gallery/"):
         return gallery.with_facts(text, page.meta)
     return text
+
+
+def on_post_page(html: str, page: Page, config: MkDocsConfig) -> str:
+    """Search on pages opened from a folder is by our worker.js, not by a script of others."""
+    return html.replace(SHIM, get_relative_url("worker.js", page.url))
+
+
+def on_post_template(html: str, template_name: str, config: MkDocsConfig) -> str:
+    """The same on the page 404.html."""
+    return html.replace(SHIM, "worker.js")
 
 
 def on_env(env: Any, config: MkDocsConfig, files: Files) -> None:

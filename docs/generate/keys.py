@@ -2,6 +2,7 @@
 
 from gradflow.cli.keys import Key, choices, default_choices, keys_of
 from gradflow.config.meanings import GROUPS_MEAN
+from gradflow.config.registry import GROUPS
 
 PAGES = {
     "network": ("network",),
@@ -74,7 +75,7 @@ def _page(page: str, groups: tuple[str, ...], keys: list[Key]) -> str:
     lines += [f"`{groups[0]}=` is one of {_code(choices('run', groups[0]))}; default `{default}`."]
     lines += [ABOUT[page], ""]
     for group in groups:
-        lines += _table([key for key in keys if key.group == group], of=choices("run", group))
+        lines += _table([key for key in keys if key.group == group], of=tuple(GROUPS[group]))
         lines += [""]
     return "\n".join(lines)
 
@@ -87,9 +88,17 @@ def _table(keys: list[Key], of: tuple[str, ...] = ()) -> list[str]:
         meaning = key.meaning.replace("|", "\\|")
         cells = [f"`{key.full_name}`", key.default and f"`{key.default}`", key.valid, meaning]
         if of:
-            cells.append("" if len(key.choices) >= len(of) else _code(key.choices))
+            cells.append(_only(key.choices, of))
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _only(having: tuple[str, ...], of: tuple[str, ...]) -> str:
+    """The choices that have a key, or those that lack it if they are fewer; "" if none does."""
+    lacking = tuple(name for name in of if name not in having)
+    if len(lacking) < len(having):
+        return f"not {_code(lacking)}" if lacking else ""
+    return _code(having)
 
 
 def _code(names: tuple[str, ...]) -> str:
