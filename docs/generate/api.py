@@ -1,6 +1,8 @@
 """The page of the Python API: every name of `gradflow`, in the words of its docstring."""
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import gradflow
 
@@ -38,9 +40,9 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def _path(value: object) -> str:
-    value = inspect.unwrap(value) if callable(value) else value
-    return f"{value.__module__}.{value.__qualname__}"  # type: ignore[attr-defined]  # a function or class
+def _path(value: Callable[..., Any]) -> str:
+    value = inspect.unwrap(value)
+    return f"{value.__module__}.{value.__qualname__}"
 
 
 def _entry(path: str, title: str, level: int = 2) -> str:

@@ -14,6 +14,7 @@ PAGES = {
 }
 """Page -> the groups on it; the page `run` has all other keys."""
 
+HEAD = ["---", "hide: [toc]", "---"]
 ABOUT = {
     "network": "[How to choose a network](../how-to/networks.md) introduces the families.",
     "data": "[How to use CIFAR-10 or your own data](../how-to/data.md) introduces the data sets.",
@@ -38,6 +39,7 @@ def pages() -> dict[str, str]:
 
 def _run(keys: list[Key]) -> str:
     lines = [
+        *HEAD,
         "# Keys of a run",
         "",
         "Every key of `gradflow train`, `study` and `sweep` that belongs to no group of choices. A",
@@ -71,7 +73,7 @@ def _others() -> list[str]:
 
 def _page(page: str, groups: tuple[str, ...], keys: list[Key]) -> str:
     default = default_choices("run")[groups[0]]
-    lines = [f"# Keys of {page}s" if page != "data" else "# Keys of data", ""]
+    lines = [*HEAD, f"# Keys of {page}s" if page != "data" else "# Keys of data", ""]
     lines += [f"`{groups[0]}=` is one of {_code(choices('run', groups[0]))}; default `{default}`."]
     lines += [ABOUT[page], ""]
     for group in groups:

@@ -1,8 +1,9 @@
 """The page of records: the columns of every table, from the schema."""
 
 from docs.generate.columns import COLUMNS, TABLES
+from gradflow.config.diagnostics import DiagnosticConfig
 from gradflow.config.meanings import MEANINGS
-from gradflow.config.registry import GROUPS, classes_of
+from gradflow.config.registry import GROUPS, classes_of, name_of
 from gradflow.records.quantities import QUANTITIES
 from gradflow.records.schema import DERIVED, SCHEMAS
 
@@ -19,7 +20,12 @@ def page() -> str:
     Raises:
         ValueError: a table or column has no meaning in docs/generate/columns.py.
     """
-    of = {table: f"`diagnostic={c.name}`" for c in classes_of("diagnostic") for table in c.TABLES}
+    of = {
+        table: f"`diagnostic={name_of(config)}`"
+        for config in classes_of("diagnostic")
+        if issubclass(config, DiagnosticConfig)
+        for table in config.TABLES
+    }
     parts = [HEAD]
     for table, schema in SCHEMAS.items():
         if table not in TABLES:
