@@ -11,7 +11,7 @@ from mkdocs.structure.pages import Page
 from mkdocs.utils import get_relative_url
 
 from docs.generate import api, commands, coverage, gallery, keys, records
-from gradflow.analysis.readme import renewed
+from gradflow.analysis.readme import NUMBER, renewed
 from gradflow.core.errors import GradflowError
 from gradflow.records.quantities import reference as quantities
 
@@ -46,6 +46,7 @@ def on_page_markdown(text: str, page: Page, config: MkDocsConfig, files: Files) 
             raise PluginError(str(error)) from error
         if stale:
             raise PluginError(f"docs/{path}: not what docs/tables has: python analysis/readme.py")
+    text = NUMBER.sub(r"\6", text)  # the number alone
     if path == "gallery/index.md":
         return text.replace(
             "<!-- gallery -->", gallery.grid(re.findall(r"gallery/(\w+)\.md", str(config.nav)))
