@@ -22,9 +22,7 @@ def missing(pages: Mapping[str, str]) -> list[str]:
     names = [f"gradflow.{name}" for name in gradflow.__all__ if not name.startswith("__")]
     found = [name for name in names if not re.search(rf"\b{re.escape(name)}\b", written)]
     found += [
-        f"gradflow {name}"
-        for name in COMMANDS
-        if not re.search(rf"gradflow {name}\b", written)
+        f"gradflow {name}" for name in COMMANDS if not re.search(rf"gradflow {name}\b", written)
     ]
     shown = {entry.path.stem for entry in gallery.entries()}
     studies = sorted(path.stem for path in STUDIES.glob("*.yaml"))

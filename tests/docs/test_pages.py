@@ -60,7 +60,7 @@ def test_a_gallery_page_without_a_figure_is_refused(tmp_path):
 def test_quoted_tables_and_numbers_are_those_that_were_measured(page):
     """Nobody edits a number by hand: python analysis/readme.py outputs writes them."""
     assert readme.renewed(page) == text_of(page)
-    assert not re.search(r"^\s*<!-- number", text_of(page), re.M)  # Markdown would end the paragraph
+    assert not re.search(r"^\s*<!-- number", text_of(page), re.M)  # ends a paragraph
 
 
 def written(root, page):
