@@ -1,5 +1,6 @@
 """The pages of config keys: type, default, range and meaning, from the config classes."""
 
+from docs.generate.choices import scales, table, values
 from gradflow.cli.keys import Key, choices, default_choices, keys_of
 from gradflow.config.meanings import GROUPS_MEAN
 from gradflow.config.registry import GROUPS
@@ -18,9 +19,10 @@ HEAD = ["---", "hide: [toc]", "---"]
 ABOUT = {
     "network": "[How to choose a network](../how-to/networks.md) introduces the families.",
     "data": "[How to use CIFAR-10 or your own data](../how-to/data.md) introduces the data sets.",
-    "optimizer": "",
+    "optimizer": "With `muon`, torch's Muon updates matrices, and AdamW vectors.",
     "schedule": "The learning rate is a pure function of the step; its peak is "
-    "`optimizer.learning_rate`.",
+    "`optimizer.learning_rate`. `warmup_cosine` ends at peak / 1e4; torch's `OneCycleLR` ends 25 "
+    "times lower by default.",
     "probe": "`probe` says at which steps gradients are measured, `details` at which the sparse "
     "tables are recorded. Both take the same schedules.",
     "diagnostic": "[How to diagnose a trained network](../how-to/diagnose.md) introduces them.",
@@ -59,7 +61,8 @@ def _run(keys: list[Key]) -> str:
                 f"| [`{group}`]({page}.md) | {GROUPS_MEAN[group]} | `{defaults[group]}` | "
                 f"{_code(choices('run', group))} |"
             )
-    lines += ["", *_others()]
+    about = "`scale=` replaces a study's values; keys that it sweeps stay swept."
+    lines += ["", "## Scale", "", about, "", *scales(), "", *_others()]
     return "\n".join(lines) + "\n"
 
 
@@ -74,17 +77,18 @@ def _others() -> list[str]:
 def _page(page: str, groups: tuple[str, ...], keys: list[Key]) -> str:
     default = default_choices("run")[groups[0]]
     lines = [*HEAD, f"# Keys of {page}s" if page != "data" else "# Keys of data", ""]
-    lines += [f"`{groups[0]}=` is one of {_code(choices('run', groups[0]))}; default `{default}`."]
-    lines += [ABOUT[page], ""]
+    lines += [f"`{groups[0]}=` chooses one of these; default `{default}`. {ABOUT[page]}", ""]
+    lines += [*table(groups[0]), "", "## Keys", ""]
     for group in groups:
         lines += _table([key for key in keys if key.group == group], of=tuple(GROUPS[group]))
         lines += [""]
-    return "\n".join(lines)
+    lines += values() if page == "network" else []
+    return "\n".join(lines) + "\n"
 
 
 def _table(keys: list[Key], of: tuple[str, ...] = ()) -> list[str]:
     """Rows of keys, with the choices that have each if those are not all."""
-    head = ["key", "default", "values", "meaning", *(["only of"] if of else [])]
+    head = ["key", "default", "values", "meaning", *(["of which choices"] if of else [])]
     lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     for key in keys:
         meaning = key.meaning.replace("|", "\\|")
