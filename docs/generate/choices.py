@@ -1,5 +1,6 @@
 """What each choice of a group is: the first line of its class, or of its file in conf/."""
 
+import inspect
 import re
 from collections.abc import Mapping
 from itertools import takewhile
@@ -15,7 +16,7 @@ def table(group: str) -> list[str]:
     lines = [f"| `{group}=` | what it is |", "| --- | --- |"]
     for name in choices("run", group):
         known = GROUPS[group].get(name) if group in GROUPS else None
-        text = _first(known.config.__doc__) if known else ""
+        text = _first(inspect.getdoc(known.config)) if known else ""
         if name not in GROUPS.get(group, {}) or not text:
             text = comment(group, name)
         lines.append(f"| `{name}` | {text} |")

@@ -1,11 +1,14 @@
 """The generated pages: each key, column, command and public name is on one, with its meaning."""
 
+import re
+
 import pytest
 
 import gradflow
-from docs.generate import api, commands, coverage, keys, records
+from docs.generate import api, choices, commands, coverage, keys, records
 from gradflow.cli import COMMANDS
 from gradflow.cli.keys import keys_of
+from gradflow.config.registry import GROUPS
 from gradflow.records.schema import SCHEMAS
 from tests.docs.pages import PAGES, ROOT, text_of
 
@@ -48,3 +51,11 @@ def test_what_nobody_wrote_about_is_named(monkeypatch):
     assert coverage.missing(pages) == ["gradflow.unheard_of", "gradflow unheard"]
     monkeypatch.setattr("docs.generate.gallery.entries", list)
     assert "study budget: docs/gallery/budget.md" in coverage.missing(pages)
+
+
+def test_every_choice_says_what_it_is():
+    rows = [row for group in GROUPS for row in choices.table(group)[2:]] + choices.scales()[2:]
+    assert len(rows) > 40
+    assert all(re.fullmatch(r"\| `\w+` \| [A-Z~`\w].+ \|", row) for row in rows), rows
+    assert "| `relu` |" not in "\n".join(choices.values())
+    assert "| `orthogonal` | Orthonormal rows or columns" in "\n".join(choices.values())
