@@ -9,7 +9,7 @@ import pytest
 
 import gradflow
 from gradflow.cli import COMMANDS, HELP, main
-from gradflow.cli.keys import KEYS_FROM, ROOTS, default_choices, keys_of
+from gradflow.cli.keys import ROOTS, default_choices, keys_of
 from gradflow.cli.manual import text_of
 from gradflow.cli.study import questions
 from gradflow.config.conf_folder import CONF
@@ -147,6 +147,33 @@ def test_the_defaults_that_help_names_are_those_of_the_command(config):
     assert len(named) > 5
 
 
-def test_the_commands_with_keys_are_those_of_hydra():
-    hydra = {n for n, c in COMMANDS.items() if c.module.startswith("gradflow.cli.")}
-    assert hydra - set(KEYS_FROM) == {"study", "sweep", "download", "new"}
+def test_the_commands_with_keys_name_a_file_of_conf():
+    assert {command.keys for command in COMMANDS.values()} == {"", *ROOTS}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("gradflow tr", {"train"}),
+        ("gradflow study degr", {"degradation"}),
+        ("gradflow train optimizer.l", {"optimizer.learning_rate="}),
+        ("gradflow sweep network.depth=8 schedule=c", {"schedule=constant", "schedule=cosine"}),
+        ("gradflow describe image", {"image_shape."}),
+        ("gradflow inspect x", set()),
+    ],
+)
+def test_bash_completes(line, expected, capsys):
+    main(["completion"])
+    words = line.split(" ")
+    script = "\n".join(
+        [
+            capsys.readouterr().out,
+            f'gradflow() {{ {sys.executable} -m gradflow "$@"; }}',
+            f"COMP_LINE={line!r}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}",
+            f"_gradflow gradflow {words[-1]!r} {words[-2]!r}",
+            'printf "%s\\n" "${COMPREPLY[@]}"',
+        ]
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.stderr == ""
+    assert set(done.stdout.split()) == expected

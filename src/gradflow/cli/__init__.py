@@ -22,20 +22,24 @@ class Command(NamedTuple):
     """A command.
 
     module: the one whose `main` reads `sys.argv`. does: in a few words. extra: of the
-    installation, which has most of what it needs. prefix: the words that stand for its name.
+    installation, which has most of what it needs. keys: the file of conf/ whose keys it takes; "":
+    none, or those of train. prefix: the words that stand for its name.
     """
 
     module: str
     does: str
     extra: str = ""
+    keys: str = ""
     prefix: tuple[str, ...] = ()
 
 
 COMMANDS = {
-    "train": Command("gradflow.cli.train", "train one network, or a study of many", "sweep"),
+    "train": Command("gradflow.cli.train", "train one network, or a study of many", "sweep", "run"),
     "study": Command("gradflow.cli.study", "train a study by name; without a name: list them"),
-    "sweep": Command("gradflow.cli.train", "train every combination of values", "sweep", ("-m",)),
-    "tune": Command("gradflow.cli.tune", "search for the best values of any keys", "sweep"),
+    "sweep": Command(
+        "gradflow.cli.train", "train every combination of values", "sweep", prefix=("-m",)
+    ),
+    "tune": Command("gradflow.cli.tune", "search for the best values of any keys", "sweep", "run"),
     "status": Command("gradflow.analysis.status", "how far is a study, what failed", "report"),
     "report": Command(
         "gradflow.analysis.report.page", "the page of a study or of a watched run", "report"
@@ -45,9 +49,15 @@ COMMANDS = {
         "gradflow.analysis.studies.verdict", "what a study shows, by depth, in words", "report"
     ),
     "export": Command("gradflow.analysis.export", "a study's tables as CSV or parquet", "report"),
-    "diagnose": Command("gradflow.cli.diagnose", "look closely at trained networks", "sweep"),
-    "describe": Command("gradflow.cli.describe", "a network's layers and sizes", "sweep"),
-    "acceptance": Command("gradflow.cli.acceptance", "test the claims; a table", "sweep"),
+    "diagnose": Command(
+        "gradflow.cli.diagnose", "look closely at trained networks", "sweep", "diagnose"
+    ),
+    "describe": Command(
+        "gradflow.cli.describe", "a network's layers and sizes", "sweep", "describe"
+    ),
+    "acceptance": Command(
+        "gradflow.cli.acceptance", "test the claims; a table", "sweep", "acceptance"
+    ),
     "download": Command("gradflow.cli.download", "fetch CIFAR-10", "sweep"),
     "inspect": Command(
         "gradflow.watching.inspect_command", "your network at initialization, in seconds"
@@ -59,6 +69,7 @@ COMMANDS = {
         "gradflow.analysis.compare", "where two watched runs part, layer by layer", "report"
     ),
     "new": Command("gradflow.cli.new", "begin a block, network, data set or study of your own"),
+    "completion": Command("gradflow.cli.completion", "completion of all this by your shell"),
 }
 
 

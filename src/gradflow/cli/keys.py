@@ -22,15 +22,6 @@ ROOTS: dict[str, type] = {
 }
 """Name of a file of conf/ -> the class of its config."""
 
-KEYS_FROM = {
-    "train": "run",
-    "tune": "run",
-    "describe": "describe",
-    "diagnose": "diagnose",
-    "acceptance": "acceptance",
-}
-"""Command -> the file of conf/ whose keys it takes."""
-
 TAKES = {"acceptance": {"data": ("cifar10",)}}
 """File of conf/ -> group -> the choices that its command takes, if not all."""
 

@@ -14,7 +14,7 @@ from contextlib import redirect_stdout, suppress
 from unittest import mock
 
 from gradflow.cli import COMMANDS, HELP
-from gradflow.cli.keys import KEYS_FROM, Key, choices, default_choices, keys_of
+from gradflow.cli.keys import Key, choices, default_choices, keys_of
 from gradflow.config.conf_folder import CONF
 from gradflow.config.meanings import GROUPS_MEAN
 from gradflow.config.registry import GROUPS
@@ -41,6 +41,7 @@ not done again, and one that was interrupted resumes.
 WITHOUT_KEYS = {
     "study": "study [NAME [KEY=VALUES ...]]",
     "sweep": "sweep KEY=VALUES ...",
+    "completion": "completion",
     "download": "download data=cifar10 [data.folder=FOLDER]",
 }
 """Command -> its usage, if its help does not list the keys, which are those of train."""
@@ -57,9 +58,9 @@ def text_of(name: str) -> str:
     if name in WITHOUT_KEYS:
         said = SWEEP if name == "sweep" else module.__doc__
         return f"usage: gradflow {WITHOUT_KEYS[name]}\n\n{said}"
-    if name not in KEYS_FROM:
+    if not command.keys:
         return _of_parser(name, module)
-    config = KEYS_FROM[name]
+    config = command.keys
     options = OF_HYDRA if config == "run" else re.sub("  -m .*\n", "", OF_HYDRA)
     lines = [*_keys(config), *(_of_files() if config == "run" else ())]
     return "\n".join(
