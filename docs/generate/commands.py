@@ -5,9 +5,6 @@ from pathlib import Path
 
 from gradflow.cli import COMMANDS, HELP
 
-CONFIG = {"train": "run", "tune": "run", "sweep": "run", "study": "run"}
-"""Command -> the page of its keys, which its help repeats."""
-
 
 def page() -> str:
     """Every command with its help."""
@@ -28,7 +25,8 @@ def page() -> str:
         short, keys, _ = text.partition("\nkeys, with their defaults:")
         lines += ["", f"## `{name}` {{ #{name} }}", "", "```text", short.rstrip(), "```"]
         if keys:
-            lines += ["", f"Keys: [{CONFIG.get(name, name)}](run.md)."]
+            page_of = "run.md" if COMMANDS[name].keys == "run" else f"run.md#{name}"
+            lines += ["", f"Its keys are on [a page of their own]({page_of})."]
     return "\n".join(lines) + "\n"
 
 

@@ -12,14 +12,15 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from gradflow.cli import COMMANDS, HELP
-from gradflow.cli.keys import KEYS_FROM, ROOTS, choices, keys_of
+from gradflow.cli.keys import ROOTS, choices, keys_of
 from gradflow.config.hydra_bridge import register_schema, to_config
 from gradflow.config.registry import GROUPS
 from gradflow.core.errors import GradflowError
 from tests.docs.pages import PAGES, ROOT, lines_of, named, sessions
 from tests.support.slurm import shim
 
-CONFIGS = {**KEYS_FROM, "study": "run", "sweep": "run"}
+CONFIGS = {name: command.keys for name, command in COMMANDS.items() if command.keys}
+CONFIGS |= {"study": "run", "sweep": "run"}
 """Command -> the file of conf/ that it composes."""
 IN_BLOCKS = sorted({shlex.join(words) for page in PAGES for words in lines_of(page)})
 EVERY = sorted({*IN_BLOCKS, *(shlex.join(words) for page in PAGES for words in named(page))})
