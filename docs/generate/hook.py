@@ -46,6 +46,8 @@ def on_page_markdown(text: str, page: Page, config: MkDocsConfig, files: Files) 
             raise PluginError(str(error)) from error
         if stale:
             raise PluginError(f"docs/{path}: not what docs/tables has: python analysis/readme.py")
+    if path.startswith("how-to/"):
+        page.meta.setdefault("search", {"boost": 2})  # who searches has something to do
     text = NUMBER.sub(r"\6", text)  # the number alone
     if path == "gallery/index.md":
         return text.replace(
