@@ -96,7 +96,7 @@ def _table(keys: list[Key], of: tuple[str, ...] = ()) -> list[str]:
         if of:
             cells.append(_only(key.choices, of))
         lines.append(f"| {' | '.join(cells)} |")
-    return lines
+    return ['<div class="keys" markdown>', "", *lines, "", "</div>"]
 
 
 def _only(having: tuple[str, ...], of: tuple[str, ...]) -> str:
