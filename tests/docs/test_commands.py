@@ -16,7 +16,7 @@ from gradflow.cli.keys import ROOTS, choices, keys_of
 from gradflow.config.hydra_bridge import register_schema, to_config
 from gradflow.config.registry import GROUPS
 from gradflow.core.errors import GradflowError
-from tests.docs.pages import PAGES, ROOT, lines_of, named, sessions
+from tests.docs.pages import PAGES, ROOT, blocks, lines_of, named, sessions
 from tests.support.slurm import shim
 
 CONFIGS = {name: command.keys for name, command in COMMANDS.items() if command.keys}
@@ -140,11 +140,10 @@ LEFT_OUT = {
 }
 """What a shell block's command holds -> why it is composed here and not run."""
 RUN = [page for page in PAGES if any(words[0] == "gradflow" for words in lines_of(page))]
-NEEDS = {
-    "docs/how-to/paper.md": "degradation",
-    "docs/tutorials/watch.md": "",
-}
+NEEDS = {"docs/how-to/paper.md": "degradation"}
 """Page -> the study that is there before its commands run."""
+WATCHES = ("docs/tutorials/watch.md",)
+"""Pages whose Python makes what their commands read."""
 
 
 def smaller(words):
@@ -175,13 +174,16 @@ def run(words, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN)
-def test_the_commands_of_a_page_run(page, tmp_path):
+def test_the_commands_of_a_page_run(page, tmp_path, monkeypatch):
     """In order, in one folder; sbatch is a shim."""
     shutil.copytree(
         ROOT / "outputs" / "reference" / "budget", tmp_path / "outputs/reference/budget"
     )
     if study := NEEDS.get(page):
         run(smaller(["study", study]), tmp_path)
+    if page in WATCHES:
+        monkeypatch.chdir(tmp_path)
+        exec(blocks(page, "python")[0], {})
     for program, *words in lines_of(page):
         line = " ".join(words)
         if program == "gradflow" and not any(part in line for part in LEFT_OUT):
