@@ -87,6 +87,15 @@ def test_the_command_line_of_the_process_is_left_as_it_was(capsys):
     assert sys.argv == before
 
 
+@pytest.mark.parametrize("words", [["--config-path", "saved"], ["-cp=saved"]])
+def test_a_relative_config_path_is_of_this_folder(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "config.yaml").write_text("seed: 7\n")
+    main(["train", *words, "--config-name", "config", "--cfg", "job"])
+    assert capsys.readouterr().out.strip() == "seed: 7"
+
+
 def test_the_version(capsys):
     main(["--version"])
     assert capsys.readouterr().out == f"gradflow {gradflow.__version__}\n"
