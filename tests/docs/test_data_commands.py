@@ -1,4 +1,4 @@
-"""The commands of README's Data section and of docs/extending.md: each is done, on small files."""
+"""The commands of the pages on data and on extending: each is done, on small files."""
 
 import re
 import shlex
@@ -15,10 +15,9 @@ from tests.data.test_user_data import archive, images_below
 from tests.support.doors import ROOT, command
 from tests.support.parquet_files import ENCODED
 
-README = (ROOT / "README.md").read_text().split("\n## Data\n")[1].split("\n### ")[0]
-PAGE = (ROOT / "docs" / "extending.md").read_text()
+PAGE = "".join((ROOT / "docs/how-to" / name).read_text() for name in ("data.md", "extending.md"))
 TABLE = re.findall(r"^\| (`data=.*?) \|", PAGE, re.M)
-COMMANDS = re.findall(r"python experiments/train\.py ([^`\n#]+)", README + PAGE)
+COMMANDS = re.findall(r"gradflow train ([^`\n#]+)", PAGE)
 CHOICES = [
     choice.split() if choice.startswith("data=") else [f"data={choice}"]
     for row in TABLE
