@@ -135,8 +135,9 @@ VALUES = {
     pa.timestamp("ms", tz="UTC"): datetime(2031, 2, 3, 4, 5, 6, 7000, UTC),
     pa.list_(pa.int64()): [1, 2**40],
 }
+TEXT = "str" if pd.__version__ >= "3" else "object"
 TYPE_NAMES = {  # in the order of VALUES
-    "pandas": "str int32 int64 float32 float64 bool datetime64[ms,UTC] object",
+    "pandas": f"{TEXT} int32 int64 float32 float64 bool datetime64[ms,UTC] object",
     "polars": "String Int32 Int64 Float32 Float64 Boolean "
     "Datetime(time_unit='ms',time_zone='UTC') List(Int64)",
     "duckdb": "VARCHAR INTEGER BIGINT FLOAT DOUBLE BOOLEAN TIMESTAMPWITHTIMEZONE BIGINT[]",
