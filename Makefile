@@ -81,6 +81,11 @@ TORCH_INDEX =
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[all,docs]'
 	touch .venv/.docs
 
+# make notebooks: executes them where they lie, at most three minutes each.
+notebooks: .venv/.runtime
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[all,notebooks]' pytest
+	$(BIN)/python -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False docs/notebooks/*.ipynb
+
 .venv-lowest/.installed: pyproject.toml tests/lowest.py
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python tests/lowest.py > .venv-lowest/constraints.txt
@@ -89,4 +94,4 @@ TORCH_INDEX =
 	.venv-lowest/bin/python -m pip install --constraint .venv-lowest/constraints.txt --editable '.[all,test]'
 	touch .venv-lowest/.installed
 
-.PHONY: reproduce paper test test-portable test-slow test-lowest docs benchmark acceptance dist clean
+.PHONY: reproduce paper test test-portable test-slow test-lowest docs notebooks benchmark acceptance dist clean
