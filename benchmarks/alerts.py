@@ -88,7 +88,7 @@ def adamw(rate: float) -> Callable[[nn.Module], torch.optim.Optimizer]:
     return lambda network: torch.optim.AdamW(network.parameters(), lr=rate)
 
 
-def family(name: str, **options: object) -> Callable[[int], nn.Module]:
+def family(name: str, **options: Any) -> Callable[[int], nn.Module]:
     """A network of this project for the digits."""
     return lambda seed: build_network(name, image_shape=(1, 8, 8), seed=seed, **options)
 

@@ -53,7 +53,7 @@ class Steps:
         network = build_network(
             "cifar_resnet", image_shape=case.image, depth=case.depth, width=case.width
         )
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         self.optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, fused=True)
         self.probes = {
             "layers": Probes(network, blocks=None),

@@ -1,40 +1,11 @@
 """Print a network's layers, shapes, parameters and multiply-accumulates.
 
-python experiments/describe.py network=cifar_resnet network.depth=56
-python experiments/describe.py network=imagenet_resnet network.depth=50 image_shape=[3,224,224]
+The command `gradflow describe`, whose --help has examples and every key.
 """
 
-if __name__ == "__main__":  # before the imports, which take a second
-    from gradflow.core.interrupts import leave_at_once
+import sys
 
-    leave_at_once()
-
-import hydra
-from omegaconf import DictConfig
-
-from gradflow.config.hydra_bridge import call, main, register_schema
-from gradflow.config.run import DescribeConfig
-
-register_schema()
-
-
-def show(config: DescribeConfig) -> None:
-    """Print one row per layer, then the network's parameters and multiply-accumulates."""
-    from gradflow.networks import count_macs, count_parameters, make_network
-    from gradflow.networks.describe import describe
-
-    channels, height, width = config.image_shape
-    shape = (channels, height, width)
-    network = make_network(config.network, shape, config.outputs, seed=0)
-    print(describe(network, shape).to_string(index=False))
-    print(f"{count_parameters(network):,} parameters, {count_macs(network, shape):,} MACs")
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="describe")
-def run(cfg: DictConfig) -> None:
-    """Hydra's entry: compose the config and describe its network."""
-    call(show, cfg, DescribeConfig)
-
+from gradflow.cli import main
 
 if __name__ == "__main__":
-    main(run, sweeps=False)
+    main(["describe", *sys.argv[1:]])

@@ -82,7 +82,7 @@ def jobs_of(study: str, *arguments: str, all_values: bool = False) -> list[RunCo
         return [to_config(composer.compose(job, i), RunConfig) for i, job in enumerate(jobs)]
 
 
-# The other studies: test_every_job_of_a_study_is_another_valid_run, and README's commands.
+# The other studies: test_every_job_of_a_study_is_another_valid_run, and the commands of the pages.
 @pytest.mark.parametrize("study", ["degradation", "initialization", "isometry"])
 def test_every_value_of_a_study_is_valid(study):
     configs = jobs_of(study, all_values=True)

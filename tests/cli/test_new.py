@@ -36,7 +36,7 @@ def test_the_command_that_a_file_names_works(tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     path, _ = write_new(kind, f"my_{kind}", tmp_path)
     lines = path.read_text().replace("\\\\\n", " ").splitlines()
-    [words] = [line.split("train.py ")[1] for line in lines if "experiments/train.py" in line]
+    [words] = [line.split("gradflow train ")[1] for line in lines if "gradflow train " in line]
     ended = command("train", *words.split(), f"output_root={tmp_path / 'outputs'}")
     assert (ended.refused, ended.traceback) == (None, None)
     assert {config.network.skip for config in ended.accepted} == {True, False}

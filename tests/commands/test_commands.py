@@ -1,4 +1,4 @@
-"""The commands of README.md, as a user types them."""
+"""The commands of the pages, as a user types them."""
 
 import subprocess
 import sys
@@ -147,7 +147,7 @@ def test_a_study_narrowed_on_the_command_line(tmp_path):
     assert 1e5 < (tmp_path / "degradation" / "report.html").stat().st_size < 2e6
     kept = (tmp_path / "degradation" / "commands.txt").read_text().splitlines()
     assert len(kept) == 1
-    assert kept[0].startswith("python experiments/train.py study=degradation")
+    assert kept[0].startswith("gradflow train study=degradation")
 
 
 @pytest.mark.slow
@@ -186,7 +186,7 @@ def test_download_without_the_extra_says_how(tmp_path):
         import datasets  # noqa: F401
     except ImportError:
         done = command("experiments/download.py", "data=cifar10", f"data.folder={tmp_path}")
-        refused(done, "pip install -e '.[hub]'")
+        refused(done, "pip install 'gradflow-suite[hub]'")
     else:
         pytest.skip("the hub extra is installed")
 

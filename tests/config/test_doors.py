@@ -103,7 +103,7 @@ def test_an_output_folder_without_a_plain_name_is_not_made(root, tmp_path, monke
 @pytest.mark.parametrize("script", ["describe", "diagnose", "acceptance", "download"])
 def test_a_command_that_does_one_thing_takes_no_sweep(script, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    refused(command(script, "-m", "run=x"), f"-m: {script}.py does one thing at a time")
+    refused(command(script, "-m", "run=x"), f"-m: gradflow {script} does one thing at a time")
     assert list(tmp_path.iterdir()) == []
 
 

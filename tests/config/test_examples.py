@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md: forty lines each, and they run as studies with twins."""
+"""The examples of docs/how-to/extending.md: forty lines each, run as studies with twins."""
 
 import importlib.util
 import json

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from experiments.download import download
+from gradflow.cli.download import download
 from gradflow.core.errors import GradflowError
 from gradflow.data import parquet_folder
 from gradflow.data.arrays import load_arrays, source_of

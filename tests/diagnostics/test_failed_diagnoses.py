@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import diagnose as diagnose_command
 from gradflow.analysis import status
 from gradflow.analysis.study import load_study
+from gradflow.cli import diagnose as diagnose_command
 from gradflow.config.run import DiagnoseConfig
 from gradflow.core.errors import GradflowError
 from gradflow.diagnostics.lesion import LesionConfig

@@ -366,7 +366,7 @@ def test_an_ended_run_with_damage_is_named_with_the_command_that_makes_its_rows_
     text = status.report(study_states(study))
     assert str(damaged_file) in text
     if damaged != "config.yaml":
-        assert f"experiments/train.py --config-path {one} --config-name config" in text
+        assert f"gradflow train --config-path {one} --config-name config" in text
     capsys.readouterr()
     result = execute(config)
     assert f"{one.name}/{damaged_file.relative_to(one)}" in capsys.readouterr().err

@@ -151,7 +151,7 @@ def other_epsilon(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
 
 def other_average(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
     """A flag of torch's own module, which is no skip."""
-    network = own(image_shape, outputs, 4, skip)
+    network = _net(image_shape, outputs, "x + f", skip, 4, 0.0)
     network.append(nn.Sequential(nn.Unflatten(1, (1, outputs)), nn.AvgPool1d(3, 1, 1, False, skip)))
     return network.append(nn.Flatten())
 
@@ -165,13 +165,13 @@ class _Scaled(AddingBlock):
 
 
 def own_words(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
-    network = own(image_shape, outputs, 4, skip)
+    network = _net(image_shape, outputs, "x + f", skip, 4, 0.0)
     network[1] = _Scaled(skip, strength=2.0)
     return network
 
 
 def other_strength(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
-    network = own(image_shape, outputs, 4, skip)
+    network = _net(image_shape, outputs, "x + f", skip, 4, 0.0)
     network[1] = _Scaled(skip, strength=2.0 if skip else 0.5)
     return network
 

@@ -15,7 +15,8 @@ class Causal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.cumsum(dim=1) / torch.arange(1, x.shape[1] + 1)[:, None]
-        return x + self.linear(self.norm(mean)).relu()
+        branch: Tensor = self.linear(self.norm(mean)).relu()
+        return x + branch
 
 
 def causal(image_shape: Any, outputs: int, depth: int, width: int) -> nn.Module:

@@ -90,8 +90,8 @@ def _tell(result: Result, seconds: float) -> None:
 
 
 def save(results: list[Result], config: AcceptanceConfig) -> list[Path]:
-    """Write acceptance.md, .csv and .json, and the short table, which README quotes, to a folder
-    tables: equal results give equal files."""
+    """Write acceptance.md, .csv and .json, and to a folder `tables` the short table that
+    docs/claims/acceptance.md quotes: equal results give equal files."""
     folder = Path(config.output_root) / "acceptance"
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     origin = {

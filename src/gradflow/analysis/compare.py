@@ -3,7 +3,6 @@
 gradflow compare runs/a runs/b
 """
 
-import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import pandas as pd
 
 from gradflow.analysis.tables import Cell, Table
 from gradflow.analysis.watched import load_run
+from gradflow.core.command_line import CommandLine
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError, shown
 
@@ -186,11 +186,7 @@ def table_of(departures: pd.DataFrame, most: int = 12) -> Table:
 @one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="gradflow compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandLine(__doc__, prog="gradflow compare")
     parser.add_argument("a", type=folder_of, help="a watched run's folder")
     parser.add_argument("b", type=folder_of, help="another's")
     parser.add_argument("--factor", type=float, default=FACTOR, help="that counts as a departure")

@@ -17,7 +17,7 @@ def ending(folder: Path, page: Path, answer: str) -> str:
             f"answer: {answer}",
             f"report: {page}",
             f"tables: {folder / 'tables'} ({tables}); figures: {folder / 'figures'} ({figures}); "
-            "--files of analysis/report.py lists them",
+            "--files of gradflow report lists them",
             f"next: {next_command(folder, ended_runs(folder))}",
         ]
     )
@@ -26,9 +26,7 @@ def ending(folder: Path, page: Path, answer: str) -> str:
 def next_command(folder: Path, runs: pd.DataFrame) -> str:
     """What to do with the study next: finish it, give it seeds for a claim, or print it."""
     if len(runs) < len(list(folder.glob("*/config.yaml"))):
-        return (
-            f"python analysis/status.py {folder}  (runs have not ended; the same command resumes)"
-        )
+        return f"gradflow status {folder}  (runs have not ended; the same command resumes)"
     if runs.seed.nunique() < CLAIM_FROM:
         return f"the same command with seed={','.join(map(str, range(CLAIM_FROM)))}, for a claim"
     return f"make paper STUDY={folder.name} STYLE=neurips FORMAT=pdf"

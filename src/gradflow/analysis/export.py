@@ -1,13 +1,12 @@
 """Export a study's tables as CSV, parquet or TensorBoard event files.
 
-    python analysis/export.py outputs/degradation --format csv
-    python analysis/export.py outputs/degradation --format tensorboard
+    gradflow export outputs/degradation --format csv
+    gradflow export outputs/degradation --format tensorboard
 
 One file per table, with the runs' settings in every row, under <study>/export. TensorBoard needs
-pip install -e '.[tensorboard]'.
+pip install 'gradflow-suite[tensorboard]'.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pandas as pd
 
 from gradflow.analysis.frames import dicts
 from gradflow.config.run_id import run_name
+from gradflow.core.command_line import CommandLine
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records, read_runs
@@ -62,7 +62,7 @@ def _event_files(folder: Path, runs: pd.DataFrame, target: Path) -> list[Path]:
         from tensorboardX import SummaryWriter
     except ImportError as error:
         raise GradflowError(
-            "--format tensorboard: needs tensorboardX: pip install -e '.[tensorboard]'"
+            "--format tensorboard: needs tensorboardX: pip install 'gradflow-suite[tensorboard]'"
         ) from error
     steps = read_records(folder, "steps")
     evaluations = read_records(folder, "evaluations")
@@ -106,9 +106,7 @@ MEASURED = (
 @one_line()
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(__doc__)
     parser.add_argument(
         "folder", type=folder_of, help="a study's folder, such as outputs/degradation"
     )

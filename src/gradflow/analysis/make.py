@@ -1,10 +1,9 @@
 """Every figure and table of a study, or of all studies in a folder, that is not up to date.
 
-python analysis/make.py outputs/degradation
-python analysis/make.py outputs --style neurips --format pdf
+gradflow figures outputs/degradation
+gradflow figures outputs --style neurips --format pdf
 """
 
-import argparse
 import hashlib
 import importlib
 import io
@@ -26,6 +25,7 @@ from gradflow.analysis.script import add_figure_options, formats_of
 from gradflow.analysis.study import Study, load_study
 from gradflow.analysis.swept import file_part, label
 from gradflow.config.conf_folder import JOURNAL
+from gradflow.core.command_line import CommandLine
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
@@ -255,11 +255,13 @@ def _stamp(folder: Path) -> str:
 @one_line()
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(__doc__)
     parser.add_argument(
-        "folder", type=folder_of, help="a study's folder, or the one of all studies"
+        "folder",
+        nargs="?",
+        default=Path("outputs"),
+        type=folder_of,
+        help="a study's folder, or the one of all studies; default: outputs",
     )
     add_figure_options(parser)
     arguments = parser.parse_args()

@@ -1,6 +1,5 @@
 """The command line that the analysis scripts share."""
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 
@@ -8,6 +7,7 @@ from gradflow.analysis.figures.style import VENUES
 from gradflow.analysis.output import FORMATS, STAMPS, Output, check_look
 from gradflow.analysis.study import load_study
 from gradflow.analysis.swept import label
+from gradflow.core.command_line import CommandLine
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 
@@ -23,9 +23,7 @@ def run_script(
         description: for --help.
         swept: the settings that a figure shows besides depth, skip and seed.
     """
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(description)
     parser.add_argument(
         "folder", type=folder_of, help="a study's folder, such as outputs/degradation"
     )
@@ -66,7 +64,7 @@ def run_script(
         sys.exit("\n".join(refusals))
 
 
-def add_figure_options(parser: argparse.ArgumentParser) -> None:
+def add_figure_options(parser: CommandLine) -> None:
     """Add --format and --style."""
     parser.add_argument(
         "--format",

@@ -52,7 +52,7 @@ def commands(folder: Path) -> list[str]:
     if kept.exists():
         return kept.read_text(errors="replace").splitlines()
     if (STUDIES / f"{folder.name}.yaml").exists():
-        return [f"python experiments/train.py study={folder.name}"]
+        return [f"gradflow train study={folder.name}"]
     return []
 
 

@@ -1,18 +1,20 @@
 """How far is a study? Runs by state, progress, time left, and what failed.
 
-python analysis/status.py outputs/degradation
+gradflow status outputs/degradation
+gradflow status
 """
 
-import argparse
 import sys
+from pathlib import Path
 
 import pandas as pd
 
 from gradflow.analysis.frames import dicts
+from gradflow.core.command_line import CommandLine
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.records import failures
-from gradflow.runs.status import ENDED, study_states
+from gradflow.runs.status import CONFIG, ENDED, study_states
 
 MEANINGS = {
     "finished": "",
@@ -78,18 +80,28 @@ def _progress(runs: pd.DataFrame) -> str:
 @one_line()
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(__doc__)
     parser.add_argument(
-        "folder", type=folder_of, help="a study's folder, such as outputs/degradation"
+        "folder",
+        nargs="?",
+        default=Path("outputs"),
+        type=folder_of,
+        help="a study's folder, or the one of all studies; default: outputs",
     )
     parser.add_argument("--all", action="store_true", help="a line per run")
     arguments = parser.parse_args()
     try:
-        runs = study_states(arguments.folder)
-        undiagnosed = failures(arguments.folder)
+        for folder in begun_in(arguments.folder):
+            runs = study_states(folder)
+            undiagnosed = failures(folder)
+            print(f"{folder}: {len(runs)} runs")
+            print("\n".join([report(runs, every=arguments.all), *undiagnosed]))
     except GradflowError as error:
         sys.exit(f"error: {error}")
-    print(f"{arguments.folder}: {len(runs)} runs")
-    print("\n".join([report(runs, every=arguments.all), *undiagnosed]))
+
+
+def begun_in(folder: Path) -> list[Path]:
+    """The studies in a folder of studies; the folder itself if there is none."""
+    if any(folder.glob(f"*/{CONFIG}")):
+        return [folder]
+    return sorted({path.parents[1] for path in folder.glob(f"*/*/{CONFIG}")}) or [folder]

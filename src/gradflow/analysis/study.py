@@ -99,7 +99,7 @@ class Study:
         """
         missing = GradflowError(
             f"{self.folder}: no {name} was measured; "
-            f"python experiments/diagnose.py run={self.folder} diagnostic={name}"
+            f"gradflow diagnose run={self.folder} diagnostic={name}"
         )
         if not any(self.folder.glob("*/diagnoses/part-*.parquet")):
             raise missing

@@ -6,7 +6,6 @@ gradflow new data my_data        a data set                            my_data.p
 gradflow new study my_study      a sweep                               study/my_study.yaml
 """
 
-import argparse
 import keyword
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from string import Template
 
 from gradflow.config.conf_folder import STUDIES
 from gradflow.config.registry import GROUPS
+from gradflow.core.command_line import CommandLine
 from gradflow.core.door import one_line
 from gradflow.core.errors import GradflowError, shown
 
@@ -32,11 +32,7 @@ TAKEN = {"block": "network", "data": "data"}
 @one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="gradflow new",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandLine(__doc__, prog="gradflow new")
     parser.add_argument("kind", choices=FILES)
     parser.add_argument("name", help="of the choice, the function and the file")
     parser.add_argument("--folder", type=Path, default=Path(), help="default: this one")

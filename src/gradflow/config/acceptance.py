@@ -1,11 +1,9 @@
-"""What experiments/acceptance.py takes."""
+"""What gradflow acceptance takes."""
 
 from dataclasses import dataclass
 
-from omegaconf import MISSING
-
 from gradflow.config.data import DataConfig
-from gradflow.config.validation import Checked, number
+from gradflow.config.validation import MISSING, Checked, number
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
-CONF = ROOT / "conf"
+PACKAGE = Path(__file__).parents[1]
+CHECKOUT = PACKAGE.parents[1]
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else CHECKOUT / "conf"
+"""In an installed package the wheel's copy; in a checkout the folder at its top."""
 STUDIES = CONF / "study"
 COMMANDS = "commands.txt"
 """In a study's folder: the commands that made its runs, one per line."""

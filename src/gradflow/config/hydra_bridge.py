@@ -4,7 +4,7 @@ import difflib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import MISSING as REQUIRED
 from dataclasses import asdict, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from gradflow.config.plugins_named import listed, plugins_named
 from gradflow.config.registry import GROUPS, present_name
 from gradflow.config.run import DescribeConfig, DiagnoseConfig, RunConfig
 from gradflow.config.saved import read_config, write_config
+from gradflow.config.words import check_options, check_root, from_here, refuse_sweep, roots
 from gradflow.core.door import of_path, one_line
 from gradflow.core.errors import DamageError, GradflowError, shown
 from gradflow.core.interrupts import LINE, Killed, leave_at_once, limited, say
@@ -151,7 +152,7 @@ def call(function: Callable[[Root], Any], cfg: DictConfig, root: type[Root]) -> 
         return function(to_config(cfg, root))
 
 
-def main(app: Callable[[], Any], *, sweeps: bool = True) -> None:
+def end_in_one_line(app: Callable[[], Any], *, sweeps: bool = True) -> None:
     """Run a Hydra application; a user's mistake is one line on stderr and exit status 1.
 
     Args:
@@ -161,8 +162,10 @@ def main(app: Callable[[], Any], *, sweeps: bool = True) -> None:
     with one_line():
         try:
             if not sweeps:
-                _refuse_sweep(sys.argv)
-            _check_root(sys.argv)
+                refuse_sweep(sys.argv)
+            check_options(sys.argv)
+            from_here(sys.argv)
+            check_root(sys.argv)
             if named := plugins_named(sys.argv):  # before composing: choices may be theirs
                 load_plugins(named)
                 register_schema()
@@ -175,34 +178,13 @@ def main(app: Callable[[], Any], *, sweeps: bool = True) -> None:
             say(f"{LINE}; {interrupt}" if isinstance(interrupt, Killed) else LINE)
             sys.exit(1)
         except Exception as error:
-            if isinstance(error, FileNotFoundError) and error.filename in _roots(sys.argv):
+            if isinstance(error, FileNotFoundError) and error.filename in roots(sys.argv):
                 raise GradflowError(f"output_root={of_path(error)}") from error
             if not _raised_by_hydra(error):
                 raise
             words = shown(" ".join(sys.argv[1:]), 300)
             why = f"{type(error).__name__}: {text_of(error)}"
             raise GradflowError(f"{words}: Hydra cannot make a config of it ({why})") from error
-
-
-def _refuse_sweep(arguments: Sequence[str]) -> None:
-    script = Path(arguments[0]).name
-    for word in arguments[1:]:
-        if word in ("-m", "--multirun") or word.startswith("hydra.mode"):
-            raise GradflowError(f"{word}: {script} does one thing at a time; call it for each")
-
-
-def _check_root(arguments: Sequence[str]) -> None:
-    """Hydra makes this folder before any config is checked."""
-    for word in arguments[1:]:
-        key, _, value = word.partition("=")
-        if key == "output_root" and (not value.strip("'\" ") or not value.isprintable()):
-            raise GradflowError(f"{word}: must name a folder, with printable characters only")
-
-
-def _roots(arguments: Sequence[str]) -> set[str]:
-    """The folder that output_root names, and Hydra's own in it, which some systems do not make."""
-    named = [word.partition("=")[2] for word in arguments if word.startswith("output_root=")]
-    return {str(path) for root in named for path in (Path(root), Path(root) / ".hydra")}
 
 
 def _raised_by_hydra(error: BaseException) -> bool:

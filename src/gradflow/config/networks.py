@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from omegaconf import MISSING
-
 from gradflow.config.blocks import (
     BLOCKS,
     FIXUP,
@@ -23,7 +21,7 @@ from gradflow.config.blocks import (
 )
 from gradflow.config.data import CLASSES, IMAGES, NUMBERS, TOKENS
 from gradflow.config.registry import Chosen, Registry
-from gradflow.config.validation import choice, number
+from gradflow.config.validation import MISSING, choice, number
 
 NORMS: Registry[Callable[..., Any]] = Registry("norm", "gradflow.networks.norms")
 ACTIVATIONS: Registry[Callable[..., Any]] = Registry("activation", "gradflow.networks.activations")
@@ -60,7 +58,7 @@ TWINS: Registry[Callable[..., Any]] = Registry("twin", "gradflow.training.twins"
 
 @dataclass(frozen=True)
 class NetworkConfig(Chosen):
-    """The options that every family has; README.md lists what each does.
+    """The options that every family has.
 
     TASK: what the family is trained to do, a key of TASKS.
     TAKES: what its examples may be: images, vectors, tokens.

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from omegaconf import MISSING
-
 from gradflow.config.registry import Chosen
-from gradflow.config.validation import number
+from gradflow.config.validation import MISSING, number
 
 
 @dataclass(frozen=True)

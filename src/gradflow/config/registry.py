@@ -32,9 +32,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from omegaconf import MISSING
-
-from gradflow.config.validation import Checked
+from gradflow.config.validation import MISSING, Checked
 from gradflow.core.errors import GradflowError
 
 Value = TypeVar("Value")

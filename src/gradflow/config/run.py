@@ -8,8 +8,6 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from omegaconf import MISSING
-
 from gradflow.config.data import DataConfig
 from gradflow.config.diagnostics import DiagnosticConfig, NoDiagnosticConfig
 from gradflow.config.networks import NetworkConfig
@@ -18,7 +16,7 @@ from gradflow.config.plugins import full_name, load_plugins
 from gradflow.config.probes import ProbeConfig
 from gradflow.config.registry import classes_of, name_of
 from gradflow.config.schedules import ScheduleConfig
-from gradflow.config.validation import LARGEST_SEED, Checked, choice, number
+from gradflow.config.validation import LARGEST_SEED, MISSING, Checked, choice, number
 
 DAMAGED = "damaged"  # ended, and some of its records or its config are not what was written
 UNDIAGNOSED = "undiagnosed"  # ended, and a diagnosis that the config names is not there yet
@@ -80,7 +78,7 @@ class StudyConfig(Checked):
 
 @dataclass(frozen=True)
 class SearchConfig(Checked):
-    """How experiments/tune.py searches; `study` and `trial` say which of its trials a run is."""
+    """How gradflow tune searches; `study` and `trial` say which of its trials a run is."""
 
     GROUP: ClassVar[str] = "search"
     trials: int = number(20, at_least=1)
@@ -95,7 +93,7 @@ class SearchConfig(Checked):
         super().__post_init__()
         for name, other in (("trial", "study"), ("study", "trial")):
             if getattr(self, name) is not None and getattr(self, other) is None:
-                self.refuse(name, f"needs search.{other} too; experiments/tune.py sets both")
+                self.refuse(name, f"needs search.{other} too; gradflow tune sets both")
 
 
 def _import_plugins(config: "RunConfig | DiagnoseConfig | DescribeConfig") -> None:
@@ -182,7 +180,7 @@ class RunConfig(Checked):
 
 @dataclass(frozen=True)
 class DiagnoseConfig(Checked):
-    """What experiments/diagnose.py takes: the folder of a run or of a study, and what to do."""
+    """What gradflow diagnose takes: the folder of a run or of a study, and what to do."""
 
     run: str = MISSING
     diagnostic: DiagnosticConfig = MISSING
@@ -195,7 +193,7 @@ class DiagnoseConfig(Checked):
 
 @dataclass(frozen=True)
 class DescribeConfig(Checked):
-    """What experiments/describe.py takes: a network, and what goes in and comes out.
+    """What gradflow describe takes: a network, and what goes in and comes out.
 
     outputs: None: as many as the family has by default.
     """

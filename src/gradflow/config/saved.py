@@ -3,10 +3,9 @@
 import hashlib
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from gradflow.config.validation import Options
 from gradflow.core.errors import DamageError, GradflowError
@@ -20,7 +19,7 @@ def command_of(run: Path) -> str:
     run = run.absolute()
     words = ["--config-path", str(run), "--config-name", "config"]
     words += [f"output_root={run.parents[1]}", f"study.name={run.parent.name}"]
-    return f"python experiments/train.py {shlex.join(words)}"
+    return f"gradflow train {shlex.join(words)}"
 
 
 def write_config(config: dict[str, Any], path: Path) -> None:
@@ -37,23 +36,30 @@ def write_config(config: dict[str, Any], path: Path) -> None:
         raise GradflowError(f"{path}: cannot be written ({error})") from error
 
 
-class _Dumper(yaml.CSafeDumper):  # type: ignore[misc]  # the C library has no stubs
-    """Quotes text that some readers of YAML take for a number, such as 1e3."""
+@cache
+def _dumper() -> type[Any]:
+    """PyYAML is imported where a config is written or read, not where records are."""
+    import yaml
 
-    def text(self, value: str) -> yaml.ScalarNode:
-        try:
-            float(value)
-        except ValueError:
-            return self.represent_str(value)
-        return self.represent_scalar("tag:yaml.org,2002:str", value, style="'")
+    class Dumper(yaml.CSafeDumper):  # type: ignore[misc]  # the C library has no stubs
+        """Quotes text that some readers of YAML take for a number, such as 1e3."""
 
+        def text(self, value: str) -> yaml.ScalarNode:
+            try:
+                float(value)
+            except ValueError:
+                return self.represent_str(value)
+            return self.represent_scalar("tag:yaml.org,2002:str", value, style="'")
 
-_Dumper.add_representer(str, _Dumper.text)
-_Dumper.add_representer(Options, _Dumper.represent_dict)
+    Dumper.add_representer(str, Dumper.text)
+    Dumper.add_representer(Options, Dumper.represent_dict)
+    return Dumper
 
 
 def _yaml(config: dict[str, Any]) -> str:
-    text: str = yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    import yaml
+
+    text: str = yaml.dump(config, Dumper=_dumper(), sort_keys=False, allow_unicode=True)
     return text
 
 
@@ -99,6 +105,8 @@ def _checked(path: Path) -> tuple[bytes, bool]:
 
 
 def _parsed(path: Path, data: bytes) -> dict[str, Any]:
+    import yaml
+
     try:
         values = yaml.load(data, yaml.CSafeLoader)
     except (yaml.YAMLError, ValueError) as error:

@@ -18,6 +18,8 @@ from gradflow.core.errors import GradflowError, shown
 
 Number = int | float
 
+MISSING: Any = "???"
+"""The default of what has to be given: OmegaConf's own sign for it, as its classes read these."""
 LARGEST = 2**31 - 1
 """The bound of a whole number that states none of its own: int32, the narrowest of records."""
 LARGEST_SEED = 2**63 - 1

@@ -7,23 +7,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from gradflow.core.errors import GradflowError
 from gradflow.core.interrupts import Interrupted, asked_to_stop
+
+if TYPE_CHECKING:  # imported where a lock is made: records alone need none
+    from filelock import FileLock
 
 _WAITS: ContextVar[bool] = ContextVar("waits", default=True)
 _HELD: dict[Path, tuple[int, int] | None] = {}
 """Lock file that this process holds -> device and inode that it had when it was acquired."""
 
 
-def lock_of(folder: Path) -> FileLock:
+def lock_of(folder: Path) -> "FileLock":
     """The lock that a process holds while it works on a run; a dead one holds nothing.
 
     It belongs to the run's real path, by whatever links the folder is reached, and lies
     outside of the run's folder, which may then be deleted at any time.
     """
+    from filelock import FileLock
+
     path = _path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path)
@@ -41,6 +45,8 @@ def drawing(study: Path) -> Iterator[None]:
     Two commands that end together would else read and replace each other's files. A folder that
     is only read is not locked, as nothing can be written there.
     """
+    from filelock import FileLock
+
     real = study.resolve()
     lock = FileLock(real.parent / ".locks" / f"{real.name}.figures.lock")
     try:
@@ -56,12 +62,14 @@ def drawing(study: Path) -> Iterator[None]:
 
 
 @contextmanager
-def held(lock: FileLock) -> Iterator[None]:
+def held(lock: "FileLock") -> Iterator[None]:
     """Hold a lock, as soon as no other process does.
 
     Raises:
         Interrupted: it was asked to stop while it waited, or is not to wait.
     """
+    from filelock import Timeout
+
     path = Path(lock.lock_file)
     while True:
         try:

@@ -8,8 +8,9 @@ import platform
 import subprocess
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
+
+from gradflow.core.version import __version__
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -71,7 +72,7 @@ def entry_of(module: str) -> str | None:
 
 @cache
 def code_version(purpose: str = "run", package: Path = PACKAGE) -> str:
-    """The package's version and a hash of its code, such as 0.1.0+1f2e3d4c.
+    """The package's version and a hash of its code, such as 0.2.0+1f2e3d4c.
 
     Hashed are the syntax trees of the modules that can change a number recorded for
     `purpose`, without comments, docstrings and layout: unlike a commit id it changes with
@@ -84,7 +85,7 @@ def code_version(purpose: str = "run", package: Path = PACKAGE) -> str:
         entry = entry_of(path.relative_to(package).as_posix())
         if (MODULES[entry][0] if entry else "unknown") in wanted:
             counted.append(path)
-    return f"{version('gradflow')}+{hash_of(counted)}"
+    return f"{__version__}+{hash_of(counted)}"
 
 
 def hash_of(files: Iterable[Path]) -> str:

@@ -117,6 +117,9 @@ def _decoded(source: Source) -> Arrays:
 
 def _check(source: Source, arrays: Arrays) -> None:
     """Raise a GradflowError unless the arrays are what `Arrays` and `Source` say."""
+    if source.targets not in (CLASSES, NUMBERS, TOKENS):
+        valid = f"choose one of {CLASSES}, {NUMBERS}, {TOKENS}"
+        raise GradflowError(f"{source.name}: targets={source.targets}: {valid}")
     names = {f"{split}_{part}" for split in SPLITS for part in ("images", "labels")}
     if set(arrays) != names:
         raise GradflowError(

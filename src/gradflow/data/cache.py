@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_file
@@ -165,6 +164,8 @@ def _write_note(path: Path, note: Note) -> None:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One process at a time."""
+    from filelock import FileLock  # the table of data sets is read where nothing is locked
+
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_suffix(".lock"))

@@ -159,7 +159,7 @@ def _undiagnosed(run: Path, tables: set[str]) -> list[str]:
     for name in read_records(run, "diagnoses", columns=["name"]).name.unique():
         if of_training or name in hit:
             cut_rows(run, "diagnoses", {"name": name})
-            again = f"python experiments/diagnose.py run={run} diagnostic={name}"
+            again = f"gradflow diagnose run={run} diagnostic={name}"
             lines.append(f"{run}: its {name} is to be measured again: {again}")
     return lines
 

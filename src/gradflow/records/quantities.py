@@ -1,4 +1,4 @@
-"""What is measured, one row each: records, measurement and docs/quantities.md derive from it."""
+"""What is measured, one row each: records, measurement and the page of quantities derive from it."""
 
 from typing import NamedTuple
 
@@ -99,12 +99,11 @@ def columns(table: str) -> list[tuple[str, pa.DataType]]:
 
 
 def reference() -> str:
-    """docs/quantities.md: what every column means."""
+    """The page of quantities: what every column means."""
     lines = [
         "# Quantities",
         "",
-        "Made from `gradflow.records.quantities`; a test compares it. Gradients are of the mean loss",
-        "over the batch. Numbers are float64.",
+        "What probes record. Gradients are of the mean loss over the batch. Numbers are float64.",
         "",
         "| table | column | unit | meaning |",
         "| --- | --- | --- | --- |",

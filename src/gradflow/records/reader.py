@@ -196,8 +196,7 @@ def part_files(folder: Path, table: str, where: Mapping[str, Any] | None = None)
     files = [file for run in runs for file in parts_of(run, table)]
     if not files:
         raise GradflowError(
-            f"{folder}: holds no {table} records; "
-            "python experiments/train.py study=degradation makes some"
+            f"{folder}: holds no {table} records; gradflow study degradation makes some"
         )
     return sorted(files)
 

@@ -1,6 +1,5 @@
 """One run from config to finished folder."""
 
-import platform
 import time
 import traceback
 from dataclasses import asdict
@@ -8,11 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from gradflow.config import RunConfig
 from gradflow.config.run_id import flatten
-from gradflow.core import provenance
 from gradflow.core.errors import DamageError
 from gradflow.core.interrupts import on_signals, terminating_as_interrupt
 from gradflow.core.locks import held, lock_of
@@ -32,7 +28,7 @@ from gradflow.training.checkpoint import (
     save_final,
 )
 from gradflow.training.loop import train
-from gradflow.training.origin import present_origin
+from gradflow.training.origin import circumstances, present_origin
 from gradflow.training.pruning import Pruned, judge_of
 from gradflow.training.tasks import network_of, placed
 from gradflow.training.torch_settings import prepare_torch, weights_dtype
@@ -185,19 +181,3 @@ def _train_and_summarise(
         "torch_version": ", ".join(dict.fromkeys(origin.torch_version for origin in origins)),
     }
     return row, share
-
-
-def circumstances(device: str) -> dict[str, str | None]:
-    """Columns of the attempts table: the machine, code and versions at work in this process.
-
-    machine: the processor, and the GPU first if it does the work.
-    """
-    device = device if torch.cuda.is_available() else "cpu"
-    gpu = f"{torch.cuda.get_device_name()}; " if device == "cuda" else ""
-    return {
-        "host": provenance.host(),
-        "machine": f"{gpu}{provenance.machine()}",
-        **present_origin(device)._asdict(),
-        "git_commit": provenance.git_commit(),
-        "python_version": platform.python_version(),
-    }

@@ -85,7 +85,7 @@ def study_states(folder: Path) -> pd.DataFrame:
         if path.parent.name not in known:
             rows.append(_unfinished(path))
     if not rows:
-        raise GradflowError(f"{folder}: holds no run; python experiments/train.py begins some")
+        raise GradflowError(f"{folder}: holds no run; gradflow train begins some")
     found = pd.DataFrame(rows)
     found["seconds"] = found.seconds.astype(float)
     found["damage"] = [_damage(folder / run) for run in found.run_id]

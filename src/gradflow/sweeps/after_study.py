@@ -11,14 +11,14 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from gradflow.config.conf_folder import COMMANDS, ROOT
+from gradflow.config.conf_folder import COMMANDS
 from gradflow.core.files import atomic_write
 from gradflow.core.interrupts import terminating_as_interrupt
 from gradflow.core.locks import drawing
 
 
 class AnalyseStudy(Callback):
-    """Runs `analysis/report.py <study folder>`: what the study names, and what was swept.
+    """Runs `gradflow report <study folder>`: what the study names, and what was swept.
 
     `~hydra.callbacks.analysis` on the command line leaves it out.
     """
@@ -31,7 +31,7 @@ class AnalyseStudy(Callback):
         if not folder.is_dir():  # no run was begun
             return
         keep_command(folder, _command())
-        command = [sys.executable, str(ROOT / "analysis" / "report.py"), str(folder)]
+        command = [sys.executable, "-P", "-m", "gradflow", "report", str(folder)]
         if _ended(command):  # Hydra makes a warning of any Exception here
             sys.exit(f"error: the analysis failed; the records in {folder} are complete")
 
@@ -52,10 +52,8 @@ def _ended(command: list[str]) -> int:
 
 
 def _command() -> str:
-    """This process's command, as it is typed in the checkout."""
-    script = Path(sys.argv[0]).resolve()
-    name = script.relative_to(ROOT) if script.is_relative_to(ROOT) else Path(script.name)
-    return f"python {shlex.join([str(name), *sys.argv[1:]])}"
+    """This process's command, as it is typed."""
+    return f"{sys.argv[0]} {shlex.join(sys.argv[1:])}"
 
 
 def keep_command(folder: Path, command: str) -> None:

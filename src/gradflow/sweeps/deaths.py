@@ -155,7 +155,7 @@ def report_begin(worker: Any, job: int, device: str) -> None:
     """
     from distributed.utils import sync
 
-    from gradflow.runs.execute import circumstances
+    from gradflow.training.origin import circumstances
 
     attempt = {"worker": worker.address, "job": job, "started": time.time()}
     sync(

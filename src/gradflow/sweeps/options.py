@@ -20,7 +20,7 @@ def dashboard_address(wanted: bool) -> str | None:
         import bokeh  # noqa: F401
     except ImportError as error:
         raise GradflowError(
-            "hydra.launcher.dashboard=true: needs bokeh: pip install -e '.[dashboard]'"
+            "hydra.launcher.dashboard=true: needs bokeh: pip install 'gradflow-suite[dashboard]'"
         ) from error
     return "127.0.0.1:8787"
 

@@ -1,4 +1,4 @@
-"""`experiments/tune.py`: Optuna's proposals as the jobs of a sweep, batch by batch."""
+"""`gradflow tune`: Optuna's proposals as the jobs of a sweep, batch by batch."""
 
 import itertools
 import math
@@ -114,9 +114,7 @@ class SearchSweeper(Sweeper):
             for trial in open_search(cell.config, cell.name).trials
         )
         if failed:
-            raise GradflowError(
-                f"{failed} trials failed; python analysis/status.py {folder} names them"
-            )
+            raise GradflowError(f"{failed} trials failed; gradflow status {folder} names them")
 
     def _parse(self, arguments: list[str]) -> tuple["Space", list[Cell]]:
         space: Space = {}

@@ -93,7 +93,7 @@ class SlurmLauncher(DaskLauncher):
         super().check()
         if importlib.util.find_spec("dask_jobqueue") is None:
             raise GradflowError(
-                "hydra/launcher=slurm: needs dask-jobqueue: pip install -e '.[slurm]'"
+                "hydra/launcher=slurm: needs dask-jobqueue: pip install 'gradflow-suite[slurm]'"
             )
         if shutil.which("sbatch") is None:
             raise GradflowError(

@@ -1,11 +1,13 @@
 """What decides a run's bits besides its config: code, torch version, instruction set."""
 
 import os
+import platform
 from functools import cache
 from typing import NamedTuple
 
 import torch
 
+from gradflow.core import provenance
 from gradflow.core.provenance import best_instructions, code_version
 
 CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
@@ -45,3 +47,19 @@ def instruction_set(device: str) -> str:
     others = [f"processor {processor}"] if processor != own else []
     others += [f"{name}={os.environ[name].upper()}" for name in CAPS if name in os.environ]
     return f"{own} ({', '.join(others)})" if others else own
+
+
+def circumstances(device: str) -> dict[str, str | None]:
+    """Columns of the attempts table: the machine, code and versions at work in this process.
+
+    machine: the processor, and the GPU first if it does the work.
+    """
+    device = device if torch.cuda.is_available() else "cpu"
+    gpu = f"{torch.cuda.get_device_name()}; " if device == "cuda" else ""
+    return {
+        "host": provenance.host(),
+        "machine": f"{gpu}{provenance.machine()}",
+        **present_origin(device)._asdict(),
+        "git_commit": provenance.git_commit(),
+        "python_version": platform.python_version(),
+    }

@@ -82,7 +82,7 @@ def judge_of(config: RunConfig) -> Judge | None:
     except KeyError:
         raise GradflowError(
             f"search.trial={config.search.trial}: search.study={config.search.study} has no such "
-            "trial; experiments/tune.py sets both"
+            "trial; gradflow tune sets both"
         ) from None
     trial = optuna.trial.Trial(study, number)
     split, field = OBJECTIVES[config.search.objective]

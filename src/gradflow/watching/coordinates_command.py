@@ -7,12 +7,12 @@ make(width) returns the model, a batch, a loss and an optimizer, see `gradflow.c
 The exit status is 0 if the check passes, 2 if it fails, 3 if it is inconclusive.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from gradflow.analysis.tables import Cell, Table
+from gradflow.core.command_line import CommandLine
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError, shown
 from gradflow.core.files import atomic_write
@@ -33,11 +33,7 @@ STATUS = {PASSES: 0, FAILS: 2, OPEN: 3}
 @one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="gradflow coordinates",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandLine(__doc__, prog="gradflow coordinates")
     parser.add_argument("function", help="module:function, such as train:make; or file.py:function")
     parser.add_argument("--widths", help="such as 64,128,256")
     parser.add_argument("--depths", help="instead of widths")

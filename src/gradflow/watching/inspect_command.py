@@ -5,9 +5,9 @@ gradflow inspect my_module:make
 make() returns what `gradflow.inspect` takes: the model, a batch and a loss.
 """
 
-import argparse
 from collections.abc import Sequence
 
+from gradflow.core.command_line import CommandLine
 from gradflow.core.door import one_line
 from gradflow.core.errors import GradflowError, shown
 from gradflow.watching.user_function import function_of
@@ -18,11 +18,7 @@ SHOWN = 12  # rows of the profile
 @one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="gradflow inspect",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandLine(__doc__, prog="gradflow inspect")
     parser.add_argument("function", help="module:function, such as train:make; or file.py:function")
     text = parser.parse_args(arguments).function
     made = function_of(text)()

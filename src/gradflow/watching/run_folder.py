@@ -82,7 +82,7 @@ class RunFolder:
 
     def end(self, steps: int, share: float, seconds: float, error: BaseException | None) -> None:
         """The rows of attempts and runs, the latter last: it says that the run has ended."""
-        from gradflow.runs.execute import circumstances
+        from gradflow.training.origin import circumstances
 
         device = self._facts["device"]
         self._writer.add(

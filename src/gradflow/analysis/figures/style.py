@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
-from tueplots import bundles
 
 from gradflow.analysis.figures.slides import SLIDES, Slides, new_figure
 
@@ -56,11 +55,17 @@ RC: dict[str, Any] = {
 }
 
 
+def _bundle(name: str, **options: Any) -> dict[str, Any]:
+    from tueplots import bundles
+
+    return cast(dict[str, Any], getattr(bundles, name)(usetex=False, **options))
+
+
 VENUES: dict[str, Callable[[], dict[str, Any]]] = {
     "web": dict,
-    "neurips": lambda: bundles.neurips2024(usetex=False),
-    "icml": lambda: bundles.icml2024(usetex=False, column="full"),
-    "ieee": lambda: bundles.cvpr2024(usetex=False, column="full"),  # CVPR prints in IEEE's style
+    "neurips": lambda: _bundle("neurips2024"),
+    "icml": lambda: _bundle("icml2024", column="full"),
+    "ieee": lambda: _bundle("cvpr2024", column="full"),  # CVPR prints in IEEE's style
     "slides": lambda: SLIDES,
 }
 """Venue of a figure -> its page width, font and sizes, as tueplots knows them."""

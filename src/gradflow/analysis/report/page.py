@@ -1,10 +1,9 @@
 """The report of a study as one self-contained page; for a folder of studies, an index page too.
 
-python analysis/report.py outputs/degradation
-python analysis/report.py outputs
+gradflow report outputs/degradation
+gradflow report outputs
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from gradflow.analysis.report.runs import table_of_runs
 from gradflow.analysis.study import load_study
 from gradflow.analysis.watched import is_watched
 from gradflow.config.run_id import TWINS
+from gradflow.core.command_line import CommandLine
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
@@ -198,9 +198,7 @@ def _watched_in(folder: Path) -> str:
 @one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandLine(__doc__)
     parser.add_argument(
         "folder", type=folder_of, help="a study's folder, one of many studies, or a watched run's"
     )

@@ -1,6 +1,6 @@
 """How sharp is the loss, by layer group? The Hessian's largest eigenvalues and traces.
 
-python experiments/diagnose.py run=outputs/landscape diagnostic=curvature
+gradflow diagnose run=outputs/landscape diagnostic=curvature
 python analysis/curvature.py outputs/landscape
 """
 

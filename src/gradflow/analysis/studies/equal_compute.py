@@ -71,7 +71,7 @@ def answer(runs: pd.DataFrame) -> str:
     if not gaps or not all(gap.n for gap in gaps.values()):
         raise GradflowError(
             "no two depths have had an equal budget of multiply-accumulates; "
-            "python experiments/train.py study=equal_compute makes such runs"
+            "gradflow study equal_compute makes such runs"
         )
     rises = [f"{twin} {shown(gap, '.1f')}" for twin, gap in gaps.items()]
     return (

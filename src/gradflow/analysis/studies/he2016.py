@@ -40,7 +40,7 @@ def analyze(output: Output) -> None:
     if runs.row.nunique() < 2:
         raise GradflowError(
             f"{study.folder}: has fewer than two rows of a table of He et al. 2016; "
-            "python experiments/train.py study=he2016_shortcuts makes them"
+            "gradflow study he2016_shortcuts makes them"
         )
     name = "he2016_activations" if rows is not SHORTCUTS else "he2016_shortcuts"
     output.add_table(name, replace(error_table(runs, rows), note=agreement(runs, rows)))

@@ -25,7 +25,7 @@ def analyze(output: Output) -> None:
     if set(study.runs.task) != {"identity"}:
         raise GradflowError(
             f"{study.folder}: its networks were not trained to be the identity; "
-            "python experiments/train.py study=identity trains such networks"
+            "gradflow study identity trains such networks"
         )
     columns = ["block_index", "branch_share", "distance", "stack_distance"]
     blocks = study.diagnosis("identity", "identity", columns)

@@ -35,8 +35,7 @@ def analyze(output: Output) -> None:
     runs = study.runs.assign(error=100 * study.runs.final_train_error)
     if runs[RATE].nunique() < 2:
         raise GradflowError(
-            f"{study.folder}: has one learning rate; "
-            "python experiments/train.py study=learning_rate sweeps several"
+            f"{study.folder}: has one learning rate; gradflow study learning_rate sweeps several"
         )
     best = at_own_best(runs)
     output.add_table("learning_rate", best_table(runs, best))

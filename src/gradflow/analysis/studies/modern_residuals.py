@@ -56,6 +56,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     for designs in FAMILIES.values()
     for design, color, marker in zip(designs, COLORS, MARKERS, strict=False)
 }
+FLOOR = 1e-3  # what is below it has a mark at a panel's edge: the rest would lie on one another
 SPREAD = 0.5  # of the distance of two depths, which the marks of all designs take
 
 
@@ -119,7 +120,7 @@ def draw(output: Output, runs: pd.DataFrame, blocks: pd.DataFrame, ratios: pd.Da
             middle.axhline(1, color=style.GUIDE, lw=0.8, ls=":", zorder=0)
             stream_by_block(of_twin[2], looks, ax=bottom)
             top.set_title(f"{family}, {twin}")
-        finite = ratios.ratio[np.isfinite(ratios.ratio) & (ratios.ratio > 0)]
+        finite = ratios.ratio[np.isfinite(ratios.ratio) & (ratios.ratio >= FLOOR)]
         if len(finite):
             axes[1, 0].set_ylim(min(finite.min(), 1) / 4, max(finite.max(), 1) * 4)
         axes[0, 0].set_ylabel(loss_name(runs))
@@ -131,13 +132,14 @@ def draw(output: Output, runs: pd.DataFrame, blocks: pd.DataFrame, ratios: pd.Da
             "Residual designs of transformers and their plain twins, whose blocks have the "
             "branch alone. Left: placements of the norm, and what takes its place; right: "
             "connections of pre-norm blocks; black: pre-norm blocks with x + F(x), in both. "
-            "a: training loss after the last step, against depth, all at one learning rate. "
-            "b: at initialization, norm of the gradient at the first block's input over that at "
-            "the last block's output; dotted: 1. c: mean square of what enters each block of depth "
-            f"{deepest}, at initialization. Norms and squares are over all streams, or slots, of a "
-            "connection that has several. Open marks: single "
-            f"seeds; lines: their median; bands: from the lowest to the highest of "
-            f"{output.study.seeds}. Depths are set apart by design."
+            "The plain twin of value residual keeps the first attention's values, which pass "
+            "all blocks. a: training loss after the last step, against depth, all at one "
+            "learning rate. b: at initialization, norm of the gradient at the first block's "
+            "input over that at the last block's output; dotted: 1. c: mean square of what "
+            f"enters each block of depth {deepest}, at initialization; lines end below "
+            f"{FLOOR:g}. Norms and squares are over all streams, or slots, of a connection that "
+            "has several. Open marks: single seeds; lines: their median; bands: from the lowest "
+            f"to the highest of {output.study.seeds}. Depths are set apart by design."
         )
         output.add_figure(made, "modern_residuals", caption)
 
@@ -151,7 +153,12 @@ def against_depth(
     shifts = {name: step * place - SPREAD / 2 for place, name in enumerate(looks)}
     rows = rows[rows.design.isin(list(looks))]
     rows = rows.assign(place=rows.depth.map(depths.index) + rows.design.map(shifts))
+    if log:
+        rows = rows.assign(**{value: rows[value].mask(rows[value] < FLOOR, 0.0)})
     plots.medians(rows, x="place", y=value, hue="design", looks=looks, ax=ax, log=log, lost=lost)
+    for line in ax.lines:
+        if (label := str(line.get_label())).endswith(", 0"):
+            line.set_label(f"{label.removesuffix('0')}below {FLOOR:g}")
     ax.set_xticks(range(len(depths)), [str(depth) for depth in depths])
     ax.set_xlim(-0.5, len(depths) - 0.5)
     ax.set_xlabel("depth")
@@ -159,7 +166,8 @@ def against_depth(
 
 
 def stream_by_block(rows: pd.DataFrame, looks: plots.Looks, *, ax: Axes) -> Axes:
-    """The mean square of each block's input on a log axis."""
+    """The mean square of each block's input on a log axis, as long as it is above `FLOOR`."""
+    rows = rows[~(rows.square < FLOOR)]
     bare = {name: {**look, "marker": None, "label": "_"} for name, look in looks.items()}
     plots.curves(rows, x="block_index", y="square", hue="design", looks=bare, ax=ax, log=True)
     ax.set_xlabel("block (0: first)")

@@ -67,7 +67,7 @@ def trials_of(folder: Path) -> pd.DataFrame:
 
     path = folder / JOURNAL
     if not path.exists():
-        raise GradflowError(f"{folder}: no search; python experiments/tune.py does one")
+        raise GradflowError(f"{folder}: no search; gradflow tune does one")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         storage = JournalStorage(JournalFileBackend(str(path.absolute())))

@@ -207,7 +207,7 @@ def _check(study: Study) -> None:
         if found := set(study.runs[column]) - {value}:
             raise GradflowError(
                 f"{study.folder}: {column}={next(iter(found))}; this theory is of {value}. "
-                "python experiments/train.py study=signal_propagation makes such runs"
+                "gradflow study signal_propagation makes such runs"
             )
 
 

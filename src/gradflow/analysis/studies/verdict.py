@@ -1,6 +1,6 @@
 """Verdict on each setting and depth of a study: outcome, gradient and tuning, in plain words.
 
-python analysis/verdict.py outputs/degradation
+gradflow verdict outputs/degradation
 """
 
 from collections.abc import Sequence
