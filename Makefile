@@ -32,6 +32,10 @@ test-portable: .venv/.dev
 test-slow: .venv/.dev
 	$(BIN)/pytest -m slow
 
+# make docs: the site, into site/; open site/index.html. It reads and searches without a network.
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 benchmark: .venv/.runtime
 	$(BIN)/python -m benchmarks
 
@@ -51,7 +55,7 @@ dist: .venv/bin/python
 	$(BIN)/python -m build --outdir dist .
 
 clean:
-	rm -rf .venv .venv-lowest dist
+	rm -rf .venv .venv-lowest dist site
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gradflow needs Python 3.11 or newer: make PYTHON=python3.12")'
@@ -72,6 +76,16 @@ TORCH_INDEX =
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[all,dev]'
 	touch .venv/.dev
 
+.venv/.docs: .venv/.runtime
+	@echo "Installing what builds the site:"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[all,docs]'
+	touch .venv/.docs
+
+# make notebooks: executes them where they lie, at most three minutes each.
+notebooks: .venv/.runtime
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[all,notebooks]' pytest
+	$(BIN)/python -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False docs/notebooks/*.ipynb
+
 .venv-lowest/.installed: pyproject.toml tests/lowest.py
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python tests/lowest.py > .venv-lowest/constraints.txt
@@ -80,4 +94,4 @@ TORCH_INDEX =
 	.venv-lowest/bin/python -m pip install --constraint .venv-lowest/constraints.txt --editable '.[all,test]'
 	touch .venv-lowest/.installed
 
-.PHONY: reproduce paper test test-portable test-slow test-lowest benchmark acceptance dist clean
+.PHONY: reproduce paper test test-portable test-slow test-lowest docs notebooks benchmark acceptance dist clean

@@ -6,7 +6,7 @@ Rounding differs between instruction sets, from the first step on, and training 
 deep plain network ends elsewhere. The study is run as this processor would run it by default, and
 as if it had no more than AVX2 and SSE4.1. The runs stay in <outputs>/<setting>, where finished
 ones are skipped. Errors and the verdict's words go to docs/tables/degradation/machines.csv, and
-the sentence that README quotes is printed.
+the sentence that docs/explanation/machines.md quotes is printed.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def rows(folder: Path, name: str, capability: str) -> pd.DataFrame:
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """The range over the settings, as README states it beside the study's own table."""
+    """The range over the settings, as docs/explanation/machines.md states it."""
     by_depth = table.groupby("depth")
     errors = [
         f"{span(group.plain_error)} % at depth {depth}" if index == 0 else

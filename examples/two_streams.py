@@ -13,6 +13,8 @@ from torch import Tensor, nn
 class Hyper(nn.Module):
     """Reads a mixture of the streams, and adds its branch to a mixture of them."""
 
+    stream_axis = 1  # of what goes in: the ledger has a share per stream
+
     def __init__(self, width: int, index: int, skip: bool):
         super().__init__()
         self.read = nn.Parameter(torch.eye(2)[index % 2])  # alpha: [2]

@@ -133,7 +133,7 @@ def test_a_sweep_of_a_norm_and_a_rate_shows_all_of_its_runs(tmp_path, capsys):
 @pytest.mark.parametrize(
     "keys",
     [
-        {"depth": [20, 56], "rate": [0.01, 0.1]},  # README's own
+        {"depth": [20, 56], "rate": [0.01, 0.1]},  # of docs/how-to/sweep.md
         {"skip": [False, True], "subset": [64, 256]},
         {"skip": [False, True], "augment": [False, True]},
     ],

@@ -40,6 +40,7 @@ DEPTHS = {  # a depth that each of its networks can have; 8 for all others
     "he2015": "20",  # one of the paper's
     "equal_compute": None,  # swept together with its steps
     "learning_rate": "8,14",
+    "modern_residuals": "6,10",
     "lesion": "20,26",  # blocks that may change places are two of a stage
 }
 SMALLER = {
@@ -47,11 +48,15 @@ SMALLER = {
     "identity": ("network.width=128", "diagnostic.images=32"),  # room for the image twice
     "landscape": ("diagnostic.line=5", "diagnostic.plane=5", "diagnostic.images=16"),
     "lesion": ("diagnostic.images=32", "diagnostic.samples=2"),
+    "modern_residuals": ("network.width=8", "network.heads=2", "probe.steps=[0,3]"),
     "paths": ("diagnostic.samples=2",),
     "isometry": ("network.width=8", "diagnostic.images=32"),
     "signal_propagation": ("data.batch_size=8,32",),
     "shattered_gradients": ("network.width=32", "diagnostic.points=16"),
 }
+
+
+OF_TEXT = ("modern_residuals",)  # which no scale gives images to
 
 
 @cache
@@ -77,7 +82,7 @@ def jobs_of(study: str, *arguments: str, all_values: bool = False) -> list[RunCo
         return [to_config(composer.compose(job, i), RunConfig) for i, job in enumerate(jobs)]
 
 
-# The other studies: test_every_job_of_a_study_is_another_valid_run, and README's commands.
+# The other studies: test_every_job_of_a_study_is_another_valid_run, and the commands of the pages.
 @pytest.mark.parametrize("study", ["degradation", "initialization", "isometry"])
 def test_every_value_of_a_study_is_valid(study):
     configs = jobs_of(study, all_values=True)
@@ -91,7 +96,8 @@ def test_every_value_of_a_study_is_valid(study):
 def test_every_job_of_a_study_is_another_valid_run(study):
     configs = jobs_of(study)
     assert len({run_id(config, "data") for config in configs}) == len(configs) > 1
-    assert len(jobs_of(study, "scale=paper")) == len(configs)
+    if study not in OF_TEXT:
+        assert len(jobs_of(study, "scale=paper")) == len(configs)
 
 
 @pytest.mark.slow

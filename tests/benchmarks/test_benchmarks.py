@@ -20,7 +20,7 @@ FROZEN = "0ea628668a80ac199f560bddf4686e72fcd37333cebbafbdd8f9e853aa42ff47"
 
 
 def test_the_usual_loop_is_the_one_that_was_measured():
-    """To edit it would change every ratio that README quotes."""
+    """To edit it would change every ratio that docs/project/speed.md quotes."""
     assert hashlib.sha256(USUAL.read_bytes()).hexdigest() == FROZEN
 
 
@@ -96,10 +96,10 @@ def test_the_sentence_on_machines_by_hand():
     assert same.endswith("and the verdict (degradation or not) was the same at every depth.")
 
 
-def test_readme_states_the_range_that_was_measured():
-    readme = " ".join((ROOT / "README.md").read_text().split())
+def test_the_page_of_machines_states_the_range_that_was_measured():
+    page = " ".join((ROOT / "docs" / "explanation" / "machines.md").read_text().split())
     table = pd.read_csv(machines.TABLE)
-    assert machines.sentence(table) in readme
+    assert machines.sentence(table) in page
     assert set(table.setting) == set(machines.SETTINGS)
 
 

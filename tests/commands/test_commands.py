@@ -1,4 +1,4 @@
-"""The commands of README.md, as a user types them."""
+"""The commands of the pages, as a user types them."""
 
 import subprocess
 import sys

@@ -22,6 +22,7 @@ from gradflow.data.sets.digits import DigitsConfig
 from gradflow.networks.families.cifar_resnet import CifarResNetConfig
 from gradflow.training.optimizers.sgd import SGDConfig
 from tests.support.configs import small_config
+from tests.support.doors import command
 
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = ("network", "data", "optimizer", "schedule", "probe", "details", "study")
@@ -97,8 +98,16 @@ def test_a_depth_is_valid_or_its_neighbours_are_named(depth):
         assert CifarResNetConfig(depth=depth).depth == depth
         return
     below = max(d for d in range(2, depth, 6))
-    with pytest.raises(GradflowError, match=f"nearest are {below} and {below + 6}$"):
+    with pytest.raises(GradflowError, match=f"nearest are {below} and {below + 6} with"):
         CifarResNetConfig(depth=depth)
+
+
+def test_a_depth_that_does_not_fit_in_a_sweep_of_blocks_names_the_block(tmp_path):
+    swept = ["network.block=single,basic,triple", "network.depth=14", f"output_root={tmp_path}"]
+    told = "network.depth=14: depth must be 9n+2; the nearest are 11 and 20 with block=triple"
+    assert told in command("train", "-m", *swept).refused
+    for block in ("single", "basic", "triple"):
+        assert CifarResNetConfig(block=block, depth=20).layers_per_block() in (1, 2, 3)
 
 
 def test_a_config_is_frozen(tmp_path):

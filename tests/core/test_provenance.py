@@ -101,7 +101,8 @@ EDITS = [
     ("core/seeds.py", "run"),
     ("config/run.py", "run"),
     ("diagnostics/lesion.py", "diagnosis"),
-    ("theory/mean_field.py", "acceptance"),
+    ("theory/mean_field.py", "run"),
+    ("acceptance/plain.py", "acceptance"),
     ("verdict/outcome.py", None),
     ("runs/planning.py", None),
 ]

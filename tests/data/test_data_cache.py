@@ -226,4 +226,4 @@ def test_digits_go_the_same_way(tmp_path):
         assert len(load_arrays(config, tmp_path)["train_labels"]) == sizes.train == 1437
     assert len(lines) == 1
     assert (fingerprint(config, tmp_path), shapes(config, tmp_path)) == (before, sizes)
-    assert sizes == (1437, 360, (1, 8, 8), 10)
+    assert sizes == (1437, 360, (1, 8, 8), 10, "classes")

@@ -102,7 +102,7 @@ def test_parquet_columns_have_any_name(tmp_path):
     for split in ("train", "test"):
         write(tmp_path / f"{split}.parquet", ENCODED, [0, 1, 2, int(split == "test")])
     config = ParquetConfig(folder=str(tmp_path), image="img", label="label", classes=3)
-    assert shapes(config, tmp_path / "cache") == (4, 4, (3, 32, 32), 3)
+    assert shapes(config, tmp_path / "cache") == (4, 4, (3, 32, 32), 3, "classes")
     other = replace(config, label="target")
     with pytest.raises(GradflowError, match=r"cannot be read .* the columns img and target"):
         shapes(other, tmp_path / "cache")

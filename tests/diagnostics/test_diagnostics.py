@@ -396,6 +396,12 @@ def test_identity_by_hand():
         x = y
 
 
+def test_a_block_that_changes_the_shape_is_no_identity():
+    found = frozen("transformer", depth=6, width=8, heads=2, connection="dense")
+    with pytest.raises(GradflowError, match=r"blocks\.0: .* use another connection than dense"):
+        diagnose_identity(found, IdentityConfig())
+
+
 def test_zero_branches_are_the_identity():
     rows = diagnose_identity(frozen(zero_last=True, norm="none"), IdentityConfig())["identity"]
     assert rows["branch_share"] == rows["distance"] == rows["stack_distance"] == [0.0] * 3

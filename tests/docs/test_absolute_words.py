@@ -10,8 +10,10 @@ that it belongs to.
 import re
 from pathlib import Path
 
+from gradflow.analysis import readme
+
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = [ROOT / page for page in readme.pages()]
 LISTED = Path(__file__).parent / "absolute_sentences.txt"
 WORDS = re.compile(r"\b(cannot|none|never|all|always|nothing|nobody)\b", re.IGNORECASE)
 
@@ -37,7 +39,7 @@ def listed():
 
 def test_each_absolute_sentence_has_been_read():
     known = set(listed())
-    unread = {page.name: [s for s in absolute(page) if s not in known] for page in PAGES}
+    unread = {str(page): [s for s in absolute(page) if s not in known] for page in PAGES}
     assert not {name: found for name, found in unread.items() if found}
 
 

@@ -329,13 +329,12 @@ def test_a_shortcut_of_the_wrong_shape_is_told():
         broadcast(torch.randn(2, 4, 6, 6))
 
 
-def test_a_gate_on_a_plain_block_is_refused():
-    with pytest.raises(GradflowError, match=r"blocks.1: a plain block has no shortcut to gate"):
-        Block(
-            torch.nn.Identity(),
-            torch.nn.Identity(),
-            torch.nn.Identity(),
-            False,
-            gate=Gate(1, 1, 1, exclusive=True, bias=0.0),
-            name="blocks.1",
-        )
+def test_a_plain_block_has_the_gate_and_does_not_call_it():
+    nn = torch.nn
+    gate = Gate(4, 4, 1, exclusive=True, bias=0.0, dims=1)
+    block = Block(nn.Linear(4, 4), nn.Identity(), nn.ReLU(), False, gate=gate)
+    x = torch.randn(3, 4)
+    assert torch.equal(block(x), block.branch(x).relu())
+    block.skip = True
+    share = torch.sigmoid(gate.linear(x))
+    torch.testing.assert_close(block(x), ((1 - share) * x + share * block.branch(x)).relu())

@@ -156,6 +156,10 @@ REFUSED = {
     "lazy": ({}, "built a lazy layer, which has no weights yet; give it its size"),
     "raises": ({}, r"cannot build a network \(ValueError: no such net\)"),
     "too_wide": ({}, r"its network puts out \(2, 11\), not \(2, 10\)"),
+    "other_dropout": ({"skip": False}, r"skip changes p from 0.1 to 0.2 of 1.drop; twins differ"),
+    "other_epsilon": ({"skip": False}, r"skip changes eps from 1e-05 to 0.001 of 1.norm"),
+    "other_average": ({"skip": False}, "skip changes count_include_pad from True to False of 5.1"),
+    "other_strength": ({"skip": False}, "skip changes strength from 2.0 to 0.5 of 1;"),
     "other_images": ({}, r"its network takes no images \(2, 1, 8, 8\) \(RuntimeError: mat1"),
     "unread_skip": ({"skip": False}, "takes skip and computes the same without it"),
     "other_tensors": ({"skip": False}, "skip changes the tensor 0.weight; twins have the same"),
@@ -180,10 +184,24 @@ def test_a_network_that_is_not_what_it_should_be_is_one_line(name):
     assert "\n" not in str(found.value)
 
 
+def test_options_that_are_read_by_name_or_passed_on_are_taken():
+    for options in ({"deep": True}, {"layers": 6, "deep": True}, {"depths": 4}):
+        made(of("swallowing", options=options))
+    # What becomes of options that are passed on is not seen; here torch's own check finds it.
+    with pytest.raises(GradflowError, match="unexpected keyword argument 'hedas'"):
+        made(of("handing_on", options={"hedas": 2}))
+
+
+def test_a_twin_may_keep_the_skip_in_words_of_its_own():
+    made(of("own_words", skip=False))
+
+
 @pytest.mark.parametrize(
     ("name", "options", "told"),
     [
         ("unread", {"options": {"heads": 2}}, "network.options.heads=2: .* never reads it"),
+        ("swallowing", {"options": {"hedas": 2}}, "hedas=2: .* reads deep, depths, layers"),
+        ("taking", {"options": {"heads": 2}}, "heads=2: .* takes any option and reads nothing"),
         ("unread", {"options": {"gate": 2}}, "takes no gate; it takes image_shape, outputs, heads"),
         ("unread", {"norm": "layer"}, "network.norm=layer: the builder takes no norm"),
         ("outside", {"options": {"depth": 2}}, "depth is network.depth"),

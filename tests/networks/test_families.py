@@ -11,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import gradflow
+from gradflow.config import transformers
 from gradflow.config.blocks import PLACEMENTS
 from gradflow.config.registry import GROUPS
 from gradflow.core.errors import GradflowError
@@ -39,7 +40,8 @@ AXES = {
     "unet": CONVOLUTIONAL,
     "diffusion_unet": CONVOLUTIONAL,
     "mlp": {"layers": (1, 2), "placement": PLACEMENTS, "shortcut": ("A", "B", "C")},
-    "transformer": {"placement": ("pre_norm", "post_norm")},
+    "transformer": {"placement": transformers.PLACEMENTS, "qk_norm": (False, True)},
+    "language_model": {"connection": transformers.CONNECTIONS},
 }
 DEPTHS = {
     ("cifar_resnet", "basic"): 8,
@@ -50,6 +52,7 @@ DEPTHS = {
     ("diffusion_unet", "bottleneck"): 17,
     ("mlp", None): 8,
     ("transformer", None): 6,
+    ("language_model", None): 6,
 }
 # What the options' own documentation rules out; everything else must build.
 REFUSED = {
@@ -57,9 +60,11 @@ REFUSED = {
         not o["skip"] and o.get("shortcut") in ("exclusive_gate", "shortcut_gate", "dropout")
     ),
     "choose one of B, C": lambda o: o["family"].endswith("unet") and o.get("shortcut") == "A",
-    "choose one of layer, rms, none": lambda o: (
-        o["family"] == "transformer" and o["norm"] in ("batch", "group")
+    "choose one of layer, rms, dyt, none": lambda o: (
+        o["family"] in ("transformer", "language_model") and o["norm"] in ("batch", "group")
     ),
+    "has these norms; use false": lambda o: o.get("qk_norm") and o["placement"] == "hybrid",
+    "needs a norm; use norm=layer": lambda o: o.get("qk_norm") and o["norm"] == "none",
 }
 
 
@@ -119,6 +124,8 @@ def step(network, options):
     """Forward, backward, every probe on; the probe's norms are there, its hooks are gone."""
     side = 16 if options["family"] == "imagenet_resnet" else 8
     images, labels = torch.randn(4, 1, side, side), torch.arange(4)
+    if options["family"] == "language_model":
+        images = labels = torch.arange(4 * side**2).reshape(4, side**2) % 7
     config_class = FAMILIES[options["family"]]
     known = {entry.name for entry in fields(config_class)}
     config = config_class(**{k: v for k, v in options.items() if k in known})
@@ -323,9 +330,8 @@ def test_macs_are_those_that_torch_counts(family, norm):
     }
     attention = by_operation.pop("aten.bmm", 0)
     assert count_macs(network, (3, 32, 32)) == sum(by_operation.values())
-    tokens = 16 * 16
-    blocks = len(network.blocks) // 2 if family == "transformer" else 0
-    assert attention == blocks * 2 * tokens**2 * 8
+    tokens = {"transformer": 16 * 16, "language_model": 3 * 32 * 32}.get(family, 0)
+    assert attention == len(network.blocks) // 2 * 2 * tokens**2 * 8
 
 
 @pytest.mark.parametrize("family", FAMILIES)

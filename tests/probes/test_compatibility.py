@@ -1,4 +1,4 @@
-"""The compatibility table of README: each tick against single-process float64 numbers, to 1e-6;
+"""The table of docs/project/compatibility.md: each tick against float64 numbers, to 1e-6;
 each cross is one line when the probes are made, or in the row's reason."""
 
 import numpy as np

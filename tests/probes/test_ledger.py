@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gradflow.config import transformers
 from gradflow.networks import build_network
 from gradflow.probes import Probes
 from tests.support.measured import cross_entropy, linear_chain, measure
@@ -87,19 +88,20 @@ def explicit_gradients(network, images, loss_of):
             over = block.shortcut(carried)
             total = over + branch
             if block.gate is not None:
-                gate = torch.sigmoid(
-                    F.conv2d(
-                        h[:, :, :: block.gate.conv.every, :: block.gate.conv.every],
-                        block.gate.conv.weight,
-                        block.gate.conv.bias,
-                    )
-                )
+                gate = torch.sigmoid(gate_of(block.gate, h))
                 total = (1 - gate) * over + (gate * branch if block.gate.exclusive else branch)
         rows.append((h, branch, carried))
         h = block.after(total)
     h.retain_grad()
     loss_of(network.head(h)).backward()
     return rows, h
+
+
+def gate_of(gate, h):
+    if gate.layer == "linear":
+        return F.linear(h, gate.linear.weight, gate.linear.bias)
+    every = gate.conv.every
+    return F.conv2d(h[:, :, ::every, ::every], gate.conv.weight, gate.conv.bias)
 
 
 CIFAR = {"family": "cifar_resnet", "image_shape": (1, 8, 8), "depth": 14, "width": 4}
@@ -126,7 +128,16 @@ CASES = {
     "mlp": {**MLP, "norm": "none"},
     "mlp with projections": {**MLP, "widths": (6, 9, 4), "shortcut": "B", "norm": "layer"},
     "transformer, pre-norm": {**TRANSFORMER, "norm": "layer"},
-    "transformer, post-norm": {**TRANSFORMER, "norm": "layer", "placement": "post_norm"},
+    **{
+        f"transformer, {placement}": {**TRANSFORMER, "norm": "layer", "placement": placement}
+        for placement in transformers.PLACEMENTS
+        if placement != "pre_norm"
+    },
+    **{
+        f"transformer, {connection}": {**TRANSFORMER, "norm": "layer", "connection": connection}
+        for connection in transformers.CONNECTIONS
+        if connection != "residual"
+    },
 }
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from gradflow.config import transformers
 from gradflow.config.probes import (
     EveryConfig,
     InitializationConfig,
@@ -39,12 +40,13 @@ SMALL = {
     "transformer": {"depth": 10, "width": 8, "norm": "layer"},
     "unet": {"depth": 12, "width": 2},
     "diffusion_unet": {"depth": 12, "width": 2},
+    "language_model": {"depth": 6, "width": 8, "heads": 2},
 }
 
 
-def train(family, *, probed, details=False, raise_in=None, checkpoint=False):
+def train(family, *, probed, details=False, raise_in=None, checkpoint=False, **design):
     """Three steps of SGD; the network, and losses and gradients step by step."""
-    options = {**SMALL[family], "checkpoint": checkpoint}
+    options = {**SMALL[family], "checkpoint": checkpoint, **design}
     side = 32 if family == "imagenet_resnet" else 8
     network = build_network(family, image_shape=(1, side, side), outputs=10, **options)
     task = task_of(FAMILIES[family](**options))
@@ -55,14 +57,17 @@ def train(family, *, probed, details=False, raise_in=None, checkpoint=False):
     def steps():
         generator = torch.Generator().manual_seed(0)
         for step in range(3):
-            images = torch.randn(8, 1, side, side, generator=generator)
+            images, labels = torch.randn(8, 1, side, side, generator=generator), torch.arange(8)
+            if family == "language_model":
+                images = labels = torch.randint(10, (8, side**2), generator=generator)
             if probed:
                 probes.arm(step, details=details)
-            loss, _ = task(network, images, torch.arange(8), generator)
+            loss, _ = task(network, images, labels, generator)
             if raise_in == "forward" and step == 1:
                 raise RuntimeError("interrupted")
             loss.backward()
-            seen.append((loss.detach(), [p.grad.clone() for p in network.parameters()]))
+            found = [p.grad for p in network.parameters()]  # None: of a plain twin's shortcut
+            seen.append((loss.detach(), [grad.clone() for grad in found if grad is not None]))
             if raise_in == "backward" and step == 1:
                 raise RuntimeError("interrupted")
             optimizer.step()
@@ -93,6 +98,37 @@ def test_measuring_changes_nothing(family, details):
     assert_equal_bit_for_bit(bare, measured)
     tables = measured[2].tables()
     assert tables["blocks"].num_rows == 3 * (len(measured[0].blocks) + 1)
+
+
+DESIGNS = {
+    **{name: {"placement": name} for name in transformers.PLACEMENTS},
+    **{name: {"connection": name} for name in transformers.CONNECTIONS},
+    "dyt": {"norm": "dyt"},
+    "qk_norm": {"qk_norm": True},
+}
+
+
+@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize("design", DESIGNS)
+def test_measuring_any_design_changes_nothing(design, skip):
+    """And each block has its parts, with nothing unknown."""
+    chosen = {**DESIGNS[design], "skip": skip}
+    measured = train("language_model", probed=True, details=True, **chosen)
+    assert_equal_bit_for_bit(train("language_model", probed=False, **chosen), measured)
+    blocks = measured[2].tables()["blocks"].to_pandas()
+    assert blocks.reason.isna().all()
+    inside = blocks[blocks.block_index < 2]
+    assert inside[["skip_grad_norm", "branch_grad_norm", "skip_share"]].notna().all(axis=None)
+    assert (inside.skip_grad_norm > 0).eq(skip).all()
+    has_streams = design in ("value_residual", "reversible") or "hyper" in design
+    assert inside.stream_shares.notna().eq(has_streams).all()
+
+
+@pytest.mark.parametrize("connection", ["manifold_hyper", "attention_residual", "value_residual"])
+def test_a_checkpointed_design_is_the_same_network(connection):
+    plain = train("language_model", probed=False, connection=connection)
+    again = train("language_model", probed=True, checkpoint=True, connection=connection)
+    assert_equal_bit_for_bit(plain, again)
 
 
 @pytest.mark.parametrize("details", [False, True])

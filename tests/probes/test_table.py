@@ -1,4 +1,4 @@
-"""README's compatibility table: each row is a test, by name, and each test named is there."""
+"""The page of compatibility: each row is a test, by name, and each test named is there."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from tests.support.real_networks import IMAGES, TEXT, TIMM
 
 ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "project" / "compatibility.md"
 ROWS = {
     "closures, LBFGS, several, wrapped or no optimizers, skipped steps, clipping":
         "test_gradients_weights_and_updates_of_any_loop, "
@@ -49,7 +50,7 @@ ROWS = {
 
 
 def test_every_row_of_the_table_has_its_tests_and_no_other_row_is_there():
-    text = (ROOT / "README.md").read_text()
+    text = PAGE.read_text()
     [table] = re.findall(r"\| with \| measured \| how \|\n\| --- .*\n((?:\|.*\n)+)", text)
     assert [row.split(" | ")[0].removeprefix("| ") for row in table.splitlines()] == list(ROWS)
 
@@ -62,9 +63,7 @@ def test_the_tests_of_a_row_are_there(row):
 
 
 def test_how_many_networks_of_others_there_are():
-    found = re.search(
-        r"(\d+)\s+networks of transformers, (\d+) of timm", (ROOT / "README.md").read_text()
-    )
+    found = re.search(r"(\d+)\s+networks of transformers, (\d+) of timm", PAGE.read_text())
     assert found
     # wav2vec 2 has a test of its own.
     assert list(map(int, found.groups())) == [len(TEXT) + len(IMAGES) + 1, len(TIMM)]

@@ -242,3 +242,15 @@ def test_effect_size_in_closed_form():
     four = np.array([1.0, 1.0, 3.0, 3.0])
     correction = np.sqrt(np.pi) / 2 / np.sqrt(1.5)
     assert effect_size(four) == pytest.approx(correction * 2 / np.sqrt(4 / 3))
+
+
+def test_a_sample_that_leaves_the_range_has_students_interval():
+    """A relative squared error may exceed 100 %: no logit exists, and no width of 0 is shown."""
+    samples = np.array([[120.0, 90.0, 101.0], [250.0, 190.0, 201.0], [10.0, 20.0, 30.0]])
+    low, high = interval_ends(samples, within=PERCENT)
+    free = interval_ends(samples)
+    np.testing.assert_array_equal(low[:2], free[0][:2])
+    np.testing.assert_array_equal(high[:2], free[1][:2])
+    assert interval_ends(samples[2], within=PERCENT) == (low[2], high[2])
+    assert interval(samples[0], within=PERCENT).method == "t"
+    assert interval(samples[2], within=PERCENT).method == "logit t"

@@ -137,6 +137,58 @@ def other_norm(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
     return nn.Sequential(nn.Flatten(), stem, _Other("norm", skip), nn.Linear(4, outputs))
 
 
+def other_dropout(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
+    return own(image_shape, outputs, 6, skip, dropout=0.1 if skip else 0.2)
+
+
+def other_epsilon(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
+    network = own(image_shape, outputs, 6, skip)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d) and not skip:
+            module.eps = 1e-3
+    return network
+
+
+def other_average(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
+    """A flag of torch's own module, which is no skip."""
+    network = _net(image_shape, outputs, "x + f", skip, 4, 0.0)
+    network.append(nn.Sequential(nn.Unflatten(1, (1, outputs)), nn.AvgPool1d(3, 1, 1, False, skip)))
+    return network.append(nn.Flatten())
+
+
+class _Scaled(AddingBlock):
+    """Its own words for the skip."""
+
+    def __init__(self, skip: bool, strength: float):
+        super().__init__(4, "x + f", skip, 0.0)
+        self.plain, self.factor, self.strength = not skip, float(skip), strength
+
+
+def own_words(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
+    network = _net(image_shape, outputs, "x + f", skip, 4, 0.0)
+    network[1] = _Scaled(skip, strength=2.0)
+    return network
+
+
+def other_strength(image_shape: Shape, outputs: int, skip: bool) -> nn.Module:
+    network = _net(image_shape, outputs, "x + f", skip, 4, 0.0)
+    network[1] = _Scaled(skip, strength=2.0 if skip else 0.5)
+    return network
+
+
+def swallowing(image_shape: Shape, outputs: int, **options: Any) -> nn.Module:
+    depth = options.pop("layers", 4)
+    return outside(image_shape, outputs, depth if "deep" in options else options["depths"])
+
+
+def handing_on(image_shape: Shape, outputs: int, **options: Any) -> nn.Module:
+    return outside(image_shape, outputs, **options)
+
+
+def taking(image_shape: Shape, outputs: int, **options: Any) -> nn.Module:
+    return outside(image_shape, outputs, 4)
+
+
 def plain(image_shape: Shape, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(prod(image_shape), outputs))
 
@@ -180,6 +232,37 @@ def on_images(image_shape: Shape, outputs: int) -> nn.Module:
     """Its only sum is of the images themselves and a branch."""
     size = prod(image_shape)
     return nn.Sequential(OnImages(size), nn.Linear(size, outputs))
+
+
+class Reversible(nn.Module):
+    """y1 = x1 + F(x2), y2 = x2 + G(y1): a branch reads another stream than it is added to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+        self.g = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+    def forward(self, x: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        one, other = x
+        one = one + self.f(other)
+        return one, other + self.g(one)
+
+
+class Forked(nn.Module):
+    def __init__(self, size: int, outputs: int):
+        super().__init__()
+        self.one, self.other = nn.Linear(size, 4), nn.Linear(size, 4)
+        self.reversible = nn.Sequential(*(Reversible() for _ in range(3)))
+        self.out = nn.Linear(8, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        y: Tensor = self.out(torch.cat(self.reversible((self.one(x), self.other(x))), dim=1))
+        return y
+
+
+def reversible(image_shape: Shape, outputs: int) -> nn.Module:
+    return Forked(prod(image_shape), outputs)
 
 
 class Multiplying(AddingBlock):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,14 @@ from gradflow.networks.families.unet import UNetConfig
 from gradflow.records import read_records
 from gradflow.runs.execute import execute
 from gradflow.training.optimizers.adamw import AdamWConfig
-from gradflow.training.tasks import classify, denoise, predict_noise, task_of
+from gradflow.training.tasks import (
+    classify,
+    denoise,
+    next_token,
+    predict_noise,
+    regression,
+    task_of,
+)
 from tests.support.configs import small_config
 
 pytestmark = pytest.mark.numeric
@@ -30,6 +38,29 @@ def test_classification_error_by_hand():
     assert error == 0.25
     right, wrong = 2 - math.log(math.exp(2) + 2), 0 - math.log(math.exp(2) + 2)
     assert loss.item() == pytest.approx(-(3 * right + wrong) / 4)
+
+
+def test_next_tokens_by_numpy():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(3, 5, 7)), rng.integers(7, size=(3, 5))
+    logs = logits - np.log(np.exp(logits).sum(axis=2, keepdims=True))
+    nats = -np.take_along_axis(logs, labels[:, :, None], axis=2)[:, :, 0]
+    batch = lambda _: torch.tensor(logits), None, torch.tensor(labels), generator()
+    loss, error = next_token(*batch)
+    assert loss.item() == pytest.approx(nats.mean(), rel=1e-12)
+    assert error.item() == pytest.approx((logits.argmax(axis=2) != labels).mean())
+    losses, _ = next_token(*batch, each=True)
+    np.testing.assert_allclose(losses.numpy(), nats.mean(axis=1), rtol=1e-12)
+
+
+def test_regression_by_numpy():
+    rng = np.random.default_rng(0)
+    predicted, labels = rng.normal(size=(2, 6, 3))
+    squares = ((predicted - labels) ** 2).mean(axis=1)
+    batch = lambda _: torch.tensor(predicted), None, torch.tensor(labels), generator()
+    loss, error = regression(*batch)
+    assert loss.item() == error.item() == pytest.approx(squares.mean(), rel=1e-12)
+    np.testing.assert_allclose(regression(*batch, each=True)[0], squares, rtol=1e-12)
 
 
 def test_an_image_predictor_that_says_nothing_has_error_one():

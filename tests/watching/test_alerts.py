@@ -172,7 +172,7 @@ def test_blocks_that_change_the_width_need_no_sum():
 
 def test_every_rule_is_on_the_page():
     """`gradflow.watching.alerts.reference()` makes it anew."""
-    page = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "alerts.md").read_text()
     assert reference() in page
 
 

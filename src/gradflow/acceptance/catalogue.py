@@ -2,14 +2,20 @@
 
 from gradflow.acceptance import (
     cifar,
+    linear_norm,
     normalized,
     plain,
+    reparametrized,
     residual,
+    shaped,
+    sharpness,
     shattering,
     sizes,
     spectrum,
+    streams,
     theorem,
     training,
+    update_size,
 )
 from gradflow.acceptance.claim import Claim
 from gradflow.core.errors import GradflowError
@@ -22,6 +28,12 @@ TOPICS: dict[str, tuple[Claim, ...]] = {
     "normalized": normalized.CLAIMS,
     "shattering": shattering.CLAIMS,
     "spectrum": spectrum.CLAIMS,
+    "shaped": shaped.CLAIMS,
+    "linear_norm": linear_norm.CLAIMS,
+    "reparametrized": reparametrized.CLAIMS,
+    "update_size": update_size.CLAIMS,
+    "sharpness": sharpness.CLAIMS,
+    "streams": streams.CLAIMS,
     "cifar": cifar.CLAIMS,
     "training": training.CLAIMS,
 }

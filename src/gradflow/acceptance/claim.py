@@ -110,6 +110,8 @@ class Claim:
         reason: why the tolerance is what it is, whatever was measured.
         measure: a value per seed.
         basis: whether it is published, and whether its bound was fixed before the first look.
+        fails_because: of a claim that fails with the bound it had before the first look, why. It
+            stays in the table as a failure; the command's exit status does not count it.
     """
 
     name: str
@@ -119,3 +121,4 @@ class Claim:
     reason: str
     measure: Callable[[AcceptanceConfig], Sample]
     basis: Basis
+    fails_because: str = ""

@@ -12,8 +12,8 @@ import torch
 from gradflow.acceptance.catalogue import claims_matching
 from gradflow.acceptance.cifar import folder_of
 from gradflow.acceptance.claim import Claim
+from gradflow.acceptance.laws import draw_laws
 from gradflow.acceptance.table import (
-    FAIL,
     SHORT,
     Outcome,
     Result,
@@ -36,7 +36,8 @@ LONGEST_FIRST = ("cifar", "training", "plain", "normalized", "residual", "shatte
 
 
 def accept(config: AcceptanceConfig) -> bool:
-    """Test the claims, print the table, write it to <output_root>/acceptance; whether none failed.
+    """Test the claims, print the table, write it to <output_root>/acceptance; whether none failed
+    but those that are known to.
 
     Raises:
         GradflowError: a folder of images was named and is not there; no claim matches.
@@ -48,11 +49,11 @@ def accept(config: AcceptanceConfig) -> bool:
     start = time.perf_counter()
     results = check_all(claims, config)
     print(to_markdown(results, SHORT))
-    for path in save(results, config):
+    for path in [*save(results, config), *(draw_laws(config) if config.laws else [])]:
         print(path)
     print(by_basis(results))
     print(f"{summary(results)} ({time.perf_counter() - start:.0f} s)")
-    return not any(result.status == FAIL for result in results)
+    return not any(result.is_new_failure for result in results)
 
 
 def check_all(claims: dict[str, list[Claim]], config: AcceptanceConfig) -> list[Result]:
@@ -89,8 +90,8 @@ def _tell(result: Result, seconds: float) -> None:
 
 
 def save(results: list[Result], config: AcceptanceConfig) -> list[Path]:
-    """Write acceptance.md, .csv and .json, and the short table, which README quotes, to a folder
-    tables: equal results give equal files."""
+    """Write acceptance.md, .csv and .json, and to a folder `tables` the short table that
+    docs/claims/acceptance.md quotes: equal results give equal files."""
     folder = Path(config.output_root) / "acceptance"
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     origin = {

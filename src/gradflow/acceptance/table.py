@@ -20,7 +20,7 @@ SHORT = ("claim", "source", "expected", "tolerance", "measured", "result")
 
 MORE = 4  # times the networks, for a claim that is undecided
 LOOKS = 2
-MOST = 100  # claims of the catalogue at most; a test compares
+MOST = 120  # claims of the catalogue at most; a test compares
 FALSE_FAILURES = 0.05  # the chance of one or more in the whole table, all claims being true
 
 Outcome = tuple[str, Interval | None, str]
@@ -35,6 +35,11 @@ class Result:
     status: str
     measured: Interval | None = None
     note: str = ""
+
+    @property
+    def is_new_failure(self) -> bool:
+        """Whether it failed and is not known to."""
+        return self.status == FAIL and not self.claim.fails_because
 
 
 def check(
@@ -68,7 +73,8 @@ def _check(claim: Claim, config: AcceptanceConfig) -> Result:
         return Result(claim, NOT_RUN, note=_one_line(why))
     except Exception as error:
         return Result(claim, FAIL, note=f"{type(error).__name__}: {_one_line(error)}")
-    return Result(claim, decided(claim.band, sample), sample.interval())
+    status = decided(claim.band, sample)
+    return Result(claim, status, sample.interval(), claim.fails_because if status == FAIL else "")
 
 
 def decided(band: Band, sample: Sample) -> str:

@@ -1,13 +1,20 @@
 """Trained networks: the degradation problem on the digits."""
 
 from functools import cache
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gradflow.acceptance.claim import Basis, Claim, NotRun, Sample, at_least, at_most, linear
 from gradflow.config import RunConfig
 from gradflow.config.acceptance import AcceptanceConfig
-from gradflow.config.probes import EveryConfig, InitializationConfig
+from gradflow.config.probes import (
+    EveryConfig,
+    InitializationConfig,
+    LogSpacedConfig,
+    OffConfig,
+)
 from gradflow.config.run import StudyConfig
 from gradflow.data.sets.digits import DigitsConfig
 from gradflow.networks.families.cifar_resnet import CifarResNetConfig
@@ -18,6 +25,24 @@ from gradflow.training.schedules.warmup_cosine import WarmupCosineConfig
 
 SHALLOW, DEEP, SEEDS = 8, 56, (0, 1, 2)
 STUDY = "degradation"
+DESIGNS: dict[str, tuple[dict[str, Any], float]] = {
+    "tailored rectifiers, no norm": (
+        {
+            "norm": "none",
+            "activation": "tailored_relu",
+            "initialization": "delta_orthogonal",
+        },
+        0.005,
+    ),
+    "tanh with critical weights, no norm": (
+        {"norm": "none", "activation": "tanh", "initialization": "critical"},
+        0.02,
+    ),
+    "DiracNet": ({"block": "dirac"}, 0.08),
+    "RepVGG": ({"block": "repvgg"}, 0.08),
+}
+"""Plain designs that are said to train, and the rate of each: the best of 0.005, 0.02 and 0.08 at
+depth 20, for networks without norm times (20/56)^1.5 and rounded to one of these."""
 
 
 def run_config(depth: int, skip: bool, seed: int, output_root: str) -> RunConfig:
@@ -33,6 +58,33 @@ def run_config(depth: int, skip: bool, seed: int, output_root: str) -> RunConfig
         study=StudyConfig(name=STUDY),
         output_root=output_root,
     )
+
+
+def design_config(design: str, seed: int, output_root: str) -> RunConfig:
+    """A run of `study=plain_that_train` at depth 56."""
+    options, rate = DESIGNS[design]
+    return RunConfig(
+        network=CifarResNetConfig(depth=DEEP, width=8, skip=False, **options),
+        data=DigitsConfig(),
+        optimizer=SGDConfig(learning_rate=rate),
+        schedule=WarmupCosineConfig(),
+        probe=LogSpacedConfig(),
+        details=OffConfig(),
+        seed=seed,
+        study=StudyConfig(name="plain_that_train"),
+        output_root=output_root,
+    )
+
+
+def gain(config: AcceptanceConfig, design: str) -> Sample:
+    """Training error of ordinary plain networks of depth 56 minus a design's, seed by seed."""
+    ordinary = runs(config).set_index(["depth", "skip", "seed"]).error.loc[(DEEP, False)]
+    errors = []
+    for seed in SEEDS:
+        run = execute(design_config(design, seed + 3 * config.seed, config.output_root))
+        error = 1.0 if run.final_train_error is None else run.final_train_error
+        errors.append(100 * error)  # a run that diverged has learned nothing that is left
+    return linear(ordinary.loc[list(SEEDS)].to_numpy() - np.array(errors))
 
 
 @cache
@@ -61,6 +113,28 @@ def difference(
     """`column` of one (depth, skip) minus that of another, seed by seed."""
     values = runs(config).set_index(["depth", "skip", "seed"])[column]
     return linear((values.loc[one] - values.loc[other]).to_numpy())
+
+
+SAID = {
+    "tailored rectifiers, no norm": "Zhang et al. 2022",
+    "tanh with critical weights, no norm": "Xiao et al. 2018",
+    "DiracNet": "Zagoruyko and Komodakis 2017",
+    "RepVGG": "Ding et al. 2021",
+}
+
+
+def _trains(design: str) -> Claim:
+    return Claim(
+        f"plain {DEEP} that trains, {design}: training error of ordinary plain {DEEP} minus its "
+        "own, points",
+        SAID[design],
+        f"study=plain_that_train at depth {DEEP}, rate {DESIGNS[design][1]:g}: digits, 120 steps, "
+        "3 seeds, paired with the runs of study=degradation",
+        at_least(10.0),
+        "as for residual networks",
+        lambda config: gain(config, design),
+        Basis.PUBLISHED,
+    )
 
 
 HOW = (
@@ -117,4 +191,5 @@ CLAIMS = (
         lambda config: difference(config, "response", (DEEP, True), (DEEP, False)),
         Basis.FITTED,
     ),
+    *(_trains(design) for design in DESIGNS),
 )

@@ -1,15 +1,17 @@
-"""Copy the tables and figures of studies into README.md and docs/, which quote them.
+"""Copy the tables, numbers and figures of studies into README.md and the pages of docs/.
 
     python analysis/readme.py outputs            # renews those that outputs has
     python analysis/readme.py outputs --check    # lists the changes: exit status 1
 
-A table stands between <!-- table STUDY/NAME --> and <!-- end -->; a figure is an image
-docs/figures/NAME.png. docs/tables keeps the tables as they were measured.
+On a page, a table stands between <!-- table STUDY/NAME --> and <!-- end -->; a number between
+<!-- number STUDY/NAME "FIRST, CELLS, OF ITS ROW" "COLUMN" --> and <!-- end -->; a figure is an
+image docs/figures/NAME.png. docs/tables keeps the tables as they were measured.
 """
 
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from gradflow.config.conf_folder import CHECKOUT
@@ -18,36 +20,64 @@ from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
 
-PAGES = ("README.md", "docs/mechanisms.md", "docs/alerts.md", "docs/coordinates.md")
 TABLE = re.compile(r"(<!-- table (\S+)/(\S+) -->\n).*?(<!-- end -->)", re.S)
+NUMBER = re.compile(r'(<!-- number (\S+)/(\S+) "([^"]*)"\s+"([^"]*)" -->)(.*?)(<!-- end -->)', re.S)
+MARKER = re.compile(r"<!-- (?:table|number)\b")
 FIGURE = re.compile(r"figures/(\w+)\.png")
 
 
+def pages(root: Path = CHECKOUT) -> list[str]:
+    """README.md and every page of docs/, by path: the one list of them."""
+    found = (path.relative_to(root).as_posix() for path in (root / "docs").rglob("*.md"))
+    tables = "docs/tables/"
+    return ["README.md", *sorted(page for page in found if not page.startswith(tables))]
+
+
 def renewed(page: str, root: Path = CHECKOUT) -> str:
-    """A page's text with every marked table as docs/tables has it.
+    """A page's text with every marked table and number as docs/tables has it.
 
     Raises:
-        GradflowError: a marked table is missing.
+        GradflowError: a marker names a table, row or column that is not there, or is not closed.
     """
+    text = (root / page).read_text()
+    text = TABLE.sub(partial(_table, page, root), text)
+    text = NUMBER.sub(partial(_number, page, root), text)
+    known = len(TABLE.findall(text)) + len(NUMBER.findall(text))
+    if known != len(MARKER.findall(text)):
+        raise GradflowError(f"{page}: has a marker that is no whole table or number")
+    return text
 
-    def table(match: re.Match[str]) -> str:
-        start, study, name, end = match.groups()
-        path = root / "docs" / "tables" / study / f"{name}.md"
-        if not path.exists():
-            raise GradflowError(f"{page}: quotes {path.relative_to(root)}, which is not there")
-        rows = [line for line in path.read_text().splitlines() if line.startswith("|")]
-        return "\n".join([start.rstrip(), *rows, end])
 
-    return TABLE.sub(table, (root / page).read_text())
+def _rows(page: str, root: Path, study: str, name: str) -> list[str]:
+    path = root / "docs" / "tables" / study / f"{name}.md"
+    if not path.exists():
+        raise GradflowError(f"{page}: quotes {path.relative_to(root)}, which is not there")
+    return [line for line in path.read_text().splitlines() if line.startswith("|")]
+
+
+def _table(page: str, root: Path, match: re.Match[str]) -> str:
+    start, study, name, end = match.groups()
+    return "\n".join([start.rstrip(), *_rows(page, root, study, name), end])
+
+
+def _number(page: str, root: Path, match: re.Match[str]) -> str:
+    start, study, name, row, column, _, end = match.groups()
+    lines = (line.strip("|").split(" | ") for line in _rows(page, root, study, name))
+    header, _, *rows = ([cell.strip(" *") for cell in line] for line in lines)
+    wanted = row.split(", ")
+    found = [cells for cells in rows if cells[: len(wanted)] == wanted]
+    if len(found) != 1 or column not in header:
+        raise GradflowError(f"{page}: {study}/{name} has no one number at {row!r}, {column!r}")
+    return f"{start}{found[0][header.index(column)]}{end}"
 
 
 def changes(outputs: Path, root: Path = CHECKOUT) -> Iterator[tuple[Path, Path]]:
     """(new file, quoted file) of tables and figures that differ from those in `outputs`."""
-    for page in PAGES:
+    for page in pages(root):
         text = (root / page).read_text()
         quoted = [
             (outputs / study / "tables" / f"{name}.md", root / f"docs/tables/{study}/{name}.md")
-            for _, study, name, _ in TABLE.findall(text)
+            for _, study, name, *_ in (*TABLE.findall(text), *NUMBER.findall(text))
         ]
         for name in FIGURE.findall(text):
             # By its own name, or by that of a study which has one figure.
@@ -76,7 +106,7 @@ def main() -> None:
     if arguments.check:
         sys.exit(1 if found else 0)
     try:
-        for page in PAGES:
+        for page in pages():
             atomic_write(CHECKOUT / page, renewed(page))
     except GradflowError as error:
         sys.exit(f"error: {error}")

@@ -14,6 +14,7 @@ class AcceptanceConfig(Checked):
     times: as many networks of each claim as the claim says, times this.
     match: only the claims whose topic or name contains this.
     workers: processes that share the topics; None: one per core.
+    laws: draw the laws over depth, as courses, too.
     """
 
     data: DataConfig = MISSING
@@ -21,6 +22,7 @@ class AcceptanceConfig(Checked):
     times: int = number(1, at_least=1, at_most=50)
     match: str = ""
     workers: int | None = number(None, at_least=1)
+    laws: bool = False
     output_root: str = "outputs"
 
     def __post_init__(self) -> None:

@@ -43,12 +43,22 @@ FIXUP = Placement("bcba", "bcmb", "a")
 """What initialization=fixup makes of `original` (Zhang et al. 2019, fig. 1 right)."""
 
 
+REPVGG = Placement("ca", "c", "a")
+"""What block=repvgg makes of `original`: its norms are inside its convolutions."""
+
+Form = Literal["plain", "dirac", "repvgg"]
+
+
 class Layer(NamedTuple):
-    """A convolution of a block: its kernel, its outputs over the width, and whether it strides."""
+    """A convolution of a block: its kernel, its outputs over the width, and whether it strides.
+
+    form: a convolution, or one of `gradflow.networks.reparametrized`.
+    """
 
     kernel: int
     widening: int
     strides: bool = False
+    form: Form = "plain"
 
 
 BLOCKS = {
@@ -56,10 +66,13 @@ BLOCKS = {
     "bottleneck": (Layer(1, 1), Layer(3, 1, strides=True), Layer(1, 4)),
     "single": (Layer(3, 1, strides=True),),
     "triple": (Layer(3, 1, strides=True), Layer(3, 1), Layer(3, 1)),
+    "dirac": (Layer(3, 1, strides=True, form="dirac"), Layer(3, 1, form="dirac")),
+    "repvgg": (Layer(3, 1, strides=True, form="repvgg"), Layer(3, 1, form="repvgg")),
 }
 """block -> its convolutions; basic and bottleneck: He et al. 2015, fig. 5 left and right. single,
 basic and triple: one, two or three layers per branch; section 3.2 there has "not observed
-advantages" of one."""
+advantages" of one. dirac: Zagoruyko and Komodakis 2017; repvgg: Ding et al. 2021: basic, each
+convolution trained as a sum that holds the identity."""
 
 Projecting = Literal["never", "to fit", "always"]
 

@@ -1,7 +1,9 @@
 """`network.builder=module:function`: what the function is, what it takes, and what it reads."""
 
+import ast
 import dis
 import inspect
+import textwrap
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import Any, NamedTuple
@@ -17,6 +19,8 @@ class Builder(NamedTuple):
     parameters: name -> whether it has to be given.
     takes_any: whether it has **options.
     unread: parameters that it takes and never reads.
+    read: what it reads of its **options; None: it does something else with them, such as to pass
+        them on, so that nobody knows.
     """
 
     function: Callable[..., Any]
@@ -24,6 +28,7 @@ class Builder(NamedTuple):
     parameters: Mapping[str, bool]
     takes_any: bool
     unread: Collection[str]
+    read: Collection[str] | None
 
     def takes(self, name: str) -> bool:
         """Whether a parameter of that name may be given."""
@@ -69,6 +74,7 @@ def builder_of(text: str, key: str) -> Builder:
         },
         any(p.kind is p.VAR_KEYWORD for p in given),
         _unread(found, [p.name for p in given]),
+        next((_read(found, p.name) for p in given if p.kind is p.VAR_KEYWORD), None),
     )
 
 
@@ -84,3 +90,31 @@ def _unread(function: Any, parameters: list[str]) -> set[str]:
             loaded = instruction.argval
             read.update(loaded if isinstance(loaded, tuple) else [loaded])
     return {name for name in parameters if name in code.co_varnames and name not in read}
+
+
+def _read(function: Any, options: str) -> set[str] | None:
+    """The keys that the source reads of its **options by name: options["a"], options.get("a"),
+    options.pop("a"), "a" in options. None if there is any other use of them, or no source."""
+    made = function.__init__ if inspect.isclass(function) else function
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(made))))
+    except (OSError, TypeError, SyntaxError):
+        return None
+    uses = sum(isinstance(node, ast.Name) and node.id == options for node in ast.walk(tree))
+    keys = []
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str(key)))
+                | ast.Call(
+                    func=ast.Attribute(value=ast.Name(id=name), attr="get" | "pop"),
+                    args=[ast.Constant(value=str(key)), *_],
+                )
+                | ast.Compare(
+                    left=ast.Constant(value=str(key)),
+                    ops=[ast.In() | ast.NotIn()],
+                    comparators=[ast.Name(id=name)],
+                )
+            ) if name == options:
+                keys.append(key)
+    return set(keys) if len(keys) == uses else None

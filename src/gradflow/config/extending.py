@@ -33,8 +33,8 @@ def register(
 ) -> Callable[[Function], Function]:
     """A decorator: what it decorates becomes a choice like those of the package.
 
-        @gradflow.register("norm", "dyt")       network.norm=dyt
-        def dyt(size, dims): ...
+        @gradflow.register("norm", "derf")      network.norm=derf
+        def derf(size, dims): ...
 
         @gradflow.register(GatedConfig)         network=gated, of the class's own name
         def gated(config, image_shape, outputs): ...

@@ -14,10 +14,12 @@ from gradflow.config.blocks import (
     LEARNED,
     PLACEMENTS,
     POWERS,
+    REPVGG,
     SHORTCUTS,
     Path,
     Placement,
 )
+from gradflow.config.data import CLASSES, IMAGES, NUMBERS, TOKENS
 from gradflow.config.registry import Chosen, Registry
 from gradflow.config.validation import MISSING, choice, number
 
@@ -27,6 +29,12 @@ INITIALIZATIONS: Registry[Callable[..., Any]] = Registry(
     "initialization", "gradflow.networks.initial_weights"
 )
 
+
+DELTA_ORTHOGONAL = ("delta_orthogonal", "critical")
+"""The initializations that put an orthogonal matrix at the center of a kernel."""
+
+REPARAMETRIZED = ("dirac", "repvgg")
+"""The blocks whose convolutions hold the identity: `gradflow.networks.reparametrized`."""
 
 LARGEST_SIZE = 100_000
 """Of a network, in layers of depth and in width: ten times the deepest that was ever trained."""
@@ -41,26 +49,34 @@ class Objective(NamedTuple):
 
 TASKS: Registry[Objective] = Registry("task", "gradflow.training.tasks")
 
+TARGETS = {"classify": CLASSES, "regression": NUMBERS, "next_token": TOKENS}
+"""Task -> what its targets are. A task that is not here reads none, or any."""
+
 TWINS: Registry[Callable[..., Any]] = Registry("twin", "gradflow.training.twins")
 """How the plain twin of a network that somebody else wrote is made and tested."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig(Chosen):
-    """The options that every family has; README.md lists what each does.
+    """The options that every family has.
 
     TASK: what the family is trained to do, a key of TASKS.
+    TAKES: what its examples may be: images, vectors, tokens.
     OUTPUTS: how many outputs it has if no data set says.
     FITS_IDENTITY: whether task=identity can fix its stem and head: one Linear layer each.
     TRIED: whether a network is built, and its twin tested, before anything of a study is trained.
+    ACTIVATES_EVERY_LAYER: whether each weighted layer but the head is followed by one activation,
+        so that `depth` says how many a signal meets: what activation=tailored_relu is made for.
     """
 
     GROUP: ClassVar[str] = "network"
     FACTS: ClassVar[tuple[str, ...]] = ("TASK",)
     TASK: ClassVar[str]
+    TAKES: ClassVar[tuple[str, ...]] = (IMAGES,)
     OUTPUTS: ClassVar[int] = 10
     FITS_IDENTITY: ClassVar[bool] = False
     TRIED: ClassVar[bool] = False
+    ACTIVATES_EVERY_LAYER: ClassVar[bool] = False
 
     depth: int = MISSING
     width: int = number(MISSING, at_least=1)
@@ -88,11 +104,23 @@ class NetworkConfig(Chosen):
             self.refuse(
                 "initialization", f"Fixup replaces the norm; use norm=none, not {self.norm}"
             )
+        if self.activation == "tailored_relu" and not self.ACTIVATES_EVERY_LAYER:
+            self.refuse("activation", f"is not defined for network={self.name}; use leaky_relu")
+        if self.initialization == "critical":
+            self._check_critical()
         if self.initialization == "looks_linear":
             if self.activation != "relu":
                 self.refuse("initialization", f"needs activation=relu, not {self.activation}")
             if self.width % 2:
                 self.refuse("initialization", f"mirrors channels; width={self.width} must be even")
+
+    def _check_critical(self) -> None:
+        keep = ("relu", "leaky_relu", "identity", "tailored_relu")
+        if self.activation not in ("tanh", *keep):
+            valid = ", ".join(("tanh", *keep))
+            self.refuse("initialization", f"needs activation={valid}, not {self.activation}")
+        if self.activation in keep and self.bias_variance > 0:
+            self.refuse("bias_variance", f"activation={self.activation} is critical with 0 alone")
 
     def _check_plain(self) -> None:
         if self.survival < 1:
@@ -123,8 +151,12 @@ class NetworkConfig(Chosen):
                 if self.depth > below
                 else f"the least is {below}"
             )
-            self.refuse("depth", f"depth must be {step}n+2; {nearest}")
+            self.refuse("depth", f"depth must be {step}n+2; {nearest}{self.of_block()}")
         return n
+
+    def of_block(self) -> str:
+        """For messages: of which block, if it is a choice."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -175,8 +207,10 @@ class ConvolutionalConfig(BlockConfig):
         path = self.path()
         if not self.skip and (path.gate is not None or path.dropout is not None):
             self.refuse("shortcut", "skip=false has no shortcut to gate or drop; use A, B or C")
-        if self.initialization == "delta_orthogonal":
+        if self.initialization in DELTA_ORTHOGONAL:
             self._check_delta_orthogonal()
+        if self.block in REPARAMETRIZED:
+            self._check_reparametrized()
 
     def _check_delta_orthogonal(self) -> None:
         widenings = [layer.widening for layer in BLOCKS[self.block_name()]]
@@ -189,9 +223,26 @@ class ConvolutionalConfig(BlockConfig):
                     f"reduces {before}C to {reduced}; use block=basic or initialization=orthogonal",
                 )
 
+    def _check_reparametrized(self) -> None:
+        if self.zero_last or self.initialization == "fixup":
+            self.refuse("block", "its convolutions hold the identity and cannot start at zero")
+        if self.block == "repvgg":
+            if self.norm != "batch":
+                self.refuse("norm", "block=repvgg has batch norms inside; use batch")
+            if self.placement != "original":
+                self.refuse("placement", "block=repvgg is defined for original")
+
+    def placed(self) -> Placement:
+        """The layers of a block."""
+        return REPVGG if self.block_name() == "repvgg" else super().placed()
+
     def block_name(self) -> str:
         """The row of BLOCKS that the blocks are made of."""
         return self.block
+
+    def of_block(self) -> str:
+        """Which block, so that a sweep of several says which of them does not fit."""
+        return f" with block={self.block_name()}"
 
     def layers_per_block(self) -> int:
         """Convolutions on a block's branch."""

@@ -28,7 +28,7 @@ ENTRY_POINTS = "gradflow.plugins"
 class Plugin(NamedTuple):
     """A plugin that has been imported.
 
-    code: its name and a hash of its code, such as dyt.py+1f2e3d4c (of an installed package, its
+    code: its name and a hash of its code, such as derf.py+1f2e3d4c (of an installed package, its
         version): what a run's identity has of it. Comments, docstrings and the folder it lies in
         do not count, nor does what it imports from elsewhere.
     """

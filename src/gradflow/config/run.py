@@ -5,7 +5,7 @@ frozen; a value that has passed the door is never checked again.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from gradflow.config.data import DataConfig
@@ -109,6 +109,7 @@ class RunConfig(Checked):
     `dtype`: of weights and arithmetic; with bfloat16 and tf32 weights, gradients and norms are
     float32, and what is multiplied is rounded to bfloat16 (autocast) or TF32 before. auto: the
     faster of float32 and bfloat16, timed before the run has an id (see gradflow.runs.precision).
+    `task`: what the network is trained to do, if not what its family is for.
     `graph`: the training step is captured once as a CUDA graph and replayed.
     `plugins`: files (path/to/file.py) and modules of the user's that register choices; they are
     imported here, and a hash of their code is part of the run's identity.
@@ -134,7 +135,7 @@ class RunConfig(Checked):
     search: SearchConfig = field(default_factory=SearchConfig)
     output_root: str = "outputs"
     checkpoint_seconds: float = number(60.0, at_least=0)
-    task: str = choice("family", "identity")
+    task: str = choice("family", "identity", "regression", "next_token")
     only: str = choice(*ONLY)
     resume: str = choice("auto", "force")
     dry_run: bool = False
@@ -152,6 +153,11 @@ class RunConfig(Checked):
         self._check_subset()
         if self.task == "identity":
             self._check_identity()
+        elif self.task != "family" and self.network.TASK not in ("classify", self.task):
+            self.refuse("task", f"network={self.network.name} is for {self.network.TASK} alone")
+        if self.evaluation.images is None and self.data.EVALUATED is not None:
+            some = replace(self.evaluation, images=self.data.EVALUATED)
+            object.__setattr__(self, "evaluation", some)
 
     def _check_subset(self) -> None:
         asked, subset = self.diagnostic, self.data.subset

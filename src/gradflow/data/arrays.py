@@ -1,4 +1,4 @@
-"""Data sets as uint8 arrays, decoded once and cached; no torch.
+"""Data sets as arrays, decoded once and cached; no torch.
 
 A data set is a file of gradflow/data/sets: a config class, and a function config -> Source.
 """
@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradflow.config.data import DataConfig
+from gradflow.config.data import CLASSES, NUMBERS, TOKENS, DataConfig, Shape, TokenShape
 from gradflow.config.registry import function_of
 from gradflow.core.errors import GradflowError
-from gradflow.data.cache import Arrays, arrays_of, note_of
+from gradflow.data.cache import AnyArray, Arrays, arrays_of, note_of
 
 EVALUATION_BATCH = 256  # images
 
@@ -23,13 +23,16 @@ class Source(NamedTuple):
     """Where a data set comes from.
 
     name: of the decoded copy; another one if the data may be other data.
-    classes: labels are 0 ... classes-1.
+    classes: how many outputs a network has for it: labels are 0 ... classes-1; of tokens it is the
+        size of the vocabulary, of numbers how many each example has.
     decode: reads both splits, in an order any prefix of which is a fair subset.
+    targets: classes, numbers or tokens.
     """
 
     name: str
     classes: int
     decode: Callable[[], Arrays]
+    targets: str = CLASSES
 
 
 def source_of(config: DataConfig) -> Source:
@@ -55,12 +58,13 @@ def load_arrays(config: DataConfig, cache: Path) -> Arrays:
 
 
 class Shapes(NamedTuple):
-    """How many images each split has, and how large one is: channels, height and width."""
+    """How many examples each split has, the shape of one, and as `Source`."""
 
     train: int
     test: int
-    image: tuple[int, int, int]
+    image: Shape
     classes: int
+    targets: str
 
 
 def shapes(config: DataConfig, cache: Path) -> Shapes:
@@ -71,8 +75,9 @@ def shapes(config: DataConfig, cache: Path) -> Shapes:
     """
     source = source_of(config)
     found = note_of(source.name, lambda: _decoded(source), cache).shapes
-    train, (test, channels, height, width) = found["train_labels"][0], found["test_images"]
-    return Shapes(train, test, (channels, height, width), source.classes)
+    train, (test, *shape) = found["train_labels"][0], found["test_images"]
+    image = TokenShape(*shape) if source.targets == TOKENS else tuple(shape)
+    return Shapes(train, test, image, source.classes, source.targets)
 
 
 def split_sizes(config: DataConfig, cache: Path) -> dict[str, int]:
@@ -96,7 +101,7 @@ def fingerprint(config: DataConfig, cache: Path) -> str:
     """
     source = source_of(config)
     note = note_of(source.name, lambda: _decoded(source), cache)
-    [available] = note.shapes["train_labels"]
+    available = note.shapes["train_labels"][0]
     if (config.subset or 0) > available:
         config.refuse("subset", f"the training split has {available} images")
     if config.batch_size > available:
@@ -112,6 +117,9 @@ def _decoded(source: Source) -> Arrays:
 
 def _check(source: Source, arrays: Arrays) -> None:
     """Raise a GradflowError unless the arrays are what `Arrays` and `Source` say."""
+    if source.targets not in (CLASSES, NUMBERS, TOKENS):
+        valid = f"choose one of {CLASSES}, {NUMBERS}, {TOKENS}"
+        raise GradflowError(f"{source.name}: targets={source.targets}: {valid}")
     names = {f"{split}_{part}" for split in SPLITS for part in ("images", "labels")}
     if set(arrays) != names:
         raise GradflowError(
@@ -122,21 +130,45 @@ def _check(source: Source, arrays: Arrays) -> None:
         if not isinstance(array, np.ndarray):
             raise GradflowError(f"{source.name}: {name} is {type(array).__name__}, no NumPy array")
     for split in SPLITS:
-        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-        if images.dtype != np.uint8 or images.ndim != 4:
-            raise GradflowError(
-                f"{source.name}: {split}_images is {images.dtype} {list(images.shape)}; "
-                "needs uint8 [N, C, H, W]"
-            )
-        if labels.dtype != np.uint8 or labels.shape != images.shape[:1] or not len(labels):
-            raise GradflowError(
-                f"{source.name}: {split}_labels is {labels.dtype} {list(labels.shape)} beside "
-                f"{len(images)} images; needs uint8, one per image, and at least one"
-            )
-        if labels.max() >= source.classes:
-            raise GradflowError(
-                f"{source.name}: {split}_labels holds {labels.max()}; it declares "
-                f"{source.classes} classes, so labels are 0 to {source.classes - 1}"
-            )
+        _check_split(source, split, arrays[f"{split}_images"], arrays[f"{split}_labels"])
     if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
         raise GradflowError(f"{source.name}: training and test images differ in shape")
+
+
+def _check_split(source: Source, split: str, images: AnyArray, labels: AnyArray) -> None:
+    tokens, numbers = source.targets == TOKENS, source.targets == NUMBERS
+    if tokens:
+        need, fits = "whole numbers [N, context]", images.dtype.kind == "u" and images.ndim == 2
+    else:
+        need = "uint8 [N, C, H, W], or float64 [N, features]"
+        fits = images.ndim == {np.dtype("u1"): 4, np.dtype("f8"): 2}.get(images.dtype)
+    if not fits:
+        raise GradflowError(
+            f"{source.name}: {split}_images is {images.dtype} {list(images.shape)}; needs {need}"
+        )
+    shape: tuple[int, ...]
+    if tokens:
+        kind, shape, need = "u", images.shape, "whole numbers, one per token"
+    elif numbers:
+        kind, shape, need = "f", (len(images), source.classes), f"float64 [N, {source.classes}]"
+    else:
+        kind, shape, need = "u", images.shape[:1], "uint8, one per image"
+    wide = not (tokens or numbers) and labels.dtype != np.uint8
+    if labels.dtype.kind != kind or wide or labels.shape != shape or not len(labels):
+        raise GradflowError(
+            f"{source.name}: {split}_labels is {labels.dtype} {list(labels.shape)} beside "
+            f"{len(images)} images; needs {need}, and at least one"
+        )
+    for name, array in (("images", images), ("labels", labels)):
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise GradflowError(f"{source.name}: {split}_{name} holds NaN or Inf")
+    if not numbers and labels.max() >= source.classes:
+        raise GradflowError(
+            f"{source.name}: {split}_labels holds {labels.max()}; it declares "
+            f"{source.classes} classes, so labels are 0 to {source.classes - 1}"
+        )
+    if tokens and images.max() >= source.classes:
+        raise GradflowError(
+            f"{source.name}: {split}_images holds {images.max()}; its vocabulary has "
+            f"{source.classes} tokens, 0 to {source.classes - 1}"
+        )

@@ -18,18 +18,27 @@ class Batch(NamedTuple):
 
     step: int
     epoch: int
-    images: Tensor  # [B, C, H, W], normalized, channels_last
-    labels: Tensor  # [B], int64
+    images: Tensor  # [B, C, H, W], normalized, channels_last; vectors [B, features]; tokens [B, T]
+    labels: Tensor  # [B], int64; numbers [B, K]; tokens [B, T]
 
 
 class Normalizer:
     """(pixel - mean of that pixel) / one standard deviation, both over the training images.
 
     He et al. 2015 remove the per-pixel mean; the one scale brings the input to unit
-    variance without changing any ratio between pixels.
+    variance without changing any ratio between pixels. Of vectors, whose features have units of
+    their own, each feature is divided by its own standard deviation. Tokens stay as they are.
     """
 
     def __init__(self, train_images: Tensor, dtype: torch.dtype):
+        self.dtype = dtype
+        self.scale: Tensor | float
+        if train_images.dtype == torch.int64:
+            return
+        if train_images.ndim == 2:
+            scale, self.mean = torch.std_mean(train_images, dim=0, correction=0)
+            self.scale = torch.where(scale > 0, 1 / scale, 1.0)
+            return
         # Whole-number sums in float64 are exact, so the order of summation cannot matter.
         count = len(train_images)
         total = torch.zeros(train_images.shape[1:], dtype=torch.float64, device=train_images.device)
@@ -44,7 +53,11 @@ class Normalizer:
         self.scale = variance**-0.5
 
     def __call__(self, images: Tensor) -> Tensor:
-        """uint8 [B, C, H, W] -> the normalized images, channels_last."""
+        """uint8 [B, C, H, W] -> the normalized images, channels_last; vectors and tokens alike."""
+        if images.dtype == torch.int64:
+            return images
+        if images.ndim == 2:
+            return ((images - self.mean) * self.scale).to(self.dtype)
         normalized: Tensor = (images.to(self.mean.dtype) - self.mean) * self.scale
         return normalized.contiguous(memory_format=torch.channels_last)
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,11 @@ from gradflow.core.files import atomic_file
 from gradflow.core.progress import tell
 
 Bytes = npt.NDArray[np.uint8]
-Arrays = dict[str, Bytes]
-"""train_images and test_images [N, C, H, W], train_labels and test_labels [N]."""
+AnyArray = npt.NDArray[Any]
+Arrays = dict[str, AnyArray]
+"""train_images and test_images: uint8 [N, C, H, W]; float64 [N, features]; whole numbers
+[N, context], which are tokens. train_labels and test_labels: uint8 [N], classes; float64 [N, K];
+whole numbers [N, context], the next tokens."""
 
 
 class Note(NamedTuple):

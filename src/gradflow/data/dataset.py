@@ -3,16 +3,22 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gradflow.config.data import DataConfig
+from gradflow.config.data import CLASSES, NUMBERS, TOKENS, DataConfig, Shape, TokenShape
 from gradflow.data.arrays import fingerprint, load_arrays, source_of
+from gradflow.data.cache import AnyArray
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Images as uint8 [N, C, H, W], labels as int64 [N].
+
+    Vectors are float64 [N, features] and tokens int64 [N, context], each with the next one as its
+    label. Labels that are numbers are float64 [N, K], each with mean 0 and variance 1 over the
+    training examples.
 
     `fingerprint` identifies every byte of it and is part of a run's identity.
     """
@@ -23,12 +29,13 @@ class Dataset:
     test_labels: Tensor
     fingerprint: str
     classes: int
+    targets: str = CLASSES
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width."""
-        channels, height, width = self.train_images.shape[1:]
-        return channels, height, width
+    def image_shape(self) -> Shape:
+        """Of an example."""
+        shape = self.train_images.shape[1:]
+        return TokenShape(*shape) if self.targets == TOKENS else tuple(shape)
 
     def to(self, device: str) -> "Dataset":
         """The same data on another device."""
@@ -48,21 +55,33 @@ def load_dataset(config: DataConfig, cache: Path) -> Dataset:
 
     Raises:
         GradflowError: a missing or empty folder, an unreadable or incomplete file, a
-            subset larger than the training split.
+            subset larger than the training split; numbers that are all equal.
     """
     arrays = load_arrays(config, cache)
+    source = source_of(config)
+    kept = slice(None, config.subset)
     dataset = Dataset(
-        train_images=torch.from_numpy(arrays["train_images"]),
-        train_labels=torch.from_numpy(arrays["train_labels"]).long(),
-        test_images=torch.from_numpy(arrays["test_images"]),
-        test_labels=torch.from_numpy(arrays["test_labels"]).long(),
+        train_images=_tensor(arrays["train_images"])[kept],
+        train_labels=_tensor(arrays["train_labels"], labels=True)[kept],
+        test_images=_tensor(arrays["test_images"]),
+        test_labels=_tensor(arrays["test_labels"], labels=True),
         fingerprint=fingerprint(config, cache),
-        classes=source_of(config).classes,
+        classes=source.classes,
+        targets=source.targets,
     )
-    if config.subset is None:
+    if source.targets != NUMBERS:
         return dataset
+    scale, mean = torch.std_mean(dataset.train_labels, dim=0, correction=0)
+    if not scale.all():
+        config.refuse("name", "a target is the same number in all training examples")
     return replace(
         dataset,
-        train_images=dataset.train_images[: config.subset],
-        train_labels=dataset.train_labels[: config.subset],
+        train_labels=(dataset.train_labels - mean) / scale,
+        test_labels=(dataset.test_labels - mean) / scale,
     )
+
+
+def _tensor(array: AnyArray, *, labels: bool = False) -> Tensor:
+    """Images stay bytes; tokens and classes are int64, of which uint16 has few operations."""
+    whole = array.dtype.kind == "u" and (labels or array.ndim == 2)
+    return torch.from_numpy(array.astype(np.int64) if whole else array)

@@ -1,4 +1,4 @@
-"""One column of RGB images to uint8: encoded files, or nested lists of pixels."""
+"""One column of RGB or gray images to uint8: encoded files, or nested lists of pixels."""
 
 import io
 import math
@@ -13,6 +13,7 @@ from PIL import Image
 from gradflow.data.cache import Bytes
 
 FORMATS = ("PNG", "WEBP", "JPEG")
+MODES = {1: "L", 3: "RGB"}  # channels -> what Pillow calls them
 PNG_DEPTH = 24  # offset of the bits per channel, PNG specification, 11.2.2
 
 
@@ -48,19 +49,19 @@ def shown_type(kind: object) -> str:
 
 
 def read_images(chunk: Any, name: str, images: Bytes) -> None:
-    """Fill `images` [N, 3, H, W] from the N rows of an Arrow array.
+    """Fill `images` [N, C, H, W], of 1 or 3 channels, from the N rows of an Arrow array.
 
     Args:
         chunk: a struct with the field `bytes`, or binary: encoded images; or nested lists of
-            integers, [H][W][3] or [3][H][W].
+            integers, [H][W][3] or [3][H][W], of gray images [H][W].
         name: the column's, for messages.
         images: written in place.
 
     Raises:
-        BadRowError: a row is null, is no such image, has another mode, size or depth than 8-bit RGB
-            of H x W, or more than one frame.
+        BadRowError: a row is null, is no such image, has another mode, size or depth than 8 bits
+            of C x H x W, or more than one frame.
     """
-    need = f"{_size(images)} of 8-bit RGB"
+    need = _need(images)
     if isinstance(chunk.type, pa.ExtensionType):
         chunk = chunk.storage
     if pa.types.is_dictionary(chunk.type):
@@ -84,6 +85,10 @@ def _size(images: Bytes) -> tuple[int, int, int]:
     return height, width, channels
 
 
+def _need(images: Bytes) -> str:
+    return f"{_size(images)} of 8-bit {'gray' if images.shape[1] == 1 else 'RGB'}"
+
+
 def _is_bytes(kind: Any) -> bool:
     types = pa.types
     return bool(
@@ -100,7 +105,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _decode(encoded: list[bytes], name: str, images: Bytes) -> None:
-    need = f"{_size(images)} of 8-bit RGB"
+    need, size = _need(images), _size(images)
     with warnings.catch_warnings():
         # Of damaged images, and of those that are too large to be meant, Pillow only warns.
         warnings.simplefilter("error", UserWarning)
@@ -108,9 +113,9 @@ def _decode(encoded: list[bytes], name: str, images: Bytes) -> None:
         for row, image in enumerate(encoded):
             try:
                 opened = Image.open(io.BytesIO(image), formats=FORMATS)
-                what = _objection(opened, image, _size(images))
+                what = _objection(opened, image, size)
                 if what is None:
-                    images[row] = np.asarray(opened).transpose(2, 0, 1)
+                    images[row] = np.asarray(opened).reshape(size).transpose(2, 0, 1)
             except Exception as error:  # Pillow's decoders raise exceptions of many types
                 what = f"{name} is {shown(image[:16])}, no image of {', '.join(FORMATS)}"
                 raise UnreadableRowError(row, what, need) from error
@@ -122,7 +127,7 @@ def _objection(opened: Image.Image, image: bytes, size: tuple[int, int, int]) ->
     """What is wrong with an opened image, before its pixels are decoded."""
     if (opened.height, opened.width) != size[:2]:
         return f"an image of {(opened.height, opened.width, len(opened.getbands()))}"
-    if opened.mode != "RGB":
+    if opened.mode != MODES[size[2]]:
         return f"{opened.format} of mode {opened.mode}"
     if getattr(opened, "n_frames", 1) != 1:
         return f"{opened.format} of several frames"
@@ -136,7 +141,9 @@ def _objection(opened: Image.Image, image: bytes, size: tuple[int, int, int]) ->
 
 def _read_pixels(chunk: Any, name: str, images: Bytes) -> None:
     height, width, channels = _size(images)
-    need = f"pixels from 0 to 255 in nested lists, {[height]}{[width]}[3] or [3]{[height]}{[width]}"
+    sides = f"{[height]}{[width]}"
+    layouts = f"{sides}[3] or [3]{sides}" if channels == 3 else sides
+    need = f"pixels from 0 to 255 in nested lists, {layouts}"
     values, shape = chunk, list[int]()
     while _is_list(values.type):
         lengths = pc.list_value_length(values).to_numpy(zero_copy_only=False)
@@ -150,7 +157,8 @@ def _read_pixels(chunk: Any, name: str, images: Bytes) -> None:
         if values.null_count:
             entry = pc.index(pc.is_null(values), True).as_py()
             raise BadRowError(entry // math.prod(shape), f"{name} holds null", need)
-    if tuple(shape) not in {(height, width, channels), (channels, height, width)}:
+    gray = {(height, width)} if channels == 1 else set()
+    if tuple(shape) not in {(height, width, channels), (channels, height, width), *gray}:
         sizes = "".join(f"[{length}]" for length in shape)
         order = " (in which order is unknown)" if shape == [height * width * channels] else ""
         raise BadRowError(0, f"{name} is a list {sizes}{order}", need)
@@ -163,5 +171,7 @@ def _read_pixels(chunk: Any, name: str, images: Bytes) -> None:
     if len(wrong):
         row = int(wrong[0]) // math.prod(shape)
         raise BadRowError(row, f"{name} holds {pixels[wrong[0]]}", need)
-    pixels = pixels.reshape(-1, *shape)
-    images[:] = pixels.transpose(0, 3, 1, 2) if shape[-1] == channels else pixels
+    if shape[0] == channels or len(shape) == 2:
+        images[:] = pixels.reshape(images.shape)
+    else:
+        images[:] = pixels.reshape(-1, *shape).transpose(0, 3, 1, 2)

@@ -7,7 +7,7 @@ class Layout(NamedTuple):
     """What a file holds.
 
     kind: of the data set, for messages.
-    image: the column of RGB images, `height` x `width`.
+    image: the column of images, `height` x `width`, RGB or gray (`channels`).
     label: the column of labels, 0 ... classes-1.
     """
 
@@ -17,3 +17,4 @@ class Layout(NamedTuple):
     height: int
     width: int
     classes: int
+    channels: int = 3

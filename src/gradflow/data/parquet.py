@@ -15,11 +15,11 @@ from gradflow.data.layout import Layout
 
 
 def read_parquet(file: Path, layout: Layout) -> tuple[Bytes, Bytes]:
-    """Images [N, 3, H, W] and labels [N] of one file, in its order.
+    """Images [N, C, H, W] and labels [N] of one file, in its order.
 
     Labels are whole numbers of any integer or floating type. Images are encoded (PNG, WebP or
     JPEG; plain bytes, or a struct with the field `bytes`) or nested lists of integers
-    [H][W][3] or [3][H][W].
+    [H][W][3] or [3][H][W], of gray images [H][W].
 
     Raises:
         GradflowError: an unreadable file, other columns, no rows; a row whose label is no
@@ -49,7 +49,8 @@ def read_parquet(file: Path, layout: Layout) -> tuple[Bytes, Bytes]:
 
 
 def _read_chunks(column: Any, layout: Layout) -> Bytes:
-    images = np.empty((len(column), 3, layout.height, layout.width), np.uint8)
+    shape = (len(column), layout.channels, layout.height, layout.width)
+    images = np.empty(shape, np.uint8)
     start = 0
     for chunk in filter(len, column.chunks):
         part = images[start : start + len(chunk)]

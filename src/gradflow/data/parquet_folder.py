@@ -46,7 +46,7 @@ def parquet_source(name: str, folder: Path, layout: Layout) -> Source:
 def _parquet_files(folder: Path, layout: Layout) -> Files:
     need = (
         f"needs train*.parquet and test*.parquet with the columns {layout.image} and "
-        f"{layout.label}; see README.md"
+        f"{layout.label}; see docs/how-to/data.md"
     )
     if not folder.is_dir():
         raise GradflowError(f"data.folder={folder}: no such folder; it {need}")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from gradflow.core.errors import GradflowError
 from gradflow.data.arrays import SPLITS
-from gradflow.data.cache import Arrays, Bytes
+from gradflow.data.cache import AnyArray, Arrays, Bytes
 
 TEST_SHARE = 5  # one image in five, if there is no test split
 
@@ -58,7 +58,7 @@ def images_of(values: Any, what: str) -> Bytes:
     return images
 
 
-def mixed(parts: dict[str, tuple[Bytes, Bytes]]) -> Arrays:
+def mixed(parts: Mapping[str, tuple[AnyArray, AnyArray]]) -> Arrays:
     """Both splits, each in one fixed shuffle, so that any prefix is a mixed subset.
 
     Args:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gradflow.config.diagnostics import Columns, DiagnosticConfig
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
+from gradflow.core.errors import GradflowError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +47,9 @@ def diagnose_identity(frozen: Frozen, config: IdentityConfig) -> dict[str, dict[
     branch_share: |F(x)| / |S(x)|; distance: |y - S(x)| / |S(x)| of the block y; stack_distance:
     |y - S(...S(x_0))| / the same norm, from the first block on: how far the blocks so far are
     from the shortcuts alone. Over a shortcut that carries 0 a ratio is Inf, or NaN if both are 0.
+
+    Raises:
+        GradflowError: what follows a block's addition changes its shape.
     """
     import torch
 
@@ -60,6 +64,11 @@ def diagnose_identity(frozen: Frozen, config: IdentityConfig) -> dict[str, dict[
             assert isinstance(block, Block)
             x, y = places[index], places[index + 1]
             carried, entered = block.shortcut(x), block.shortcut(entered)
+            if carried.shape != y.shape:
+                raise GradflowError(
+                    f"{block.name}: what follows its addition changes the shape, so that it cannot "
+                    "be near the identity; use another connection than dense"
+                )
             rows["block_index"].append(index)
             rows["branch_share"].append(_ratio(block.branch(x), carried))
             rows["distance"].append(_ratio(y - carried, carried))

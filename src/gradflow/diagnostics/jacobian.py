@@ -74,8 +74,9 @@ def diagnose_jacobian(frozen: Frozen, config: JacobianConfig) -> dict[str, dict[
     """Table `singular_values`: a row per value of a part of the network at one image."""
     import torch
 
-    from gradflow.training.frozen import block_inputs
+    from gradflow.training.frozen import block_inputs, check_inputs
 
+    check_inputs(frozen.images)
     network, images = frozen.network, frozen.images[: config.examples]
     with torch.no_grad():
         places = block_inputs(network, images)

@@ -107,12 +107,14 @@ def signals_and_gradients(
     The gradient is of <v, network(x)>, v Gaussian and drawn from `seed`.
 
     Raises:
-        GradflowError: the network's blocks are not a chain.
+        GradflowError: the network's blocks are not a chain, or the images are tokens.
     """
     import torch
 
-    from gradflow.training.frozen import block_inputs
+    from gradflow.training.frozen import block_inputs, check_blocks, check_inputs
 
+    check_blocks(network)
+    check_inputs(images)
     images = images.detach().requires_grad_()
     places = block_inputs(network, images)
     output = network.head(places[-1])

@@ -26,7 +26,8 @@ class Block(nn.Module):
         branch: F, the weighted path; called with whatever the block is called with.
         shortcut: S, present in the plain twin too, which does not call it.
         after: what follows the addition, in both twins.
-        gate: None, or what weighs S(x) and F(x) by a function of x.
+        gate: None, or what weighs S(x) and F(x) by a function of x; not called by a plain twin.
+        stream_axis: of x, which counts its streams, for the ledger; None: x is one stream.
 
     Args:
         in_shape: of one example that comes in, such as (16, 32, 32); both paths are then
@@ -35,7 +36,7 @@ class Block(nn.Module):
 
     Raises:
         GradflowError: S(x) and F(x) differ in shape (torch would broadcast in silence): here if
-            `in_shape` is given, else at the first forward pass; a gate on a plain block.
+            `in_shape` is given, else at the first forward pass.
     """
 
     def __init__(
@@ -46,17 +47,17 @@ class Block(nn.Module):
         skip: bool,
         *,
         gate: Gate | None = None,
+        stream_axis: int | None = None,
         name: str = "block",
         in_shape: tuple[int, ...] | None = None,
     ):
         super().__init__()
-        if gate is not None and not skip:
-            raise GradflowError(f"{name}: a plain block has no shortcut to gate; use skip=true")
         self.branch = branch
         self.shortcut = shortcut
         self.after = after
         self.skip = skip
         self.gate = gate
+        self.stream_axis = stream_axis
         self.name = name
         if in_shape is not None:
             ghost = copy.deepcopy(self).to("meta").eval()  # shapes, but no values
@@ -99,7 +100,7 @@ class WithoutBranch(nn.Module):
 def block_layers(block: str, width: int, stride: int) -> list[Weighted]:
     """The convolutions of a row of `BLOCKS`, for a stage of `width` channels."""
     return [
-        Weighted(layer.widening * width, layer.kernel, stride if layer.strides else 1)
+        Weighted(layer.widening * width, layer.kernel, stride if layer.strides else 1, layer.form)
         for layer in BLOCKS[block]
     ]
 

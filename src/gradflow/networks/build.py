@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradflow.config.data import Shape
 from gradflow.config.networks import NetworkConfig
 from gradflow.config.registry import GROUPS, function_of
 from gradflow.config.validation import LARGEST_SEED, typed, whole
@@ -14,14 +15,11 @@ from gradflow.core.seeds import derive_seed
 from gradflow.networks.initialization import initialize
 from gradflow.networks.network import Network
 
-Shape = tuple[int, int, int]
-"""Of an image: channels, height and width."""
-
 
 def build_network(
     family: str,
     *,
-    image_shape: Shape = (3, 32, 32),
+    image_shape: tuple[int, int, int] = (3, 32, 32),
     outputs: int | None = None,
     seed: int = 0,
     **options: Any,
@@ -29,10 +27,11 @@ def build_network(
     """A network of one of the families, initialized from `seed`, in float32 on the CPU.
 
     Args:
-        family: mlp, cifar_resnet, imagenet_resnet, transformer, unet, diffusion_unet or custom.
-        image_shape: channels, height and width of the images.
-        outputs: classes; None: 10, or 1000 of imagenet_resnet. A U-Net puts out an image and has
-            none.
+        family: mlp, cifar_resnet, imagenet_resnet, transformer, language_model, unet,
+            diffusion_unet or custom.
+        image_shape: channels, height and width of the images; (1, 1, T) for texts of T tokens.
+        outputs: classes; None: 10, 1000 of imagenet_resnet, or 256 tokens. A U-Net puts out an
+            image and has none.
         options: the words of conf/network/: depth, width, skip, norm, activation, ...
 
     Returns:
@@ -57,14 +56,14 @@ def build_network(
     return make_network(made, image_shape_of(image_shape), outputs, seed)
 
 
-def image_shape_of(shape: Any) -> Shape:
+def image_shape_of(shape: Any) -> tuple[int, int, int]:
     """Three whole numbers from 1 on.
 
     Raises:
         GradflowError: it is anything else.
     """
     try:
-        channels, height, width = typed(list(shape), Shape)
+        channels, height, width = typed(list(shape), tuple[int, int, int])
     except (TypeError, ValueError) as error:
         raise GradflowError(
             f"image_shape={shown(shape)}: must be channels, height and width, such as (3, 32, 32)"

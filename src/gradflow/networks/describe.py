@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from gradflow.config.data import Shape, TokenShape
 from gradflow.config.validation import typed
 from gradflow.core.errors import GradflowError, shown
 
@@ -15,7 +16,7 @@ def describe(network: nn.Module, input_shape: Sequence[int]) -> pd.DataFrame:
     """A row for every module with parameters of its own, in the order of the forward pass.
 
     Args:
-        input_shape: of one example, such as (3, 32, 32).
+        input_shape: of one example, such as (3, 32, 32), or a TokenShape.
 
     Returns:
         name, kind, output (shape of one example; of several tensors one after the other),
@@ -31,6 +32,8 @@ def describe(network: nn.Module, input_shape: Sequence[int]) -> pd.DataFrame:
         )
     try:
         shape = typed(list(input_shape), tuple[int, ...])
+        if isinstance(input_shape, TokenShape):
+            shape = input_shape
     except (TypeError, ValueError):
         shape = ()
     if not shape or min(shape) < 1:
@@ -111,14 +114,19 @@ def _layer_macs(module: nn.Module, output: Tensor) -> int:
     return 0
 
 
+def zeros(count: int, shape: Shape, dtype: torch.dtype) -> Tensor:
+    """Examples of zeros, [count, *shape]; tokens are int64."""
+    return torch.zeros(count, *shape, dtype=torch.int64 if isinstance(shape, TokenShape) else dtype)
+
+
 @torch.no_grad()
-def _forward_once(network: nn.Module, input_shape: Sequence[int]) -> None:
+def _forward_once(network: nn.Module, input_shape: Shape) -> None:
     """One example of zeros, in evaluation mode; the network's own mode comes back after."""
     training = network.training
     network.eval()
     try:
         weight = next(network.parameters())
-        example = torch.zeros(1, *input_shape, dtype=weight.dtype, device=weight.device)
+        example = zeros(1, input_shape, weight.dtype).to(weight.device)
         timed = getattr(network, "time", None) is not None
         network(example, *([example.new_zeros(1)] if timed else []))
     finally:

@@ -10,6 +10,8 @@ delta_orthogonal        orthonormal at a kernel's center, 0 around it (Xiao et a
                         section 2.4)
 looks_linear            mirrored orthogonal weights, so that the ReLU network starts as a
                         linear map (Balduzzi et al. 2017, section 4)
+critical                delta_orthogonal times sigma_w, biases N(0, bias_variance): on the edge of
+                        chaos of the activation (Xiao et al. 2018, section 3)
 fixup                   He; `gradflow.networks.initialization` then scales it (Zhang et al. 2019)
 
 Biases are 0 unless said otherwise.
@@ -119,10 +121,27 @@ def orthogonal(layer: Layer) -> None:
 @INITIALIZATIONS.named("delta_orthogonal")
 def delta_orthogonal(layer: Layer) -> None:
     """Orthonormal at a kernel's center, 0 around it."""
+    _delta_orthogonal(layer)
+
+
+@INITIALIZATIONS.named("critical")
+def critical(layer: Layer) -> None:
+    """The same times sigma_w of `gradflow.theory.shaped.edge_of_chaos`, with its biases."""
+    from gradflow.theory.shaped import edge_of_chaos
+
+    config = layer.config
+    biases = 0.0 if layer.bias is None else config.bias_variance
+    _delta_orthogonal(layer)
+    layer.weight.mul_(edge_of_chaos(config.activation, biases).weight_variance ** 0.5)
+    if layer.bias is not None:
+        layer.bias.normal_(0, math.sqrt(biases), generator=layer.generator("bias"))
+
+
+def _delta_orthogonal(layer: Layer) -> None:
     rows, columns = layer.weight.shape[:2]
     if columns > rows and layer.weight.ndim == 4:
         raise GradflowError(
-            f"{layer.name}: delta_orthogonal needs outputs >= inputs, and it has "
+            f"{layer.name}: {layer.config.initialization} needs outputs >= inputs, and it has "
             f"{columns} inputs and {rows} outputs; use orthogonal"
         )
     _center(layer.weight).copy_(_orthogonal(rows, columns, layer.generator()))

@@ -5,27 +5,31 @@ A stack of layers is a string of one letter per layer:
     c  weighted layer (convolution or Linear)   t  self-attention
     n  normalization                            b  scalar bias       (Fixup)
     a  activation                               m  scalar multiplier (Fixup)
+    s  1/sqrt(l) of layer l (LayerNorm scaling)
 
 No layer works in place, so that a probe may hook any of them.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradflow.config.networks import ACTIVATIONS, NORMS, NetworkConfig
+from gradflow.config.blocks import Form
+from gradflow.config.networks import NORMS, NetworkConfig
+from gradflow.networks.activations import make_activation
 
 
 class Weighted(NamedTuple):
-    """A weighted layer of a stack: its outputs, and for a convolution kernel and stride."""
+    """A weighted layer of a stack: its outputs, and for a convolution kernel, stride and form."""
 
     size: int
     kernel: int = 3
     stride: int = 1
+    form: Form = "plain"
 
 
 def layer_stack(
@@ -35,14 +39,16 @@ def layer_stack(
     weighted: Sequence[Weighted] = (),
     *,
     dims: int,
-    heads: int = 1,
+    attention: Callable[[int, bool], nn.Module] | None = None,
+    layer: int = 1,
 ) -> nn.Sequential:
     """The layers that `spec` spells, for images (dims=2), tokens (1) or vectors (0).
 
     Args:
         in_size: channels, or features, of the input.
         weighted: the outputs of each `c`, in order.
-        heads: of each `t`.
+        attention: makes each `t` of its size and whether it has biases.
+        layer: the number, from 1 on, of the layer that the stack is in.
 
     Layers are named by kind and number: conv1, norm1, act1, conv2, ... A weighted layer has
     biases if and only if `config.norm` is "none", unless `config.bias` says otherwise.
@@ -54,12 +60,14 @@ def layer_stack(
         count = spec[: position + 1].count(letter)
         match letter:
             case "c":
-                layer = next(remaining)
+                shape = next(remaining)
                 name = "conv" if dims == 2 else "linear"
-                layers[f"{name}{count}"] = _weighted(size, layer, dims=dims, bias=bias)
-                size = layer.size
-            case "t":
-                layers["attention"] = SelfAttention(size, heads, bias)
+                layers[f"{name}{count}"] = _weighted(size, shape, dims=dims, bias=bias)
+                size = shape.size
+            case "t" if attention is not None:
+                layers["attention"] = attention(size, bias)
+            case "s":
+                layers[f"scaling{count}"] = Scale(layer**-0.5)
             case "n" if config.norm == "none":
                 pass
             case _:
@@ -71,6 +79,12 @@ def layer_stack(
 def _weighted(in_size: int, layer: Weighted, *, dims: int, bias: bool) -> nn.Module:
     if dims != 2:
         return nn.Linear(in_size, layer.size, bias=bias)
+    from gradflow.networks.reparametrized import DiracConv, RepVGGConv  # which import from here
+
+    if layer.form == "dirac":
+        return DiracConv(in_size, layer.size, layer.kernel, layer.stride, bias=bias)
+    if layer.form == "repvgg":
+        return RepVGGConv(in_size, layer.size, layer.stride)
     padding = layer.kernel // 2
     return nn.Conv2d(in_size, layer.size, layer.kernel, layer.stride, padding, bias=bias)
 
@@ -81,7 +95,7 @@ def _unweighted(letter: str, config: NetworkConfig, size: int, dims: int) -> tup
         case "n":
             return "norm", NORMS[config.norm](size, dims)
         case "a":
-            return "act", ACTIVATIONS[config.activation]()
+            return "act", make_activation(config)
         case "b":
             return "bias", ScalarBias()
         case "m":
@@ -105,6 +119,23 @@ class Projection(nn.Conv2d):
         return super().forward(x[:, :, :: self.every, :: self.every])
 
 
+class TailoredReLU(nn.Module):
+    """sqrt(2 / (1 + a^2)) max(x, a x), which keeps the mean square of a standard normal x.
+
+    Zhang et al. 2022, arXiv 2203.08120; a: `gradflow.theory.shaped.tailored_slope`.
+    """
+
+    def __init__(self, slope: float):
+        super().__init__()
+        self.slope = slope
+        self.gain = (2 / (1 + slope**2)) ** 0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        y: Tensor = self.gain * F.leaky_relu(x, self.slope)
+        return y
+
+
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) * scale, one scale per channel (Zhang and Sennrich 2019, eq. 4).
 
@@ -122,6 +153,25 @@ class RMSNorm(nn.Module):
         unit = x * torch.rsqrt(x.square().mean(self.axes, keepdim=True) + self.eps)
         scale = self.weight[:, None, None] if len(self.axes) == 3 else self.weight
         return unit * scale
+
+
+class DynamicTanh(nn.Module):
+    """scale * tanh(alpha x) + shift: one alpha, from 0.5, a scale and a shift per channel.
+
+    It takes the place of a norm (Zhu et al. 2025, DyT, 2503.10622, eq. 1).
+    """
+
+    def __init__(self, size: int, dims: int):
+        super().__init__()
+        self.alpha = nn.Parameter(torch.tensor(0.5))
+        self.weight = nn.Parameter(torch.ones(size))
+        self.bias = nn.Parameter(torch.zeros(size))
+        self.shape = (size, 1, 1) if dims == 2 else (size,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The shape of x; channels are dimension 1 of images, else the last."""
+        y = self.weight.view(self.shape) * torch.tanh(self.alpha * x)
+        return y + self.bias.view(self.shape)
 
 
 class Scale(nn.Module):
@@ -169,25 +219,3 @@ class StochasticDepth(nn.Module):
         if not self.training:
             return x * self.survival
         return x * (torch.rand((), device=x.device) < self.survival).to(x.dtype)
-
-
-class SelfAttention(nn.Module):
-    """Multi-head attention of tokens to each other (Vaswani et al. 2017, section 3.2).
-
-    [B, T, C] -> [B, T, C]
-    """
-
-    def __init__(self, size: int, heads: int, bias: bool):
-        super().__init__()
-        self.heads = heads
-        self.query_key_value = nn.Linear(size, 3 * size, bias=bias)
-        self.output = nn.Linear(size, size, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The mixed tokens."""
-        batch, tokens, size = x.shape
-        split = self.query_key_value(x).view(batch, tokens, 3, self.heads, size // self.heads)
-        query, key, value = split.permute(2, 0, 3, 1, 4)  # each [B, heads, T, C / heads]
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        y: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, tokens, size))
-        return y

@@ -51,3 +51,11 @@ def rms(size: int, dims: int) -> nn.Module:
     from gradflow.networks.layers import RMSNorm
 
     return RMSNorm(size, dims)
+
+
+@NORMS.named("dyt")
+def dyt(size: int, dims: int) -> nn.Module:
+    """`gradflow.networks.layers.DynamicTanh`."""
+    from gradflow.networks.layers import DynamicTanh
+
+    return DynamicTanh(size, dims)

@@ -31,26 +31,33 @@ class PaddedShortcut(nn.Module):
 
 
 class Gate(nn.Module):
-    """Scales the paths of a block by a gate g(x) = sigmoid(W x + b), W a 1x1 convolution.
+    """Scales the paths of a block by a gate g(x) = sigmoid(W x + b).
 
-    exclusive (He et al. 2016, section 3.1): (1 - g) S(x) + g F(x); shortcut-only:
-    (1 - g) S(x) + F(x). A negative b opens the shortcut; it starts at `bias`.
+    W is a 1x1 convolution of images (dims=2), else a Linear layer. exclusive (He et al. 2016,
+    section 3.1): (1 - g) S(x) + g F(x); shortcut-only: (1 - g) S(x) + F(x). A negative b opens
+    the shortcut; it starts at `bias`.
     """
 
-    def __init__(self, in_size: int, size: int, stride: int, *, exclusive: bool, bias: float):
+    def __init__(
+        self, in_size: int, size: int, stride: int, *, exclusive: bool, bias: float, dims: int = 2
+    ):
         super().__init__()
-        self.conv = Projection(in_size, size, stride, bias=True)
+        if dims == 2:
+            self.conv = Projection(in_size, size, stride, bias=True)
+        else:
+            self.linear = nn.Linear(in_size, size)
+        self.layer = "conv" if dims == 2 else "linear"
         self.exclusive = exclusive
         self.bias = bias
 
     @torch.no_grad()
     def set_bias(self) -> None:
         """Set b to the value that it starts at."""
-        self.conv.get_parameter("bias").fill_(self.bias)
+        self.get_parameter(f"{self.layer}.bias").fill_(self.bias)
 
     def forward(self, x: Tensor, carried: Tensor, branch: Tensor) -> Tensor:
         """The weighed sum of S(x) and F(x)."""
-        gate = torch.sigmoid(self.conv(x))
+        gate = torch.sigmoid(self.get_submodule(self.layer)(x))
         return (1 - gate) * carried + (gate * branch if self.exclusive else branch)
 
 

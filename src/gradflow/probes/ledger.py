@@ -26,12 +26,16 @@ from gradflow.core.errors import GradflowError
 from gradflow.probes.graph import Edge, Node
 from gradflow.probes.norms import Scalar, square, squares_of_parts
 from gradflow.probes.plan import SKIP, Ends, Places, Row
+from gradflow.records.quantities import STREAMS
 
 Value = tuple[str, int, Scalar, int]
 """A quantity (see `quantities.SUMS`), its row, its value and over how many elements it is."""
 
 Parts = tuple[Tensor, Tensor | None, Tensor | None]
 """The gradient at x, its skip part and its branch part; None: nothing arrived."""
+
+WHOLE = ("total", *STREAMS)
+"""Quantities that need no split into parts."""
 
 # Parts of a gradient agree to this number of units in the last place of its type.
 UNITS = 2**10
@@ -180,9 +184,10 @@ def _is_handed(
 def parts_of(
     index: int, row: Row, total: Tensor, skip: Tensor | None, branch: Tensor | None
 ) -> list[Value]:
-    """The squares of the gradient's parts at x."""
+    """The squares of the gradient's parts at x, and of its streams."""
+    streams = _streams_of(index, row, total)
     if not row.parts:
-        return [("total", index, square(total), 1)]
+        return [("total", index, square(total), 1), *streams]
     if row.elsewhere:
         inside = total.new_zeros(()).expand_as(total)
         for part in (skip, branch):
@@ -198,8 +203,26 @@ def parts_of(
         over = other = 0.0
     return [
         ("total", index, whole, 1), ("inside", index, both, 1), ("skip", index, over, 1),
-        ("branch", index, rest, 1), ("elsewhere", index, other, 1),
+        ("branch", index, rest, 1), ("elsewhere", index, other, 1), *streams,
     ]  # fmt: skip
+
+
+def _streams_of(index: int, row: Row, total: Tensor) -> list[Value]:
+    """The squared gradient of each stream at x, if the block's module declares `stream_axis`."""
+    axis = getattr(row.block, "stream_axis", None)
+    if axis is None:
+        return []
+    fits = isinstance(axis, int) and 0 < axis < total.ndim and total.shape[axis] > 1
+    if not fits or total.shape[axis] > len(STREAMS):
+        reason = (
+            f"stream_axis={axis!r} of x {list(total.shape)}: must be an axis behind the first, "
+            f"of 2 to {len(STREAMS)} streams"
+        )
+        if reason not in row.reasons:
+            row.reasons.append(reason)
+        return []
+    streams = zip(STREAMS, total.unbind(axis), strict=False)
+    return [(name, index, square(stream), 1) for name, stream in streams]
 
 
 def backward(start: Edge, gradient: Tensor, end: Edge) -> Tensor | None:

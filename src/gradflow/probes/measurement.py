@@ -145,7 +145,19 @@ class _Passes:
                 with np.errstate(invalid="ignore", divide="ignore"):
                     share = (1 + (part - rest) / whole) / 2
                 return _masked(share, there & (whole != 0))
+            case "shares":
+                return self._shares(of)
         raise ValueError(f"reduction={reduction}")
+
+    def _shares(self, of: tuple[str, ...]) -> pa.Array:
+        """Of each that was measured, in their sum; null if nothing was, or the sum is 0."""
+        there = np.array([self.counts[name] > 0 for name in of])
+        parts = np.array([self.sums[name] for name in of])
+        shares: list[list[float] | None] = []
+        for row, known in zip(parts.T, there.T, strict=True):
+            whole = row[known].sum()
+            shares.append((row[known] / whole).tolist() if known.any() and whole != 0 else None)
+        return pa.array(shares, pa.list_(pa.float64()))
 
 
 def _of_blocks(table: str, m: Measurement, passes: _Passes) -> dict[str, pa.Array]:

@@ -8,7 +8,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradflow.probes.calls import Heard, Recording, node_number
 from gradflow.probes.graph import Node
-from gradflow.probes.ledger import Flow, Value, parts_of
+from gradflow.probes.ledger import WHOLE, Flow, Value, parts_of
 from gradflow.probes.plan import Places, Plan, Row
 
 
@@ -58,7 +58,7 @@ class Pass:
 
     def collect(self, flow: Flow) -> None:
         """Take what a backward pass has measured."""
-        values = [v for v in flow.values if v[1] not in flow.doubts or v[0] == "total"]
+        values = [v for v in flow.values if v[1] not in flow.doubts or v[0] in WHOLE]
         if self.kept:  # one forward pass, several backward passes: parts add up first
             values = [v for v in values if v[1] not in self.kept or v[0].startswith("path")]
             for index, parts in self.kept.items():

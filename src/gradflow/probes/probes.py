@@ -57,7 +57,8 @@ class Probes:
         optimizer: not needed, and not looked at.
         blocks: "auto": residual sums are found in the autograd graph. Or the blocks by name,
             see `sites.find_names`. None: measure layers only.
-        branch, shortcut: parts of the named blocks; they decide what the graph leaves open.
+        branch: part of the named blocks; it decides what the graph leaves open.
+        shortcut: likewise.
         scaler: a torch.amp.GradScaler in use; all norms are of the unscaled gradient.
         every: parameters of one dimension are layers too.
 

@@ -1,15 +1,18 @@
-"""What is measured, one row each: records, measurement and docs/quantities.md derive from it."""
+"""What is measured, one row each: records, measurement and the page of quantities derive from it."""
 
 from typing import NamedTuple
 
 import pyarrow as pa
 
+STREAMS = tuple(f"stream_{number}" for number in range(8))
+"""The squared gradient at x by stream, of a block that says which axis of x counts its streams."""
+
 SUMS = (
     "input", "added", "total", "inside", "skip", "branch", "elsewhere", "path", "path_rest",
-    "mean", "variance", "dead",
+    "mean", "variance", "dead", *STREAMS,
 )  # fmt: skip
-"""What is added up per block over the passes of a measurement: squares of tensors, but for the
-last three, which are values and a number of channels. `inside` is the gradient's part that came
+"""What is added up per block over the passes of a measurement: squares of tensors, but for
+mean, variance and dead, which are values and a number of channels. `inside` is the gradient's part that came
 back over the block, skip and branch together."""
 
 
@@ -20,7 +23,7 @@ class Quantity(NamedTuple):
         reduction: how the passes of a measurement become one number. root_mean: of the mean
             square per element; norm: root of the summed squares over passes, of gradients
             without the loss scale; share: <part, whole> / |whole|^2 from the squares of part,
-            rest and whole; mean; ratio: of a count to another; layer: of a whole parameter;
+            rest and whole; shares: of each entry that is there in their sum; mean; ratio: of a count to another; layer: of a whole parameter;
             text; examples: see `between_examples`.
         of: the entries of SUMS that it is made from.
     """
@@ -68,6 +71,9 @@ QUANTITIES = (
              "norm of what came back from other uses of x: a long skip, an auxiliary head"),
     Quantity("skip_share", "blocks", "share", ("skip", "branch", "inside"), "1",
              "<skip part, skip + branch> / |skip + branch|^2; may leave [0, 1]"),
+    Quantity("stream_shares", "blocks", "shares", STREAMS, "1",
+             "share of the squared gradient at x that is each stream's; null: the block declares no `stream_axis`",
+             pa.list_(pa.float64())),
     Quantity("reason", "blocks", "text", (), "", "why values of this row are null", pa.string()),
     Quantity("zero_fraction", "layer_details", "layer", (), "1", "zeros among the gradient's elements"),
     Quantity("histogram", "layer_details", "layer", (), "elements",
@@ -93,12 +99,11 @@ def columns(table: str) -> list[tuple[str, pa.DataType]]:
 
 
 def reference() -> str:
-    """docs/quantities.md: what every column means."""
+    """The page of quantities: what every column means."""
     lines = [
         "# Quantities",
         "",
-        "Made from `gradflow.records.quantities`; a test compares it. Gradients are of the mean loss",
-        "over the batch. Numbers are float64.",
+        "What probes record. Gradients are of the mean loss over the batch. Numbers are float64.",
         "",
         "| table | column | unit | meaning |",
         "| --- | --- | --- | --- |",

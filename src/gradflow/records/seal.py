@@ -36,7 +36,7 @@ ALWAYS_SEALED = ("index",)
 NEEDED = ("run_id", "status", "network_depth", "network_skip", "seed", "steps", "code_version")
 ADDED_LATER = {
     "attempts": ("machine", "python_version", "instruction_set", "resumed_from"),
-    "blocks": ("block_name", "elsewhere_grad_norm", "reason"),
+    "blocks": ("block_name", "elsewhere_grad_norm", "reason", "stream_shares"),
     "evaluations": ("batch_error",),
     "landscape": ("code_version",),
 }

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from gradflow.config import RunConfig
+from gradflow.config.data import CLASSES, IMAGES, NUMBERS, TOKENS, VECTORS, kind_of
 from gradflow.core.seeds import seeded
-from gradflow.data.arrays import shapes
+from gradflow.data.arrays import Shapes, shapes
+from gradflow.networks.describe import zeros
 from gradflow.runs.planning import cache_of
 from gradflow.training.evaluation import EXAMPLES
 from gradflow.training.optimizers.adamw import AdamWConfig
@@ -35,17 +37,20 @@ def peak_memory(config: RunConfig) -> int:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     state, update = (2, 4) if isinstance(config.optimizer, AdamWConfig) else (1, 2)
-    kept = _kept_for_backward(config, network, torch.zeros(MEASURED, *shape, dtype=dtype))
+    kept = _kept_for_backward(config, network, data, dtype)
     backward = WORKSPACE * kept * config.data.batch_size / MEASURED
     step = 2 * weights + max(backward, update * weights)
     largest = max(p.numel() for p in network.parameters())
     details = EXAMPLES * (weights + 12 * largest)  # whose inner products are in float64
     if config.details.name == "off":
         details = 0
-    return round(PROCESS + images * math.prod(shape) + (1 + state) * weights + max(step, details))
+    size = {IMAGES: 1, VECTORS: 8, TOKENS: 16}[kind_of(shape)] * math.prod(shape)  # with labels
+    return round(PROCESS + images * size + (1 + state) * weights + max(step, details))
 
 
-def _kept_for_backward(config: RunConfig, network: nn.Module, images: Tensor) -> int:
+def _kept_for_backward(
+    config: RunConfig, network: nn.Module, data: Shapes, dtype: torch.dtype
+) -> int:
     """Bytes of all tensors that autograd keeps after a forward pass, without the weights."""
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
     kept: dict[int, Tensor] = {}
@@ -57,8 +62,11 @@ def _kept_for_backward(config: RunConfig, network: nn.Module, images: Tensor) ->
         return tensor
 
     task = in_precision(task_of(config.network, config.task), config)
-    images = images.contiguous(memory_format=torch.channels_last)
-    labels = torch.zeros(len(images), dtype=torch.int64)
+    images = zeros(MEASURED, data.image, dtype)
+    if kind_of(data.image) == IMAGES:
+        images = images.contiguous(memory_format=torch.channels_last)
+    of_label = {CLASSES: (), NUMBERS: (data.classes,), TOKENS: data.image}[data.targets]
+    labels = torch.zeros(MEASURED, *of_label, dtype=torch.int64)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         task(network, images, labels, seeded(0, "memory"))
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())

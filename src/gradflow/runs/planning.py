@@ -9,15 +9,16 @@ from pathlib import Path
 import pandas as pd
 
 from gradflow.config import RunConfig
-from gradflow.config.data import DataConfig
+from gradflow.config.data import IMAGES, DataConfig, kind_of
 from gradflow.config.hydra_bridge import load_run_config, save_run_config
+from gradflow.config.networks import TARGETS
 from gradflow.config.run import DAMAGED, ONLY, UNDIAGNOSED
 from gradflow.config.run_id import flatten, run_id, run_name
 from gradflow.config.saved import check_config
 from gradflow.core.errors import DamageError, GradflowError, shown
 from gradflow.core.files import move_aside
 from gradflow.core.progress import tell
-from gradflow.data.arrays import fingerprint, split_sizes
+from gradflow.data.arrays import fingerprint, shapes, split_sizes
 from gradflow.records import ended_runs, pending, read_records
 from gradflow.records.damage import config_damage, damage_of
 from gradflow.runs.status import CONFIG, ENDED, state_of
@@ -65,7 +66,7 @@ def plan_study(configs: Iterable[RunConfig]) -> list[PlannedRun]:
     runs = []
     checked = set()
     for config in configs:
-        asked = config.data, config.diagnostic, config.study.analysis
+        asked = config.data, config.diagnostic, config.study.analysis, _to_fit(config)
         if asked not in checked:
             check(config)
             checked.add(asked)
@@ -90,8 +91,9 @@ def check(config: RunConfig) -> None:
 
     Raises:
         GradflowError: an analysis that does not exist, a diagnostic of more images than there
-            are, or data that cannot be read.
+            are, data that cannot be read, or that the network or its task does not fit.
     """
+    _check_fit(config)
     if unknown := [name for name in config.study.analysis if name not in analyses()]:
         valid = ", ".join(analyses())
         raise GradflowError(f"study.analysis={shown(unknown[0])}: choose among {valid}")
@@ -100,6 +102,27 @@ def check(config: RunConfig) -> None:
         there = split_sizes(config.data, cache_of(config))[asked.split]
         if asked.images > there:
             asked.refuse("images", f"the {asked.split} split has {there}")
+
+
+def _to_fit(config: RunConfig) -> tuple[str, str]:
+    """Of a config: the family of its network, and the task."""
+    return config.network.name, config.network.TASK if config.task == "family" else config.task
+
+
+def _check_fit(config: RunConfig) -> None:
+    network, task = _to_fit(config)
+    there = shapes(config.data, cache_of(config))
+    kind, needed = kind_of(there.image), TARGETS.get(task, there.targets)
+    if kind not in config.network.TAKES:
+        takes = " and ".join(config.network.TAKES)
+        config.data.refuse("name", f"has {kind}, and network={network} takes {takes}")
+    if needed != there.targets:
+        fit = next(name for name, targets in TARGETS.items() if targets == there.targets)
+        use = "family" if fit == config.network.TASK else fit
+        why = f"its targets are {there.targets}, and task={task} needs {needed}; use task={use}"
+        config.data.refuse("name", why)
+    if config.data.augment and kind != IMAGES:
+        config.data.refuse("augment", f"is for images, and data={config.data.name} has {kind}")
 
 
 @cache

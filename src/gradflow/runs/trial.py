@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from gradflow.config import RunConfig
 from gradflow.data.arrays import shapes
 from gradflow.networks.build import assemble
-from gradflow.runs.planning import cache_of
+from gradflow.runs.planning import cache_of, check
 
 
 def try_networks(configs: Iterable[RunConfig]) -> None:
@@ -16,8 +16,9 @@ def try_networks(configs: Iterable[RunConfig]) -> None:
     """
     tried = set()
     for config in configs:
-        asked = config.network, config.data
+        asked = config.network, config.data, config.task
         if config.network.TRIED and asked not in tried:
             tried.add(asked)
+            check(config)
             data = shapes(config.data, cache_of(config))
             assemble(config.network, data.image, data.classes)

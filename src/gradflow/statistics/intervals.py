@@ -40,14 +40,15 @@ def interval(
     """The interval of the mean: Student's t, which does not leave the range of the values.
 
     Args:
-        within: the least and the largest value that there can be, such as `PERCENT`.
+        within: the least and the largest value that there can be, such as `PERCENT`. If a value
+            is outside, as a relative squared error above 100 % is, there is no such range.
 
     Values that are not finite make the interval NaN.
     """
     found = t_interval(values, confidence)
-    if within is None or found.n < 2:
-        return found
     sample = np.asarray(values, dtype=float).ravel()
+    if within is None or found.n < 2 or _leaves(sample, within):
+        return found
     low, high = interval_ends(sample, confidence, within)
     return Interval(found.mean, float(low), float(high), found.n, "logit t")
 
@@ -59,7 +60,8 @@ def interval_ends(
 
     With a range, the mean as a share m of it is taken to its logit, where its standard error is
     e / (m (1 - m)), e being that of m (the delta method; Korn and Graubard, Survey Methodology
-    24 (1998), section 3). A sample without spread, or at an end of the range, has no width.
+    24 (1998), section 3). A sample without spread, or at an end of the range, has no width. Of a
+    sample that leaves the range, the ends are those without one.
     """
     values = np.asarray(samples, dtype=float)
     n = values.shape[-1]
@@ -68,7 +70,9 @@ def interval_ends(
     if within is None:
         return mean - reach, mean + reach
     least, most = within
-    share, reach = (mean - least) / (most - least), reach / (most - least)
+    leaves, free = _leaves(values, within), (mean - reach, mean + reach)
+    share = np.where(leaves, 0.5, (mean - least) / (most - least))
+    reach = reach / (most - least)
     room = share * (1 - share)
     inside = (reach > 0) & (room > 0)
     shift = np.divide(reach, room, out=np.zeros_like(share), where=inside)
@@ -78,7 +82,13 @@ def interval_ends(
         np.where(inside | np.isnan(share), least + (most - least) * expit(end), mean)
         for end in (place - shift, place + shift)
     )
-    return low, high
+    return np.where(leaves, free[0], low), np.where(leaves, free[1], high)
+
+
+def _leaves(samples: Floats, within: Range) -> npt.NDArray[np.bool_]:
+    """Whether each sample (..., n) has a finite value outside of the range."""
+    outside = ((samples < within[0]) | (samples > within[1])) & np.isfinite(samples)
+    return np.asarray(outside.any(axis=-1))
 
 
 def t_interval(values: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:

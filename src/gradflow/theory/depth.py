@@ -77,6 +77,53 @@ def batch_norm_factor(batch: int) -> float:
     return float((spread - along) / (B - 3) / ((1 - kernel) / 2 * rest))
 
 
+def linear_batch_norm_factor(batch: int) -> float:
+    """(B - 2) / (B - 3): the squared gradient's growth toward the input, a layer BN(W x), plain.
+
+    As `batch_norm_factor`, without an activation: a normalized neuron's Jacobian is B / r^2 times
+    a projection that keeps B - 2 of B - 1 directions, and r^2 is chi-squared of B - 1 degrees.
+    Gaussian weights, infinite width; derived here, after Yang et al. 2019.
+    """
+    B = real(batch, "batch", "above 3: for fewer the expectation is infinite", above=3)  # noqa: N806
+    return (B - 2) / (B - 3)
+
+
+def isometry_gap_factor(width: int) -> float:
+    """d / (d + 2): what a layer BN(W x) leaves of a small isometry gap, W orthogonal of width d.
+
+    The gap d log(tr M / d) - log det M of the units' covariance M is half the squared distance
+    from the identity; a random rotation brings 2 / (d + 2) of it to the diagonal, which the norm
+    removes. Gradients grow while a gap is left, so in all by a bounded factor (Meterez et al.
+    2024, who bound the rate; this value is derived here). Domain: batches above the width.
+    """
+    d = count(width, "width")
+    return d / (d + 2)
+
+
+def update_growth(layers: int) -> float:
+    """L^2 + L (L - 1) (2 L - 1) / 3, about 2 L^3 / 3: squared change of the last pre-activations.
+
+    After one step of gradient descent on all of L layers W ReLU(x), in units of a single layer's
+    change: sum over pairs of layers of 1 + 2 m, m layers being behind the later of the two. So the
+    largest useful rate falls as L^(-3/2) (Jelassi et al. 2023, arXiv 2305.07810); the sum is
+    derived here, for He weights and infinite width.
+    """
+    L = count(layers, "layers")  # noqa: N806
+    return L * L + L * (L - 1) * (2 * L - 1) / 3
+
+
+def residual_update_growth(blocks: int) -> float:
+    """As `update_growth`, of L - 1 blocks x + W ReLU(x) / sqrt(L) of L: it tends to 5 e^2 / 3.
+
+    a^(2 L - 4) / L^2 (N^2 + N (N - 1) (2 N - 1) / (3 L a)), a = 1 + 1 / L, N = L - 1. The largest
+    useful rate does not depend on depth once (1 + 1 / L)^L is near e (Yang et al. 2023, arXiv
+    2310.02244); the sum is derived here.
+    """
+    L = count(blocks, "blocks", low=2)  # noqa: N806
+    a, n = 1 + 1 / L, L - 1
+    return a ** (2 * L - 4) / L**2 * (n * n + n * (n - 1) * (2 * n - 1) / (3 * L * a))
+
+
 def batch_norm_branch_share(block: int) -> float:
     """1 / (block + 1): second moment of the branch over that of the shortcut.
 

@@ -143,6 +143,15 @@ def check_blocks(network: nn.Module) -> None:
         )
 
 
+def check_inputs(images: Tensor) -> None:
+    """Raise a GradflowError if they are tokens, by which nothing can be differentiated."""
+    if not images.is_floating_point():
+        raise GradflowError(
+            "data of tokens: have no derivative by the input, as this diagnostic needs; curvature "
+            "and landscape work on any data"
+        )
+
+
 def block_inputs(network: nn.Module, images: Tensor) -> list[Tensor]:
     """What enters each block, and last the head: n + 1 tensors [N, ...] of one graph.
 

@@ -62,7 +62,8 @@ def residual_sums(network: Custom, images: Tensor) -> tuple[list[Sum], list[Addi
     network = copy.deepcopy(network)
     torch.manual_seed(1)
     # Of the images too, so that a sum of the images themselves and a branch is found.
-    images = images.clone().requires_grad_().clone()  # no leaf: it may be written to
+    if images.is_floating_point():
+        images = images.clone().requires_grad_().clone()  # no leaf: it may be written to
     begin = node_number()
     with _Recorder(network) as recorder:
         output = network(images)

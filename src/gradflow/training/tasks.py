@@ -1,12 +1,14 @@
 """What a network is trained to do, by family or as asked: its loss and error, of a batch.
 
     classification  cross-entropy in nats; share of wrong answers
+    next token      cross-entropy in nats per token; share of wrong next tokens
+    regression      mean squared error; which is a share of the training targets' variance
     denoising       x + noise -> x (U-Net); mean squared error; its share of mean x^2
     noise           x_t, t -> the noise in it (diffusion U-Net); likewise, of mean noise^2
     identity        x -> x (any MLP, task=identity); likewise, of mean x^2
 
-An error is 0 for a perfect network and, if it predicts an image, 1 for one that predicts
-nothing.
+An error is 0 for a perfect network and, if it predicts an image or numbers, 1 for one that predicts
+their mean. On examples that it was not trained on it may exceed 1.
 """
 
 import math
@@ -18,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradflow.config import RunConfig
+from gradflow.config.data import Shape
 from gradflow.config.networks import TASKS, NetworkConfig, Objective
 from gradflow.core.seeds import seeded
 from gradflow.networks import Network, make_network
@@ -90,8 +93,12 @@ def in_precision(exact: Task, config: RunConfig) -> Task:
     return rounded
 
 
-def network_of(config: RunConfig, image_shape: tuple[int, int, int], classes: int) -> Network:
+def network_of(config: RunConfig, image_shape: Shape, classes: int) -> Network:
     """The network of a run, as it is drawn from the run's seed.
+
+    Args:
+        image_shape: of an example, whatever it is.
+        classes: `Source.classes`, which it has outputs for.
 
     With task=identity its stem and head are fixed: x -> ReLU([Wx, -Wx]) and back, W orthogonal,
     which together are the identity. So the best that the blocks can compute is their input:
@@ -145,6 +152,46 @@ def classify(
     logits = network(images)
     error = (logits.detach().argmax(dim=1) != labels).double().mean()
     return F.cross_entropy(logits, labels, reduction="none" if each else "mean"), error
+
+
+@task("next_token", draws_noise=False)
+def next_token(
+    network: Callable[..., Tensor],
+    images: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    *,
+    each: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the next token at each place, in nats per token.
+
+    Tokens [B, T] and the next ones [B, T], both int64; the network puts out logits [B, T, V].
+    """
+    logits = network(images)
+    error = (logits.detach().argmax(dim=2) != labels).double().mean()
+    if not each:
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten()), error
+    return F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(dim=1), error
+
+
+@task("regression", draws_noise=False)
+def regression(
+    network: Callable[..., Tensor],
+    images: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    *,
+    each: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Mean squared error of numbers [B, K].
+
+    `gradflow.data.dataset` brings each to variance 1 over the training examples. So the mean
+    squared error is itself the error: its share of the variance of the training targets, which is
+    1 - R^2 of all training examples.
+    """
+    squares = (network(images) - labels).square().mean(dim=1)  # in float64, as the labels are
+    loss = squares.mean()
+    return squares if each else loss, loss.detach()
 
 
 @task("identity", draws_noise=False)

@@ -1,11 +1,12 @@
 """The plain twin of a network that somebody else wrote: made from outside, or the builder's own.
 
-It is tested before it is trained, in float64 on two random images, in training mode and in
+It is tested before it is trained, in float64 on two random examples, in training mode and in
 evaluation mode. Made from outside: each residual sum that the probes find in the autograd graph is
 one addition of the forward pass, which the twin replaces by its branch operand. The test does
 the additions themselves with zeros in place of S(x), and requires equal outputs and an equal
-gradient of every parameter. The builder's own: equal tensors, no convolution, norm or nonlinear
-function that its twin does not have, and another output or gradient.
+gradient of every parameter. The builder's own: equal tensors, equal options of each module, such
+as a dropout rate, no convolution, norm or nonlinear function that its twin does not have, and
+another output or gradient.
 """
 
 import copy
@@ -13,11 +14,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
+from types import NoneType
 from typing import Any, NamedTuple, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gradflow.config.data import Shape, TokenShape
 from gradflow.config.networks import TWINS
 from gradflow.core.errors import GradflowError, shown
 from gradflow.networks.custom import (
@@ -34,11 +37,9 @@ from gradflow.networks.initialization import initialize
 from gradflow.probes.graph import NONLINEAR, Graph
 from gradflow.training.residual_additions import makers_of, places_of, residual_sums
 
-Shape = tuple[int, int, int]
-
 
 @TWINS.named("tested")
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64, typed=True)  # a TokenShape equals the shape of a vector
 def tested(config: CustomConfig, image_shape: Shape, outputs: int) -> Tested:
     """Try the network, and test its twin if it is the plain one.
 
@@ -51,8 +52,13 @@ def tested(config: CustomConfig, image_shape: Shape, outputs: int) -> Tested:
     """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         network = _drawn(config, image_shape, outputs, skip=config.skip)
-        images = torch.randn(2, *image_shape, dtype=torch.float64)
-        _try(config, network, images, outputs)
+        if isinstance(image_shape, TokenShape):
+            images = torch.randint(outputs, (2, *image_shape))
+            expected: Shape = (2, *image_shape, outputs)
+        else:
+            images = torch.randn(2, *image_shape, dtype=torch.float64)
+            expected = (2, outputs)
+        _try(config, network, images, expected)
         if config.skip:
             return Tested({}, ())
         if config.made_outside():
@@ -78,7 +84,7 @@ def _refuse(config: CustomConfig, why: str) -> NoReturn:
     raise GradflowError(f"network.builder={shown(config.builder, 300)}: {why}")
 
 
-def _try(config: CustomConfig, network: Custom, images: Tensor, outputs: int) -> None:
+def _try(config: CustomConfig, network: Custom, images: Tensor, expected: Shape) -> None:
     try:
         output = copy.deepcopy(network).eval()(images)
     except GradflowError:
@@ -86,9 +92,10 @@ def _try(config: CustomConfig, network: Custom, images: Tensor, outputs: int) ->
     except Exception as error:  # of whoever wrote it
         what = shown(" ".join(str(error).split()), 200)
         shape = tuple(images.shape)
-        _refuse(config, f"its network takes no images {shape} ({type(error).__name__}: {what})")
-    if output.shape != (2, outputs):
-        _refuse(config, f"its network puts out {tuple(output.shape)}, not {(2, outputs)}")
+        kind = "images" if len(shape) == 4 else "tokens" if len(expected) == 3 else "vectors"
+        _refuse(config, f"its network takes no {kind} {shape} ({type(error).__name__}: {what})")
+    if output.shape != expected:
+        _refuse(config, f"its network puts out {tuple(output.shape)}, not {expected}")
     if not any(parameter.requires_grad for parameter in network.parameters()):
         _refuse(config, "its network has no parameter to train")
 
@@ -143,6 +150,11 @@ def _test_own(config: CustomConfig, plain: Custom, residual: Custom, images: Ten
         if name not in own or name not in theirs or not torch.equal(own[name], theirs[name]):
             tensor = name.removeprefix("module.")
             _refuse(config, f"skip changes the tensor {tensor}; twins have the same tensors")
+    twins = dict(residual.named_modules())
+    for name, module in plain.named_modules():
+        if changed := _changed(module, twins.get(name)):
+            which = name.removeprefix("module.")
+            _refuse(config, f"skip changes {changed} of {which}; twins differ in the skip alone")
     if _pass(plain.train(), images).equals(_pass(residual.train(), images)):
         _refuse(config, "takes skip and computes the same without it")
     if added := _kinds(plain, images) - _kinds(residual, images):
@@ -151,6 +163,23 @@ def _test_own(config: CustomConfig, plain: Custom, residual: Custom, images: Ten
             config,
             f"skip=false adds {kind} to what is computed; twins differ in the skip alone",
         )
+
+
+def _changed(plain: nn.Module, residual: nn.Module | None) -> str:
+    """An option that two modules of one class have with different values, such as a dropout rate.
+    A class that is not torch's may keep the skip itself: true and false, or 1 and 0. Empty: there
+    is none."""
+    if type(plain) is not type(residual):
+        return ""
+    foreign = not type(plain).__module__.startswith("torch.")
+    for name, value in vars(plain).items():
+        other = getattr(residual, name, None)
+        kept = name.startswith("_") or name in ("training", "cuts", "marked")
+        if kept or not isinstance(value, int | float | str | tuple | NoneType) or value == other:
+            continue
+        if not (foreign and {value, other} == {0, 1}):  # which equal False and True
+            return f"{name} from {shown(other)} to {shown(value)}"
+    return ""
 
 
 def _kinds(network: Custom, images: Tensor) -> Counter[str]:

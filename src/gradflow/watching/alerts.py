@@ -77,7 +77,7 @@ class Alarms:
 
 
 def reference() -> str:
-    """The table of rules in docs/alerts.md."""
+    """The table of rules in docs/reference/alerts.md."""
     lines = ["| alert | in words | lasts | threshold from |", "| --- | --- | ---: | --- |"]
     for rule in RULES:
         words = re.sub(r"\{(place|value)[^}]*\}", lambda m: NAMES[m[1]], rule.words)

@@ -56,7 +56,8 @@ def coordinate_check(
             `gradflow.inspect` takes them; a model with a loss of its own needs none. It draws
             weights by torch's default generator, which is seeded before each call; a batch that
             is drawn before them is the same at every width.
-        widths, depths: at least two of one of them; widths from 64 on tell most.
+        widths: at least two; from 64 on they tell most.
+        depths: at least two, in place of widths.
         steps: of the optimizer.
         wanted: the exponent of every size: 0 in the maximal-update parametrization.
         tolerance: wrong exponents are multiples of 1/2, so that 1/4 parts them from right ones.

@@ -8,9 +8,11 @@ from torch import Tensor
 from torch import distributed as dist
 
 from gradflow.probes import Measurement
-from gradflow.records.quantities import SUMS
+from gradflow.records.quantities import STREAMS, SUMS
 
-OF_GRADIENTS = frozenset({"total", "inside", "skip", "branch", "elsewhere", "path", "path_rest"})
+OF_GRADIENTS = frozenset(
+    {"total", "inside", "skip", "branch", "elsewhere", "path", "path_rest", *STREAMS}
+)
 """Of `quantities.SUMS`: squares of gradients, each of its own process's mean loss."""
 
 

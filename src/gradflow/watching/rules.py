@@ -217,4 +217,4 @@ RULES = (
          "{place} makes {value:.0f} residual sums fewer than its siblings of the same form",
          "by structure; twice, as a block may be left out at random"),
 )  # fmt: skip
-"""Every rule; several of one kind are one alert. docs/alerts.md is made from them."""
+"""Every rule; several of one kind are one alert. docs/reference/alerts.md is made from them."""

@@ -9,8 +9,8 @@ import pandas as pd
 from gradflow.analysis.frames import groups
 from gradflow.analysis.make import made_before
 from gradflow.analysis.settings import key_of, value_text
-from gradflow.analysis.studies.degradation import error_name
 from gradflow.analysis.swept import swept_keys
+from gradflow.analysis.task_words import error_name
 from gradflow.config.run_id import TWINS
 from gradflow.verdict import RATE
 

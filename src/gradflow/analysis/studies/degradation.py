@@ -12,11 +12,11 @@ from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table
+from gradflow.analysis.task_words import RELATIVE, error_name, is_squared, loss_name
 from gradflow.core.errors import GradflowError
 from gradflow.statistics import POINTS, holm, interval, paired_test
 
 WINDOW = 5  # steps of the running mean that smooths training curves
-PREDICT_IMAGES = ("unet", "diffusion_unet")  # families whose error is a relative squared error
 LATE = 10  # last steps of a run, whose mean is its late training loss
 
 
@@ -72,14 +72,16 @@ def draw_degradation(output: Output, steps: pd.DataFrame) -> None:
             f"loss over the last {LATE} steps (b), against depth. Open marks: single seeds; "
             "lines: their median. A cross at the upper edge is a run that diverged."
         )
+        caption += f" {RELATIVE}" if is_squared(runs).any() else ""
         output.add_figure(made, "degradation", caption)
 
 
 def draw_curves(output: Output, steps: pd.DataFrame) -> None:
     """Training loss by step, a panel per twin."""
+    runs = output.study.runs
     with output.figure(1, 2, height=2.5, sharey=True) as (made, axes):
         for ax, twin in zip(axes[0], style.COLORS, strict=True):
-            training_curves(steps[steps.twin == twin], ax=ax)
+            training_curves(steps[steps.twin == twin], ax=ax).set_ylabel(loss_name(runs))
             ax.set_title(f"{twin} networks")
         axes[0, 1].set_ylabel("")
         style.legend(made, axes[0], title="depth")
@@ -101,21 +103,13 @@ def error_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
     return ax
 
 
-def error_name(runs: pd.DataFrame) -> str:
-    """The axis label of `error`: what the error of these networks is."""
-    relative = runs.network_name.isin(PREDICT_IMAGES) | (runs.task != "family")
-    if not relative.any():
-        return "training error (%)"
-    return "relative squared error (%)" if relative.all() else "error (%)"
-
-
 def loss_against_depth(runs: pd.DataFrame, *, ax: Axes) -> Axes:
     """Training loss (`late_loss`) against `depth`, by `twin`; a log axis if it spans a decade."""
     plots.medians(runs, x="depth", y="late_loss", ax=ax, log=True, lost="diverged")
     style.depth_axis(ax, sorted(runs.depth.unique()))
     if runs.late_loss.max() <= 10 * runs.late_loss.min():
         ax.set_yscale("linear")
-    ax.set_ylabel("training loss (nats)")
+    ax.set_ylabel(loss_name(runs))
     return ax
 
 
@@ -139,7 +133,7 @@ def training_curves(steps: pd.DataFrame, *, ax: Axes) -> Axes:
     looks = {depth: {"color": color} for depth, color in style.depth_colors(depths).items()}
     plots.curves(smooth, x="step", y="loss", hue="depth", looks=looks, ax=ax, log=True)
     ax.set_xlabel("step")
-    ax.set_ylabel("training loss (nats)")
+    ax.set_ylabel("training loss")
     return ax
 
 

@@ -13,6 +13,7 @@ from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table
+from gradflow.analysis.task_words import loss_name
 from gradflow.statistics import geometric_interval, interval
 from gradflow.verdict.gradient import end_to_end
 
@@ -83,7 +84,7 @@ def draw(output: Output, steps: pd.DataFrame, blocks: pd.DataFrame) -> None:
             bottom.set_xlabel("block (0: first; the last is the head's input)")
         if steps.loss.max() < 10 * steps.loss.min():
             axes[0, 0].set_yscale("linear")
-        axes[0, 0].set_ylabel("training loss (nats)")
+        axes[0, 0].set_ylabel(loss_name(output.study.runs))
         axes[1, 0].set_ylabel(r"$\|\partial L/\partial x\|$ at initialization")
         style.legend(made, axes.flat)
         style.letter_panels(axes.flat)

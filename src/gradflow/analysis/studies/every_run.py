@@ -15,7 +15,6 @@ from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.settings import key_of, levels, value_text
-from gradflow.analysis.studies.degradation import error_name
 from gradflow.analysis.study import Study
 from gradflow.analysis.swept import (
     EVERY_KEY,
@@ -28,6 +27,7 @@ from gradflow.analysis.swept import (
     swept_keys,
 )
 from gradflow.analysis.tables import Cell, Table
+from gradflow.analysis.task_words import error_name
 from gradflow.core.errors import GradflowError
 from gradflow.verdict.gradient import end_to_end
 

@@ -13,6 +13,7 @@ from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.tables import Cell, Table
+from gradflow.analysis.task_words import is_squared, loss_name, nats
 from gradflow.statistics import geometric_interval
 
 NEAR = 0.25  # of the weights' length: the distance of the table
@@ -29,6 +30,7 @@ def analyze(output: Output) -> None:
 
 def draw(output: Output, points: pd.DataFrame) -> None:
     """A row per depth: contours of the first seed, and the line of all seeds."""
+    runs = output.study.runs
     depths = sorted(points.depth.unique())
     seed = points.seed.min()
     with output.figure(len(depths), 3, height=2.1 * len(depths) + 0.2) as (made, axes):
@@ -41,16 +43,19 @@ def draw(output: Output, points: pd.DataFrame) -> None:
                 ax.set_title(f"{twin} {depth}")
                 ax.set_xlabel("" if row + 1 < len(depths) else "direction 1")
             along = points[(points.depth == depth) & (points.surface == "line")]
-            line_by_twin(along, ax=axes[row, 2]).set_title(f"depth {depth}")
+            ax = line_by_twin(along, ax=axes[row, 2])
+            ax.set_title(f"depth {depth}")
+            ax.set_ylabel(loss_name(runs))
             axes[row, 1].set_ylabel("")
         style.legend(made, axes.flat)
         style.letter_panels(axes.flat)
         images = "the first training images"
+        unit = "" if is_squared(runs).any() else f" ({nats(runs)})"
         caption = (
             f"Loss of trained networks on {images} around their weights (0, 0), along random "
             "directions whose filters have the length of the network's own (1: the length "
             "of the weights); batch norm takes the statistics of these images at each point. "
-            f"Left and middle: seed {seed}, the same levels in all panels (nats). Right: along "
+            f"Left and middle: seed {seed}, the same levels in all panels{unit}. Right: along "
             f"direction 1, median over {output.study.seeds}; bands: from the lowest to the "
             "highest."
         )
@@ -85,7 +90,7 @@ def line_by_twin(points: pd.DataFrame, *, ax: Axes) -> Axes:
     """Loss along one direction, by twin."""
     plots.curves(points, x="x", y="loss", looks=LOOKS, ax=ax, log=True)
     ax.set_xlabel("distance along direction 1")
-    ax.set_ylabel("training loss (nats)")
+    ax.set_ylabel("training loss")
     return ax
 
 

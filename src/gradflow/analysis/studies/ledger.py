@@ -27,14 +27,18 @@ def analyze(output: Output) -> None:
         GradflowError: no block of it has a ledger.
     """
     study = output.study
-    blocks = study.records("blocks", ["step", "block_index", "skip_share", *PARTS])
+    columns = ["step", "block_index", "skip_share", "stream_shares", "reason", *PARTS]
+    blocks = study.records("blocks", columns)
     if blocks.skip_share.isna().all():
+        reasons = blocks.reason.dropna().value_counts().index
+        why = f"such as: {reasons[0]}" if len(reasons) else "every probe but probe=off records it"
         raise GradflowError(
-            f"{study.folder}: no block has a ledger (skip_share is null in all rows); "
-            "every probe but probe=off records it"
+            f"{study.folder}: no block has a ledger (skip_share is null in all rows); {why}"
         )
     draw_shares(output, blocks, path_shares(study))
-    draw_parts(output, blocks, int(study.runs.depth.max()))
+    deepest = int(study.runs.depth.max())
+    draw_parts(output, blocks, deepest)
+    draw_streams(output, streams_of(blocks[blocks.depth == deepest]), deepest)
 
 
 def path_shares(study: Study) -> pd.DataFrame:
@@ -72,6 +76,8 @@ def draw_shares(output: Output, blocks: pd.DataFrame, paths: pd.DataFrame) -> No
             "Lines: median of seeds; bands: from the lowest to the highest; open marks: single "
             f"seeds. {lost} values are left out because the whole gradient was 0."
         )
+        if blocks.stream_shares.notna().any():
+            caption += " Of blocks of several streams it is of all streams together."
         output.add_figure(made, "ledger", caption)
 
 
@@ -92,6 +98,51 @@ def draw_parts(output: Output, blocks: pd.DataFrame, depth: int) -> None:
             "the lowest to the highest."
         )
         output.add_figure(made, "ledger_parts", caption)
+
+
+def streams_of(blocks: pd.DataFrame) -> pd.DataFrame:
+    """A row per stream of each block that has several: `stream`, and `share` of the gradient."""
+    rows = blocks.dropna(subset="stream_shares")
+    rows = rows.assign(stream=rows.stream_shares.map(lambda shares: range(len(shares))))
+    rows = rows.explode(["stream", "stream_shares"])
+    return rows.assign(share=rows.stream_shares.astype(float))
+
+
+def draw_streams(output: Output, rows: pd.DataFrame, depth: int) -> None:
+    """The share of each stream by block, a row of panels per twin; nothing if none has several."""
+    twins = [twin for twin in style.COLORS if (rows.twin == twin).any()]
+    if not twins:
+        return
+    size = {"height": 0.6 + 1.9 * len(twins), "sharey": True}
+    with output.figure(len(twins), 2, **size) as (made, axes):
+        for twin, line in zip(twins, axes, strict=True):
+            for ax, (moment, title) in zip(line, MOMENTS.items(), strict=True):
+                share_by_stream(at(rows[rows.twin == twin], moment), ax=ax)
+                ax.set_title(f"{twin}, depth {depth}, {title}")
+            line[0].set_ylabel("share of the gradient")
+        for ax in axes[-1]:
+            ax.set_xlabel("block (0: first)")
+        style.legend(made, axes.flat, title="stream")
+        style.letter_panels(axes.flat)
+        caption = (
+            f"Share of each stream in the squared loss gradient at the input of blocks of several "
+            f"streams, networks of depth {depth} (dotted: equal shares). The other figures of the "
+            "ledger are of all streams together: their shortcut is what carries the streams past "
+            "the branch, mixed or not. Lines: median of seeds; bands: from the lowest to the "
+            "highest."
+        )
+        output.add_figure(made, "ledger_streams", caption)
+
+
+def share_by_stream(rows: pd.DataFrame, *, ax: Axes) -> Axes:
+    """`share` against the block's index, a line per `stream`."""
+    streams = sorted(rows.stream.unique())
+    looks = {stream: {"color": color} for stream, color in style.depth_colors(streams).items()}
+    plots.curves(rows, x="block_index", y="share", hue="stream", looks=looks, ax=ax)
+    if streams:
+        ax.axhline(1 / len(streams), color=style.GUIDE, lw=0.8, ls=":", zorder=0)
+    ax.set_ylim(-0.03, 1.03)
+    return ax
 
 
 def share_by_block(rows: pd.DataFrame, *, ax: Axes) -> Axes:

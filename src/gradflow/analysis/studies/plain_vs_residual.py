@@ -10,10 +10,11 @@ from gradflow.analysis.figures import style
 from gradflow.analysis.frames import groups
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
-from gradflow.analysis.studies.degradation import error_against_depth, error_name
+from gradflow.analysis.studies.degradation import error_against_depth
 from gradflow.analysis.studies.gradient_highway import ratio_against_depth
 from gradflow.analysis.swept import TWINS_DIFFER_IN
 from gradflow.analysis.tables import Cell, Table
+from gradflow.analysis.task_words import RELATIVE, error_name
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS
 from gradflow.statistics import POINTS, interval
@@ -107,9 +108,8 @@ def draw(output: Output, runs: pd.DataFrame) -> None:
             "Training error in evaluation mode after the last step (top) and, at initialization, "
             "the norm of the gradient at the first block's input over that at the last block's "
             "output (bottom). Open marks: single seeds; lines: the median of the runs that did "
-            "not diverge; crosses at the upper edge: runs that diverged. The relative squared "
-            "error of networks that predict images is the mean squared error's share of its "
-            "target's mean square."
+            "not diverge; crosses at the upper edge: runs that diverged. "
+            f"{RELATIVE}"
         )
         output.add_figure(made, "plain_vs_residual", caption)
 

@@ -19,6 +19,7 @@ from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
 from gradflow.analysis.studies.importance import bars, importances
 from gradflow.analysis.swept import EVERY_KEY
+from gradflow.analysis.task_words import error_name, loss_name
 from gradflow.config.conf_folder import JOURNAL
 from gradflow.config.run import SearchConfig
 from gradflow.config.saved import read_config
@@ -26,12 +27,8 @@ from gradflow.core.errors import GradflowError
 from gradflow.runs.status import CONFIG
 
 SWEPT = EVERY_KEY
-OBJECTIVES = {
-    "final_train_error": ("training error (%)", 100),
-    "final_test_error": ("test error (%)", 100),
-    "final_train_loss": ("training loss (nats)", 1),
-}
-"""What a search lowers, as an axis calls it, and the factor to that unit."""
+OBJECTIVES = {"final_train_error": 100, "final_test_error": 100, "final_train_loss": 1}
+"""What a search lowers, and the factor to the unit of its axis."""
 
 COLUMNS = 4  # of panels; a search per combination of what was listed
 LOOKS: dict[str, dict[str, Any]] = {
@@ -184,7 +181,12 @@ def _panels(
     apart: each with axes of its own.
     """
     found = [(str(title), rows) for title, rows in trials.groupby("of", sort=False)]
-    name, factor = OBJECTIVES[objective_of(output.study.folder)]
+    objective, runs = objective_of(output.study.folder), output.study.runs
+    name, factor = error_name(runs), OBJECTIVES[objective]
+    if objective == "final_train_loss":
+        name = loss_name(runs)
+    elif objective == "final_test_error":
+        name = f"test {name.removeprefix('training ')}"
     found = [(title, rows.assign(value=factor * rows.value)) for title, rows in found]
     columns = min(COLUMNS, len(found), 2 if len(found) <= COLUMNS else COLUMNS)
     rows = -(-len(found) // columns)

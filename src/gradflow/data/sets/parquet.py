@@ -1,4 +1,4 @@
-"""Parquet files of 8-bit RGB images and labels, in columns of any name: data=parquet."""
+"""Parquet files of 8-bit images, RGB or gray, and labels, in columns of any name: data=parquet."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,14 @@ class ParquetConfig(DataConfig):
     height: int = number(32, at_least=1)
     width: int = number(32, at_least=1)
     classes: int = number(10, at_least=2, at_most=256)
+    channels: int = number(3, at_least=1, at_most=3)  # 1: gray
 
 
 @register(ParquetConfig)
 def parquet(config: ParquetConfig) -> Source:
     """See `parquet_source`."""
-    layout = Layout(
-        "data=parquet", config.image, config.label, config.height, config.width, config.classes
-    )
+    if config.channels == 2:
+        config.refuse("channels", "must be 3 (RGB) or 1 (gray)")
+    sizes = config.height, config.width, config.classes, config.channels
+    layout = Layout("data=parquet", config.image, config.label, *sizes)
     return parquet_source("parquet", Path(config.folder), layout)

@@ -30,6 +30,7 @@ class CifarResNetConfig(ConvolutionalConfig):
     """He et al. 2015, section 4.2: 6n+2 (basic), 9n+2 (bottleneck); `stages` of n blocks."""
 
     TASK: ClassVar[str] = "classify"
+    ACTIVATES_EVERY_LAYER: ClassVar[bool] = True
 
     name: str = choice("cifar_resnet")
     depth: int = number(20, at_least=8)

@@ -2,7 +2,9 @@
 
 The function gets by name what it has parameters for: image_shape, outputs, skip, depth, width, any
 other word of conf/network/, and network.options. It returns a module: [B, C, H, W] -> [B, outputs],
-as a tensor, or as an object whose `logits` or first tensor is that.
+as a tensor, or as an object whose `logits` or first tensor is that. Of vectors, image_shape is
+(features,). Of tokens it is (context,), and the module maps integers [B, context] to logits
+[B, context, outputs], outputs being the size of the vocabulary.
 
 The plain twin is the builder's own if it takes `skip`. Otherwise it is made from outside: the
 residual sums x + F(x) that the autograd graph shows become F(x), see gradflow.training.twins.
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gradflow.config.builders import Builder, builder_of, full_builder
+from gradflow.config.data import IMAGES, TOKENS, VECTORS, Shape
 from gradflow.config.networks import INITIALIZATIONS, TWINS, NetworkConfig
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
@@ -39,6 +42,7 @@ class CustomConfig(NetworkConfig):
     """
 
     TASK: ClassVar[str] = "classify"
+    TAKES: ClassVar[tuple[str, ...]] = (IMAGES, VECTORS, TOKENS)
     TRIED: ClassVar[bool] = True
 
     name: str = choice("custom")
@@ -83,6 +87,9 @@ class CustomConfig(NetworkConfig):
             raise GradflowError(f"{given}: the builder takes no {name}; it takes {valid}")
         if name in builder.unread:
             raise GradflowError(f"{given}: the builder takes {name} and never reads it")
+        if name not in builder.parameters and builder.read is not None and name not in builder.read:
+            reads = ", ".join(sorted(builder.read)) or "nothing"
+            raise GradflowError(f"{given}: the builder takes any option and reads {reads}")
 
     def made_outside(self) -> bool:
         """Whether the plain twin is made from outside."""
@@ -90,7 +97,7 @@ class CustomConfig(NetworkConfig):
             self.twin == "auto" and "skip" not in self.function().parameters
         )
 
-    def arguments(self, image_shape: tuple[int, int, int], outputs: int) -> dict[str, Any]:
+    def arguments(self, image_shape: Shape, outputs: int) -> dict[str, Any]:
         """What the builder is called with."""
         known = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         known |= {"image_shape": image_shape, "outputs": outputs}
@@ -111,7 +118,7 @@ class CustomConfig(NetworkConfig):
         return {**values, "builder": builder.name, "twin": twin}
 
 
-def built(config: CustomConfig, image_shape: tuple[int, int, int], outputs: int) -> nn.Module:
+def built(config: CustomConfig, image_shape: Shape, outputs: int) -> nn.Module:
     """What the builder returns.
 
     Raises:
@@ -134,8 +141,9 @@ def built(config: CustomConfig, image_shape: tuple[int, int, int], outputs: int)
 
 
 @register(CustomConfig)
-def custom(config: CustomConfig, image_shape: tuple[int, int, int], outputs: int) -> Network:
-    """[B, C, H, W] -> [B, outputs]; its twins are tested first, see gradflow.training.twins."""
+def custom(config: CustomConfig, image_shape: Shape, outputs: int) -> Network:
+    """[B, *image_shape] -> [B, outputs], of tokens [B, context, outputs]; its twins are tested
+    first, see gradflow.training.twins."""
     from gradflow.networks.custom import Custom
 
     tested = TWINS["tested"](config, image_shape, outputs)

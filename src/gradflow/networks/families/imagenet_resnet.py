@@ -27,6 +27,7 @@ class ImageNetResNetConfig(ConvolutionalConfig):
     """He et al. 2015, table 1. The depth says which block; records have the block itself."""
 
     TASK: ClassVar[str] = "classify"
+    ACTIVATES_EVERY_LAYER: ClassVar[bool] = True
     OUTPUTS: ClassVar[int] = 1000
     STAGES: ClassVar[dict[int, tuple[str, tuple[int, ...]]]] = {
         18: ("basic", (2, 2, 2, 2)),

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from gradflow.config.data import IMAGES, VECTORS
 from gradflow.config.networks import INITIALIZATIONS, NORMS, BlockConfig
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
@@ -28,7 +29,9 @@ class MlpConfig(BlockConfig):
     """Fully connected blocks of one or two layers; a projection where the width changes."""
 
     TASK: ClassVar[str] = "classify"
+    TAKES: ClassVar[tuple[str, ...]] = (IMAGES, VECTORS)
     FITS_IDENTITY: ClassVar[bool] = True
+    ACTIVATES_EVERY_LAYER: ClassVar[bool] = True
 
     name: str = choice("mlp")
     depth: int = number(10, at_least=3)
@@ -55,8 +58,8 @@ class MlpConfig(BlockConfig):
 
 
 @register(MlpConfig)
-def mlp(config: MlpConfig, image_shape: tuple[int, int, int], outputs: int) -> Network:
-    """[B, C, H, W] -> [B, outputs]."""
+def mlp(config: MlpConfig, image_shape: tuple[int, ...], outputs: int) -> Network:
+    """[B, C, H, W] or [B, features] -> [B, outputs]."""
     from torch import nn
 
     from gradflow.networks.blocks import make_block

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from gradflow.config.blocks import SHORTCUTS
-from gradflow.config.networks import ConvolutionalConfig
+from gradflow.config.networks import DELTA_ORTHOGONAL, REPARAMETRIZED, ConvolutionalConfig
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
 
@@ -44,7 +44,9 @@ class UNetConfig(ConvolutionalConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.blocks_per_stage(self.STAGES)
-        if self.initialization == "delta_orthogonal":
+        if self.block in REPARAMETRIZED:
+            self.refuse("block", "is for networks whose channels never shrink; use basic")
+        if self.initialization in DELTA_ORTHOGONAL:
             self.refuse("initialization", "needs outputs >= inputs, and the way up has fewer")
 
 

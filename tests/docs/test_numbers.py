@@ -1,0 +1,77 @@
+"""Numbers in the text of the gallery: each is in a table of its study, or is computed here."""
+
+import re
+
+import pytest
+
+import gradflow
+from gradflow.statistics import interval
+from tests.docs.pages import ROOT, text_of
+
+NOT_OF_A_TABLE = {
+    "budget": {"0.05": "the peak rate", "2.13": "torch"},
+    "degradation": {
+        "0.05": "the peak rate",
+        "2.13": "torch",
+        "0.9": "momentum",
+        "0.6": "GB, timed once",
+        "4.2": "a section of the paper",
+        **dict.fromkeys(("40.6", "73.0", "3.0"), "tables/batch_statistics.md of the study"),
+    },
+    "he2015": {"0.1": "the peak rate", "0.01": "the rate of the warm-up", "2.11": "torch"},
+    "learning_rate": {"0.003": "the lowest rate", "0.3": "the highest rate"},
+    "optimizers": {
+        "0.003": "a rate", "0.015": "a rate", "2.11": "torch",
+        "0.7": "decades of the update ratios, from the figures of `updates`",
+    },
+}  # fmt: skip
+"""Study -> number of its page -> where it is from."""
+STUDIES = sorted(
+    path.name for path in (ROOT / "docs" / "tables").iterdir()
+    if (ROOT / "docs" / "gallery" / f"{path.name}.md").exists()
+)  # fmt: skip
+
+
+def prose(page):
+    """A page without its tables, code and front matter, on one line."""
+    text = re.sub(r"<!-- table.*?<!-- end -->|```.*?```|\A---.*?---", "", text_of(page), flags=re.S)
+    return " ".join(re.sub(r"`[^`]*`", "", text).split())
+
+
+def he2015():
+    """Derived from the reference records: differences of depths, paired over seeds; single runs."""
+    runs = gradflow.read_records(ROOT / "outputs" / "reference" / "he2015", "runs")
+    keys = ["network_skip", "network_depth"]
+    errors = 100 * runs.pivot_table("final_train_error", "seed", keys)
+    pairs = [(False, 56, 20), (True, 56, 20), (True, 44, 20)]
+    found = [interval(errors[skip][deep] - errors[skip][low]) for skip, deep, low in pairs]
+    deepest = [f"{error:.1f}" for error in sorted(errors[True][110])]
+    return [(f"{i.mean:.1f}", f"{i.low:.1f} ... {i.high:.1f}") for i in found], deepest
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_number_of_the_text_is_in_a_table_of_the_study(study):
+    tables = "".join(p.read_text() for p in (ROOT / "docs" / "tables" / study).iterdir())
+    known = {*re.findall(r"\d+\.\d+", tables), *NOT_OF_A_TABLE.get(study, {})}
+    if study == "he2015":
+        differences, deepest = he2015()
+        known |= {*re.findall(r"\d+\.\d+", str(differences)), *deepest}
+    assert (
+        not set(re.findall(r"(?<!\d\.)\d+\.\d+(?!\.\d)", prose(f"docs/gallery/{study}.md"))) - known
+    )
+
+
+def test_the_differences_of_depths_are_those_of_the_records():
+    text = prose("docs/gallery/he2015.md")
+    differences, deepest = he2015()
+    for mean, ends in differences:
+        assert re.search(rf"{mean} (points )?.{{0,25}}\({re.escape(ends)}", text), (mean, ends)
+    assert f"two of three seeds end at {deepest[0]} and {deepest[1]} %" in text
+    assert f"ends at {deepest[2]} %" in text
+
+
+def test_the_number_of_claims_that_hold():
+    table = (ROOT / "docs" / "tables" / "acceptance" / "acceptance.md").read_text()
+    results = re.findall(r"\| (\w+) \|$", table, re.M)[1:]
+    held = f"{results.count('pass')} of {len(results)} claims"
+    assert all(f"**{held}**" in text_of(page) for page in ("README.md", "docs/index.md"))
