@@ -9,11 +9,12 @@ import yaml
 
 FOLDER = Path(__file__).parents[1] / "gallery"
 FACTS = ("study", "time", "setting")
-"""What the front matter must have; `command` is optional."""
+"""What the front matter must have; `command` is optional, and so is `measured: false` of a study
+that has no figure yet."""
 
 
 class Entry(NamedTuple):
-    """A page of the gallery: its file, front matter, question and first figure."""
+    """A page of the gallery: its file, front matter, question and first figure ("": none yet)."""
 
     path: Path
     facts: Mapping[str, Any]
@@ -36,9 +37,10 @@ def _entry(path: Path) -> Entry:
     lacking = [name for name in FACTS if not facts.get(name)]
     question = re.search(r"^# (.+)$", text, re.M)
     figure = re.search(r"!\[[^\]]*\]\((\S+\.png)\)", text)
-    if lacking or not question or not figure or facts["study"] != path.stem:
+    has_figure = figure is not None or facts.get("measured") is False
+    if lacking or not question or not has_figure or facts["study"] != path.stem:
         raise ValueError(f"{path}: needs {', '.join(FACTS)}, a question as its title and a figure")
-    return Entry(path, facts, question[1], figure[1])
+    return Entry(path, facts, question[1], figure[1] if figure else "")
 
 
 def command(facts: Mapping[str, Any]) -> str:
@@ -63,9 +65,13 @@ def grid(order: Sequence[str]) -> str:
         order: of the studies.
     """
     cards = [
-        f"- [![]({entry.figure})]({entry.path.name})\n\n"
+        f"- {_picture(entry)}\n\n"
         f"    [{entry.question}]({entry.path.name})\n\n"
         f"    `{entry.facts['study']}` · {entry.facts['time']}\n"
         for entry in sorted(entries(), key=lambda entry: order.index(entry.path.stem))
     ]
     return '<div class="gallery" markdown>\n\n' + "\n".join(cards) + "\n</div>\n"
+
+
+def _picture(entry: Entry) -> str:
+    return f"[![]({entry.figure})]({entry.path.name})" if entry.figure else "*Not measured yet.*"

@@ -132,8 +132,9 @@ DEPTHS = "network.depth=8,14"
 TRAINS = ("train", "study", "sweep", "tune")
 LEFT_OUT = {
     "device=cuda": "needs a GPU",
-    "data=cifar10": "needs the images",
+    "data=": "tests/docs/test_data_commands.py trains them, on small files",
     "data.folder": "needs the images",
+    "modern_residuals": "of 510 runs; tests/analysis makes its figure of a few",
     "download": "needs a network connection",
     "acceptance": "takes minutes; tests/acceptance runs it",
     "outputs/landscape": "of a study that takes minutes; tests/diagnostics runs curvature",

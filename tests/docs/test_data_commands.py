@@ -1,4 +1,4 @@
-"""The commands of the pages on data and on extending: each is done, on small files."""
+"""The commands of the pages on data and residual designs: each is done, on small files."""
 
 import re
 import shlex
@@ -12,12 +12,15 @@ import pytest
 from gradflow.runs.execute import execute
 from tests.data.test_named_sets import cifar100_rows, fashion
 from tests.data.test_user_data import archive, images_below
+from tests.docs.pages import lines_of
 from tests.support.doors import ROOT, command
 from tests.support.parquet_files import ENCODED
 
-PAGE = "".join((ROOT / "docs/how-to" / name).read_text() for name in ("data.md", "extending.md"))
-TABLE = re.findall(r"^\| (`data=.*?) \|", PAGE, re.M)
-COMMANDS = re.findall(r"gradflow train ([^`\n#]+)", PAGE)
+PAGES = ("docs/how-to/data.md", "docs/how-to/residual-designs.md")
+TABLE = re.findall(r"^\| (`data=.*?) \|", (ROOT / PAGES[0]).read_text(), re.M)
+COMMANDS = [
+    shlex.join(words[2:]) for page in PAGES for words in lines_of(page) if words[1] == "train"
+]
 CHOICES = [
     choice.split() if choice.startswith("data=") else [f"data={choice}"]
     for row in TABLE

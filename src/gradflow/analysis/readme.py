@@ -29,8 +29,8 @@ FIGURE = re.compile(r"figures/(\w+)\.png")
 def pages(root: Path = CHECKOUT) -> list[str]:
     """README.md and every page of docs/, by path: the one list of them."""
     found = (path.relative_to(root).as_posix() for path in (root / "docs").rglob("*.md"))
-    tables = "docs/tables/"
-    return ["README.md", *sorted(page for page in found if not page.startswith(tables))]
+    others = ("docs/tables/", "docs/paper/")
+    return ["README.md", *sorted(page for page in found if not page.startswith(others))]
 
 
 def renewed(page: str, root: Path = CHECKOUT) -> str:

@@ -27,6 +27,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "outputs": "number of outputs of the network; null: the default of the family",
         "times": "factor of the number of random networks per claim",
         "match": "text that the topic or name of a tested claim contains",
+        "laws": "whether the laws over depth are drawn as courses too",
         "workers": "number of processes that share the claims; null: one per core",
     },
     "evaluation": {
@@ -80,6 +81,9 @@ MEANINGS: dict[str, dict[str, str]] = {
         "layers": "layers per block",
         "widths": "width of each block, with a projection if it changes; []: `width` for all",
         "heads": "number of attention heads",
+        "qk_norm": "whether queries and keys of each attention have norms",
+        "connection": "what passes from block to block of a transformer",
+        "streams": "number of residual streams, for the hyper connections",
         "patch": "side of an image patch, in pixels",
     },
     "data": {
@@ -95,6 +99,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "height": "height of an image, in pixels",
         "width": "width of an image, in pixels",
         "classes": "number of classes",
+        "channels": "channels of an image; 1: gray",
+        "context": "characters per window",
         "dataset": "the function that makes it: file.py:function or module:function",
         "arguments": "arguments of that function, such as {root: data}",
     },
