@@ -136,8 +136,9 @@ VALUES = {
     pa.list_(pa.int64()): [1, 2**40],
     pa.list_(pa.float64()): [0.1, 2.0],
 }
+TEXT = "str" if pd.__version__ >= "3" else "object"
 TYPE_NAMES = {  # in the order of VALUES
-    "pandas": "str int32 int64 float32 float64 bool datetime64[ms,UTC] object object",
+    "pandas": f"{TEXT} int32 int64 float32 float64 bool datetime64[ms,UTC] object object",
     "polars": "String Int32 Int64 Float32 Float64 Boolean "
     "Datetime(time_unit='ms',time_zone='UTC') List(Int64) List(Float64)",
     "duckdb": "VARCHAR INTEGER BIGINT FLOAT DOUBLE BOOLEAN TIMESTAMPWITHTIMEZONE BIGINT[] DOUBLE[]",

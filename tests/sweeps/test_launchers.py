@@ -70,7 +70,7 @@ def test_a_worker_sees_one_gpu(monkeypatch):
 def test_the_dashboard_says_what_it_needs(monkeypatch):
     assert dashboard_address(False) is None
     monkeypatch.setitem(sys.modules, "bokeh", None)
-    with pytest.raises(GradflowError, match=r"pip install -e '.\[dashboard\]'"):
+    with pytest.raises(GradflowError, match=r"pip install 'gradflow-suite\[dashboard\]'"):
         dashboard_address(True)
 
 

@@ -51,7 +51,7 @@ def read_means(
         raise GradflowError("by=[]: name at least one column, such as ['layer_index']")
     of_run = [name for name in by if name not in schema.names]
     keys = list(dict.fromkeys([*(n for n in by if n in schema.names), *["run_id"][: len(of_run)]]))
-    # A group without values sums to 0, so that pandas may keep NaN where it adds up the sums.
+    # A group without values sums to 0, so that NaN is of a value wherever it is.
     zero = pc.ScalarAggregateOptions(min_count=0)
     aggregates = [(value, "hash_sum", zero, "sum"), (value, "hash_count", None, "count")]
 
@@ -70,6 +70,8 @@ def read_means(
     groups = read_files(lambda: part_files(path, table, where), aggregate, table).to_pandas()
     if of_run:
         groups = groups.merge(read_runs(folder)[["run_id", *of_run]], on="run_id")
-    sums = groups.groupby(list(by), dropna=False)[["sum", "count"]].sum(skipna=False).reset_index()
-    means: pd.DataFrame = sums.assign(mean=sums["sum"] / sums["count"])
+    groups = groups.assign(nans=groups["sum"].isna())  # which pandas leaves out of a sum
+    sums = groups.groupby(list(by), dropna=False)[["sum", "count", "nans"]].sum().reset_index()
+    known = sums["sum"].where(sums["nans"] == 0)
+    means: pd.DataFrame = sums.assign(mean=known / sums["count"])
     return means[[*by, "mean", "count"]]
