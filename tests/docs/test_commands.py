@@ -153,7 +153,8 @@ def smaller(words):
     if name not in TRAINS or not rest:
         return words
     swept = name in ("study", "sweep", "tune") or "--config-dir" in rest
-    small = [*SMALL, DEPTHS] if swept else SMALL
+    fixed = any(word.startswith("network.block=") for word in rest)  # its depths are others
+    small = [*SMALL, DEPTHS] if swept and not fixed else SMALL
     given = {word.partition("=")[0] for word in rest}
     kept = [key for key in small if key.partition("=")[0] not in given - {"network.depth"}]
     if any("slurm" in word for word in rest):

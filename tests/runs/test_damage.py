@@ -482,7 +482,7 @@ def test_damaged_diagnoses_are_pending_again_and_nothing_else_is_touched(ended, 
     # A training that is done again takes its diagnoses with it, and says so.
     faults()["zeros"](next((one / "steps").iterdir()))
     assert not execute(plain).skipped
-    assert "diagnose.py" in capsys.readouterr().err
+    assert "gradflow diagnose" in capsys.readouterr().err
     assert not any((one / t).exists() and list((one / t).iterdir()) for t in tables)
     assert not execute(config).skipped
     for name, rows in tables.items():
