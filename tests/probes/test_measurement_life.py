@@ -443,3 +443,39 @@ def test_tracing_an_armed_network_is_as_without_probes():
         assert torch.equal(torch.jit.trace(net, x)(x), net(x))
         loss_of(net, x).backward()
     assert probes.tables()["layers"].num_rows == 2
+
+
+class Adding(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return x + torch.tanh(self.linear(x))
+
+
+@pytest.mark.parametrize("details", [False, True])
+def test_what_others_have_on_a_tensor_sees_each_backward_pass_once(details):
+    """A retained gradient is not added to twice, and a hook runs as often as without probes."""
+    torch.manual_seed(0)
+    blocks = [nn.Linear(4, 4), Adding(), Adding()]
+    network, x = nn.Sequential(*blocks), torch.randn(3, 4)
+    kept, seen = [], []
+
+    def watch(module, inputs):
+        inputs[0].retain_grad()
+        inputs[0].register_hook(seen.append)
+        kept.append(inputs[0])
+
+    blocks[1].register_forward_pre_hook(watch)
+    network(x).square().sum().backward()
+    expected = kept[0].grad
+    with Probes(network) as probes:
+        for step in range(3):
+            probes.arm(step, details=details)
+            network(x).square().sum().backward()
+        table = probes.tables()["blocks"].to_pandas()
+    assert len(seen) == 4
+    assert all(torch.equal(each.grad, expected) for each in kept)
+    assert table.input_grad_norm[0] == pytest.approx(float(expected.norm()), rel=1e-6)
+    assert table.skip_grad_norm.notna().sum() == 6

@@ -1,5 +1,6 @@
 """Which module made what: the calls of a forward pass, and the sizes of tensors at their ends."""
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -99,6 +100,7 @@ class Recording:
         self._numbers: dict[nn.Module, int] = {}
         self._seen: dict[tuple[Key, int], Signal] = {}
         self._found = {m: dict(m._parameters) for m in names}
+        self._tensors: list[weakref.ref[Tensor]] = []
         self._owned: dict[int, Any] = {}  # what stood in for a parameter -> the parameter
 
     def parameter(self, leaf: Tensor) -> Tensor:
@@ -148,10 +150,17 @@ class Recording:
         key = key_of(tensor)
         if key is None:
             return signal_of(tensor, None, self._details)
+        self._tensors.append(weakref.ref(tensor))
         known = self._seen.get((key, tensor._version))
         if known is None:
             known = self._seen[key, tensor._version] = signal_of(tensor, key, self._details)
         return known
+
+    def is_watched(self) -> bool:
+        """Whether somebody else has hooks on a tensor at an end of a call, or retains its gradient:
+        a second backward pass would run the hooks, or add to that gradient, once more."""
+        there = (found for reference in self._tensors if (found := reference()) is not None)
+        return any(found.retains_grad or found._backward_hooks for found in there)
 
     def source(self, key: Key) -> tuple[Source, Signal] | None:
         """Where the tensor of that place can be seen first."""

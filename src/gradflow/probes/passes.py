@@ -203,6 +203,8 @@ class Passes:
         outputs = list(this.outputs)
         if this.recording is not None:
             this.plan = make_plan(outputs, this.begin, this.end, this.recording, self.names)
+            if not self.once and this.recording.is_watched():
+                self.once = self.checked = True
             if self.once:  # no check would say whether x is used elsewhere: it may be
                 for each in this.plan.rows:
                     each.elsewhere = True
