@@ -72,6 +72,6 @@ def test_the_differences_of_depths_are_those_of_the_records():
 
 def test_the_number_of_claims_that_hold():
     table = (ROOT / "docs" / "tables" / "acceptance" / "acceptance.md").read_text()
-    results = re.findall(r"\| (pass|fail|undecided)[^|]*\|$", table, re.M)
+    results = re.findall(r"\| (\w+)(?:: [^|]+)? \|$", table, re.M)[1:]
     held = f"{results.count('pass')} of {len(results)} claims"
     assert all(f"**{held}**" in text_of(page) for page in ("README.md", "docs/index.md"))

@@ -27,6 +27,7 @@ from gradflow.acceptance.table import (
 from gradflow.acceptance.training import STUDY
 from gradflow.config.acceptance import AcceptanceConfig
 from gradflow.core import provenance
+from gradflow.core.interrupts import end_with_parent
 from gradflow.data.sets.cifar10 import Cifar10Config
 from gradflow.records import ended_runs
 from gradflow.training.torch_settings import keep_freed_memory
@@ -62,7 +63,7 @@ def check_all(claims: dict[str, list[Claim]], config: AcceptanceConfig) -> list[
     if workers == 1:
         return [result for topic in claims.values() for result in _check(topic, config)]
     order = sorted(claims, key=lambda topic: (LONGEST_FIRST + tuple(claims)).index(topic))
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
         futures = {topic: pool.submit(_check_topic, topic, config) for topic in order}
         found = {topic: future.result() for topic, future in futures.items()}
     return [

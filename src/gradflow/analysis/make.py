@@ -29,6 +29,7 @@ from gradflow.core.command_line import CommandLine
 from gradflow.core.door import folder_of, one_line
 from gradflow.core.errors import GradflowError
 from gradflow.core.files import atomic_write
+from gradflow.core.interrupts import end_with_parent
 from gradflow.core.locks import drawing
 from gradflow.records import has_ended
 from gradflow.runs.status import CONFIG
@@ -151,7 +152,7 @@ def _tasks(script: str, study: Study, made: Made) -> list[Task]:
 
 def _all_done(tasks: Sequence[Task], formats: Sequence[str], venue: str) -> Iterator[Done]:
     # Side by side: drawing takes a core each. Forked, so that nothing is imported again.
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("fork")) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), get_context("fork"), end_with_parent) as pool:
         for future in [pool.submit(_run, task, formats, venue) for task in tasks]:
             try:
                 yield future.result()

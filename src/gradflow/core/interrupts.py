@@ -4,6 +4,7 @@ The first signal asks a run to end after its step; a second one ends the process
 program that uses `limited` ends within `LIMIT_SECONDS` whatever hangs, with one line.
 """
 
+import multiprocessing
 import os
 import select
 import signal
@@ -90,6 +91,18 @@ def leave_at_once() -> None:
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored
         signal.signal(signal.SIGINT, handle)
+
+
+def end_with_parent() -> None:
+    """In a process of a pool: end it when the process that made it is gone, however that ended."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager

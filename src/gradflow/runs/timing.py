@@ -19,6 +19,7 @@ import torch
 
 from gradflow.config import RunConfig
 from gradflow.config.probes import OffConfig
+from gradflow.core.interrupts import end_with_parent
 from gradflow.core.seeds import seeded
 from gradflow.data.batches import Normalizer, training_batches
 from gradflow.data.dataset import Dataset, load_dataset
@@ -138,4 +139,5 @@ def time_side_by_side(
 
 def _meet(barrier: Any) -> None:
     """Wait until every process has imported torch."""
+    end_with_parent()
     barrier.wait(MEETING_SECONDS)
