@@ -243,6 +243,7 @@ def test_fashion_mnist_is_one_data_set_in_four_forms(tmp_path, kind):
         (gzip.compress(idx(np.zeros((12, 28, 27), np.uint8))), r"is of images \[28, 27\]; needs"),
         (gzip.compress(idx(np.zeros((11, 28, 28), np.uint8))), "has 12 labels of 11 images"),
     ],
+    ids=["missing", "no gzip", "cut off", "no idx", "short", "narrow", "fewer"],  # gzip has a time
 )
 def test_an_idx_file_that_does_not_fit_is_one_line(tmp_path, content, told):
     config = fashion(tmp_path)

@@ -19,6 +19,7 @@ NOT_OF_A_TABLE = {
         **dict.fromkeys(("40.6", "73.0", "3.0"), "tables/batch_statistics.md of the study"),
     },
     "he2015": {"0.1": "the peak rate", "0.01": "the rate of the warm-up", "2.11": "torch"},
+    "modern_residuals": {"3.25": "the entropy of single characters of the text"},
     "learning_rate": {"0.003": "the lowest rate", "0.3": "the highest rate"},
     "optimizers": {
         "0.003": "a rate", "0.015": "a rate", "2.11": "torch",

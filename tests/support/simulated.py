@@ -129,6 +129,7 @@ def _measured(writer: RecordWriter, rng: np.random.Generator, depth: int, skip: 
         block_name=[f"block{index}" for index in range(blocks)] * measured,
         reason=[None] * (blocks * measured),
         skip_share=rng.uniform(size=blocks * measured) * skip,
+        stream_shares=[None] * (blocks * measured),
     )
     first = {name: values[:depth] for name, values in layers.items() if name != "kind"}
     histogram = np.zeros(len(HISTOGRAM_EDGES) + 1, dtype=int)
