@@ -76,3 +76,7 @@ def test_the_number_of_claims_that_hold():
     results = re.findall(r"\| (\w+)(?:: [^|]+)? \|$", table, re.M)[1:]
     held = f"{results.count('pass')} of {len(results)} claims"
     assert all(f"**{held}**" in text_of(page) for page in ("README.md", "docs/index.md"))
+    holding, blind = re.search(r"published, blind: (\d+) of (\d+) pass", table).groups()
+    text = " ".join(text_of("README.md").split())
+    assert f"{results.count('fail')} fail, with the reason" in text
+    assert f"{blind} published ones whose bound was fixed before the first look, {holding}" in text
