@@ -1,7 +1,7 @@
 """A small GPT for a text: blocks of causal attention and of two layers, each x + F(norm(x)), and
 no encoding of places, which causal attention can do without (Haviv et al. 2022).
 
-python experiments/train.py -m data=text task=next_token network=custom \\
+gradflow sweep data=text task=next_token network=custom \\
     network.builder=examples/gpt.py:gpt network.depth=6,10 network.skip=false,true seed=0,1,2
 """
 

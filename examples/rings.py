@@ -1,7 +1,7 @@
 """Data of your own: an archive of images and labels, which data=npz reads.
 
 python examples/rings.py rings.npz
-python experiments/train.py -m data=npz data.file=rings.npz network.skip=false,true seed=0,1,2
+gradflow sweep data=npz data.file=rings.npz network.skip=false,true seed=0,1,2
 """
 
 import sys

@@ -1,6 +1,6 @@
 """A network of your own: two streams with hyper-connections (Zhu et al. 2024, static).
 
-python experiments/train.py -m network=custom network.builder=examples/two_streams.py:two_streams \\
+gradflow sweep network=custom network.builder=examples/two_streams.py:two_streams \\
     network.depth=8,14 network.skip=false,true seed=0,1,2
 """
 

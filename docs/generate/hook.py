@@ -50,8 +50,9 @@ def on_page_markdown(text: str, page: Page, config: MkDocsConfig, files: Files) 
         page.meta.setdefault("search", {"boost": 2})  # who searches has something to do
     text = NUMBER.sub(r"\6", text)  # the number alone
     if path == "gallery/index.md":
-        return text.replace(
-            "<!-- gallery -->", gallery.grid(re.findall(r"gallery/(\w+)\.md", str(config.nav)))
+        order = re.findall(r"gallery/(\w+)\.md", str(config.nav))
+        return re.sub(
+            r"<!-- gallery -->.*<!-- end -->", lambda _: gallery.grid(order), text, flags=re.S
         )
     if path.startswith("gallery/"):
         return gallery.with_facts(text, page.meta)

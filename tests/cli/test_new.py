@@ -1,5 +1,6 @@
 """gradflow new: each kind of file passes its own test untouched, and runs."""
 
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 from gradflow.cli import main
 from gradflow.cli.new import FILES, write_new
 from gradflow.core.errors import GradflowError
+from gradflow.runs.execute import execute
 from tests.support.doors import command
 from tests.support.plugins import forgotten
 
@@ -36,8 +38,13 @@ def test_the_command_that_a_file_names_works(tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     path, _ = write_new(kind, f"my_{kind}", tmp_path)
     lines = path.read_text().replace("\\\\\n", " ").splitlines()
-    [words] = [line.split("gradflow train ")[1] for line in lines if "gradflow train " in line]
-    ended = command("train", *words.split(), f"output_root={tmp_path / 'outputs'}")
+    named = [
+        line.split("gradflow ") for line in lines if re.search("gradflow (train|sweep) ", line)
+    ]
+    [(_, text)] = named
+    door, *words = text.split()
+    sweeps = ["-m"] if door == "sweep" else []
+    ended = command("train", *sweeps, *words, f"output_root={tmp_path / 'outputs'}")
     assert (ended.refused, ended.traceback) == (None, None)
     assert {config.network.skip for config in ended.accepted} == {True, False}
 
@@ -79,3 +86,13 @@ def test_a_name_that_does_not_do_is_one_line_and_nothing_is_written(tmp_path, ki
     with pytest.raises(GradflowError, match=told):
         write_new(kind, name, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_block_trains_in_both_twins(tmp_path, monkeypatch):
+    """At a depth where residual sums of branches without a norm grow beyond what SGD survives."""
+    monkeypatch.chdir(tmp_path)
+    write_new("block", "mine", tmp_path)
+    for skip in ("false", "true"):
+        words = ["plugins=[mine.py]", "network=mine", "network.depth=20", f"network.skip={skip}"]
+        [config] = command("train", *words, "steps=60", "data.subset=256").accepted
+        assert execute(config).status == "finished"

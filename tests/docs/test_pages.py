@@ -38,6 +38,15 @@ def test_every_page_is_in_the_menu():
     assert pages <= set(re.findall(r"[\w/-]+\.md", MENU))
 
 
+def test_the_index_of_the_gallery_lists_every_page_with_its_question():
+    """On the site cards take its place."""
+    index = text_of("docs/gallery/index.md")
+    pages = sorted((ROOT / "docs" / "gallery").glob("*.md"))
+    for page in (each for each in pages if each.name != "index.md"):
+        question = re.search(r"^# (.+)$", page.read_text(), re.M)[1]
+        assert f"- [{question}]({page.name})" in index
+
+
 def test_every_study_has_a_page_of_the_gallery():
     """With its command, time, setting, question and figure."""
     assert {entry.path.stem for entry in gallery.entries()} == {

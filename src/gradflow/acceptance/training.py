@@ -1,6 +1,8 @@
 """Trained networks: the degradation problem on the digits."""
 
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,12 @@ from gradflow.config.probes import (
     OffConfig,
 )
 from gradflow.config.run import StudyConfig
+from gradflow.core.progress import RunResult
 from gradflow.data.sets.digits import DigitsConfig
 from gradflow.networks.families.cifar_resnet import CifarResNetConfig
 from gradflow.records import read_records
 from gradflow.runs.execute import execute
+from gradflow.runs.status import ENDED
 from gradflow.training.optimizers.sgd import SGDConfig
 from gradflow.training.schedules.warmup_cosine import WarmupCosineConfig
 
@@ -81,23 +85,31 @@ def gain(config: AcceptanceConfig, design: str) -> Sample:
     ordinary = runs(config).set_index(["depth", "skip", "seed"]).error.loc[(DEEP, False)]
     errors = []
     for seed in SEEDS:
-        run = execute(design_config(design, seed + 3 * config.seed, config.output_root))
+        run = _run(design_config(design, seed + 3 * config.seed, config.output_root))
         error = 1.0 if run.final_train_error is None else run.final_train_error
         errors.append(100 * error)  # a run that diverged has learned nothing that is left
     return linear(ordinary.loc[list(SEEDS)].to_numpy() - np.array(errors))
+
+
+def _run(config: RunConfig) -> RunResult:
+    """The run as its study left it, or one of acceptance's own."""
+    if execute(replace(config, dry_run=True)).status in ENDED:
+        return execute(config)
+    return execute(replace(config, output_root=str(Path(config.output_root, "acceptance", "runs"))))
 
 
 @cache
 def runs(config: AcceptanceConfig) -> pd.DataFrame:
     """depth, skip, seed, error (training, percent), response (mean branch_rms after training).
 
-    Runs that `make reproduce` left are taken as they are; what is missing is trained.
+    Runs that `make reproduce` left are taken as they are; what is missing is trained, and does not
+    become a part of that study.
     """
     rows = []
     for depth in (SHALLOW, DEEP):
         for skip in (False, True):
             for seed in SEEDS:
-                run = execute(run_config(depth, skip, seed + 3 * config.seed, config.output_root))
+                run = _run(run_config(depth, skip, seed + 3 * config.seed, config.output_root))
                 if run.final_train_error is None:
                     raise NotRun(f"{run.folder}: {run.status}, without a training error")
                 blocks = read_records(run.folder, "blocks", columns=["step", "branch_rms"])

@@ -29,4 +29,4 @@ def next_command(folder: Path, runs: pd.DataFrame) -> str:
         return f"gradflow status {folder}  (runs have not ended; the same command resumes)"
     if runs.seed.nunique() < CLAIM_FROM:
         return f"the same command with seed={','.join(map(str, range(CLAIM_FROM)))}, for a claim"
-    return f"make paper STUDY={folder.name} STYLE=neurips FORMAT=pdf"
+    return f"gradflow figures {folder} --style neurips --format pdf"

@@ -12,7 +12,7 @@ from gradflow.core.door import one_line
 from gradflow.core.errors import GradflowError, shown
 from gradflow.watching.user_function import function_of
 
-SHOWN = 12  # rows of the profile
+SHOWN = 30  # rows of the profile
 
 
 @one_line()
@@ -34,4 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         columns = ["layer_name", "kind", "grad_norm", "weight_norm"]
     places = sorted({round(i * (len(rows) - 1) / (SHOWN - 1)) for i in range(SHOWN)})
     print()
+    if len(rows) > len(places):
+        kind = "blocks" if len(found.blocks) else "layers"
+        print(f"{len(places)} of {len(rows)} rows; gradflow.inspect(...).{kind} has all")
     print(rows.iloc[places][columns].to_string(index=False, float_format=lambda v: f"{v:.3g}"))

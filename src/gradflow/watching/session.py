@@ -177,6 +177,8 @@ class Watch:
     @property
     def account(self) -> str:
         """One line: steps, measured steps, alerts, and what measuring has cost."""
+        if not self._count:
+            return f"{self.folder}: watch.step(loss) was not called, so nothing was measured"
         return (
             f"{self.folder}: {self._count} steps, {self._n_measured} measured, "
             f"{len(self.alerts)} alerts; measuring took {100 * self.share:.1f} % of the time"

@@ -93,7 +93,7 @@ def spread(errors: "pd.Series[float]") -> str:
     known = errors.dropna()
     lost = f"{len(errors) - len(known)} of {len(errors)} diverged"
     if known.empty:
-        return f"no error ({lost})"
+        return f"without an error ({lost})"
     middle = f"{known.median():.1f} %"
     if len(errors) == 1:
         return f"{middle} (one seed)"
