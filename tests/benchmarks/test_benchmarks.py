@@ -37,6 +37,7 @@ def test_the_usual_network_is_ours(skip):
     assert sizes[0] == sizes[1]
 
 
+@pytest.mark.slow
 def test_the_usual_loop_logs_every_layer_and_learns(tmp_path):
     command = [sys.executable, str(USUAL), "--depth", "8", "--steps", "60", "--out", str(tmp_path)]
     subprocess.run(command, check=True)

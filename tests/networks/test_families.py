@@ -65,6 +65,11 @@ REFUSED = {
     ),
     "has these norms; use false": lambda o: o.get("qk_norm") and o["placement"] == "hybrid",
     "needs a norm; use norm=layer": lambda o: o.get("qk_norm") and o["norm"] == "none",
+    "places norms; use pre_norm": lambda o: (
+        o["family"] == "transformer"
+        and o["norm"] == "none"
+        and o["placement"] in transformers.NORMS_ALONE
+    ),
 }
 
 

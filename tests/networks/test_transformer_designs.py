@@ -27,11 +27,12 @@ BETWEEN = [name for name, row in PLACEMENTS.items() if not row.after_attention]
 
 def built(seed=0, **options):
     """A small causal network in float64, none of whose weights is at a special value."""
+    counted = {"streams": STREAMS} if "hyper" in options.get("connection", "") else {}
     network = build_network(
         "language_model",
         image_shape=(1, 1, TOKENS),
         outputs=KINDS,
-        **{"depth": DEPTH, "width": WIDTH, "heads": HEADS, "streams": STREAMS, **options},
+        **{"depth": DEPTH, "width": WIDTH, "heads": HEADS, **counted, **options},
     ).double()
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
@@ -455,3 +456,23 @@ def test_shorter_texts_are_fine():
     network, x = built(), tokens()
     torch.testing.assert_close(network(x[:, :3]), network(x)[:, :3], **EXACT)
     assert F.cross_entropy(network(x).flatten(0, 1), x.flatten()).isfinite()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"norm": "none", "placement": "sandwich"}, "placement=sandwich places norms"),
+        ({"streams": 8}, "is read by connection=hyper, dynamic_hyper, manifold_hyper"),
+        ({"streams": 2, "connection": "reversible"}, "is read by connection=hyper"),
+    ],
+)
+def test_an_option_that_nothing_reads_is_refused(options, told):
+    with pytest.raises(GradflowError, match=told):
+        build_network("transformer", image_shape=(1, 8, 8), **options)
+
+
+def test_a_branch_that_ends_at_zero_has_no_bias_either():
+    options = {"zero_last": True, "initialization": "default", "depth": 6}
+    network = build_network("transformer", image_shape=(1, 8, 8), **options)
+    x = torch.randn(2, 16, 32)
+    assert all(not block.branch(x).any() for block in network.blocks)

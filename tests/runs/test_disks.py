@@ -101,7 +101,9 @@ def test_an_index_that_cannot_be_written_is_done_without(study_folder, tmp_path,
     assert sorted(read_runs(study).run_id) == sorted(expected)
 
 
-@pytest.mark.parametrize("error", [FULL, READ_ONLY], ids=["full", "read-only"])
+@pytest.mark.parametrize(
+    "error", [pytest.param(FULL, marks=pytest.mark.slow), READ_ONLY], ids=["full", "read-only"]
+)
 @pytest.mark.parametrize(
     "drawn", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["page", "figures"]
 )

@@ -247,7 +247,7 @@ def test_the_figure_shows_the_slopes(tmp_path):
 
 def test_the_example_of_the_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    page = Path(__file__).parents[2] / "docs" / "coordinates.md"
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "coordinates.md"
     [example] = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
     exec(example.replace("[64, 128, 256, 512]", "[16, 64]"), {})
     assert "exponents of 2 layers and blocks" in capsys.readouterr().out

@@ -119,7 +119,7 @@ def test_no_run_is_refused_in_one_line(tmp_path):
         plot_run(tmp_path)
     with pytest.raises(SystemExit, match=r"error: .*is no watched run"):
         main(["compare", str(tmp_path), str(tmp_path)])
-    with pytest.raises(SystemExit, match="error: dance: choose a command among report, compare"):
+    with pytest.raises(SystemExit, match="error: dance: no such command; did you mean"):
         main(["dance"])
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from gradflow.core.door import one_line
 from gradflow.core.errors import shown
 from gradflow.core.extras import advice
 from gradflow.core.interrupts import leave_at_once
@@ -93,6 +94,7 @@ any torch training, too.
 commands:"""
 
 
+@one_line()
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line: the first argument chooses the command, which takes the others."""
     leave_at_once()

@@ -226,11 +226,19 @@ class ConvolutionalConfig(BlockConfig):
     def _check_reparametrized(self) -> None:
         if self.zero_last or self.initialization == "fixup":
             self.refuse("block", "its convolutions hold the identity and cannot start at zero")
+        if self.initialization in (*DELTA_ORTHOGONAL, "looks_linear"):
+            self.refuse(
+                "initialization",
+                f"block={self.block} adds the identity to its weights, and is not what is drawn; "
+                "use he_fan_out",
+            )
         if self.block == "repvgg":
             if self.norm != "batch":
                 self.refuse("norm", "block=repvgg has batch norms inside; use batch")
             if self.placement != "original":
                 self.refuse("placement", "block=repvgg is defined for original")
+            if self.bias:
+                self.refuse("bias", "block=repvgg has its biases in its batch norms; use false")
 
     def placed(self) -> Placement:
         """The layers of a block."""

@@ -117,6 +117,12 @@ attention_residual  a block reads a softmax over all earlier outputs (2603.15031
 dense               a block reads a weighted sum of all earlier outputs (2402.02622, DenseFormer)
 """
 
+COUNTED = ("static", "dynamic", "manifold")
+"""Weights of a connection that has as many streams as asked for."""
+
+NORMS_ALONE = ("post_norm", "peri_norm", "sandwich", "hybrid")
+"""Placements that are pre_norm if there is no norm."""
+
 ADDED_LATER: dict[str, Any] = {"qk_norm": False, "connection": "residual", "streams": 4}
 """Options of which runs of image transformers before them have no column, and their defaults."""
 
@@ -149,6 +155,11 @@ class AttentionConfig(NetworkConfig):
             self.refuse("qk_norm", f"placement={self.placement} has these norms; use false")
         if self.qk_norm and self.norm == "none":
             self.refuse("qk_norm", "needs a norm; use norm=layer, rms or dyt")
+        if self.norm == "none" and self.placement in NORMS_ALONE:
+            self.refuse("norm", f"placement={self.placement} places norms; use pre_norm with none")
+        if self.streams != 4 and CONNECTIONS[self.connection].weights not in COUNTED:
+            counted = [name for name, row in CONNECTIONS.items() if row.weights in COUNTED]
+            self.refuse("streams", f"is read by connection={', '.join(counted)}; use 4")
         if self.connection != "residual" and (row.after_attention or row.carried):
             between = [
                 name for name, p in PLACEMENTS.items() if not (p.after_attention or p.carried)

@@ -69,6 +69,9 @@ def load_dataset(config: DataConfig, cache: Path) -> Dataset:
         classes=source.classes,
         targets=source.targets,
     )
+    images = dataset.train_images
+    if images.dtype == torch.uint8 and torch.equal(images.amin(dim=0), images.amax(dim=0)):
+        config.refuse("name", "all training images are equal; needs images that differ")
     if source.targets != NUMBERS:
         return dataset
     scale, mean = torch.std_mean(dataset.train_labels, dim=0, correction=0)

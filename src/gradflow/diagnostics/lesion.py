@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gradflow.config.diagnostics import Columns, DiagnosticConfig
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
+from gradflow.core.errors import GradflowError
 from gradflow.core.seeds import seeded
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ def diagnose_lesion(frozen: Frozen, config: LesionConfig) -> dict[str, dict[str,
     rows: dict[str, list[Any]] = {name: [] for name in columns}
     network = frozen.network
     check_blocks(network)
+    if any(getattr(module, "is_first", False) for module in network.modules()):
+        raise GradflowError(
+            "the first block passes its values on to all others, so that it cannot be deleted or "
+            "swapped alone; use another connection than value_residual"
+        )
     total = len(network.blocks)
 
     def add(

@@ -35,7 +35,10 @@ def initialize(network: Network, config: NetworkConfig, seed: int) -> None:
         _scale_for_fixup(network, config)
     if config.zero_last or config.initialization == "fixup":
         for block in network.blocks:
-            _last_weight(block.get_submodule("branch")).zero_()
+            last = _last_weighted(block.get_submodule("branch"))
+            last.get_parameter("weight").zero_()
+            if getattr(last, "bias", None) is not None:  # some initializations draw it
+                last.get_parameter("bias").zero_()
     for module in network.modules():
         if isinstance(module, Gate):
             module.set_bias()
@@ -73,7 +76,7 @@ def _scale_for_fixup(network: Network, config: NetworkConfig) -> None:
             module.weight.zero_()
 
 
-def _last_weight(branch: nn.Module) -> torch.Tensor:
-    """The weight of the last layer or norm of a branch, whatever its class."""
+def _last_weighted(branch: nn.Module) -> nn.Module:
+    """The last layer or norm of a branch, whatever its class."""
     weighted = [m for m in branch.modules() if "weight" in dict(m.named_parameters(recurse=False))]
-    return weighted[-1].get_parameter("weight")
+    return weighted[-1]
