@@ -108,7 +108,7 @@ def test_the_ledger_of_two_streams_has_a_figure_of_their_shares(tmp_path):
 def test_a_command_of_an_example_is_one_that_works(tmp_path):
     for path in EXAMPLES.glob("*.py"):
         text = path.read_text().split('"""')[1].replace("\\\\\n", " ")
-        [words] = re.findall(r"python experiments/train.py -m (.+)", text)
+        [words] = re.findall(r"gradflow sweep (.+)", text)
         given = [word.replace("=[examples/", f"=[{EXAMPLES}/") for word in words.split()]
         given = [word.replace("=examples/", f"={EXAMPLES}/") for word in given]
         if path.stem == "rings":
