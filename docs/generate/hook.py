@@ -15,7 +15,7 @@ from gradflow.analysis.readme import NUMBER, renewed
 from gradflow.core.errors import GradflowError
 from gradflow.records.quantities import reference as quantities
 
-SHIM = "https://unpkg.com/iframe-worker/shim"
+SHIM = re.compile(r"https://[\w.]+/iframe-worker/shim")
 ROOT = Path(__file__).parents[2]
 
 
@@ -61,12 +61,12 @@ def on_page_markdown(text: str, page: Page, config: MkDocsConfig, files: Files) 
 
 def on_post_page(html: str, page: Page, config: MkDocsConfig) -> str:
     """Search on pages opened from a folder is by our worker.js, not by a script of others."""
-    return html.replace(SHIM, get_relative_url("worker.js", page.url))
+    return SHIM.sub(get_relative_url("worker.js", page.url), html)
 
 
 def on_post_template(html: str, template_name: str, config: MkDocsConfig) -> str:
     """The same on the page 404.html."""
-    return html.replace(SHIM, "worker.js")
+    return SHIM.sub("worker.js", html)
 
 
 def on_env(env: Any, config: MkDocsConfig, files: Files) -> None:
