@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from gradflow.analysis.output import Output
-from gradflow.analysis.report.answer import answer
+from gradflow.analysis.report.answer import _deepest, answer
 from gradflow.analysis.studies import degradation
 from gradflow.analysis.study import load_study
 from gradflow.analysis.task_words import error_name, loss_name
@@ -78,3 +79,20 @@ def test_a_study_is_drawn_and_answered_in_the_words_of_its_task(
     assert labels["training_curves"][0] == loss
     assert (RELATIVE in captions["degradation"]) == (task == "regression")
     assert words in answer(study.runs, "")
+
+
+def test_a_twin_of_which_every_run_diverged_is_not_given_an_error():
+    runs = pd.DataFrame(
+        {
+            "network_depth": 20,
+            "network_name": "cifar_resnet",
+            "task": "family",
+            "twin": ["plain"] * 2 + ["residual"] * 2,
+            "error": [2.0, 4.0, np.nan, np.nan],
+        }
+    )
+    assert _deepest(runs) == (
+        "At depth 20, plain networks end at 3.0 % (2.0 to 4.0, 2 seeds) training error; "
+        "all 2 residual networks diverged."
+    )
+    assert _deepest(runs[2:]) == "At depth 20, all 2 residual networks diverged."

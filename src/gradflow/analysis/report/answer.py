@@ -44,12 +44,13 @@ def _deepest(runs: pd.DataFrame) -> str:
     both = runs.groupby("network_depth").twin.nunique() == 2
     depth = int(both[both].index.max()) if both.any() else int(runs.network_depth.max())
     here = runs[runs.network_depth == depth]
-    parts = [
-        f"{twin} networks end at {spread(here[here.twin == twin].error)}"
-        for twin in (PLAIN, RESIDUAL)
-        if (here.twin == twin).any()
+    twins = {twin: here[here.twin == twin].error for twin in (PLAIN, RESIDUAL)}
+    ended = [f"{t} networks end at {spread(e)}" for t, e in twins.items() if e.notna().any()]
+    lost = [
+        f"all {len(e)} {t} networks diverged" for t, e in twins.items() if len(e) and e.isna().all()
     ]
-    return f"At depth {depth}, {', '.join(parts)} {what}."
+    parts = [f"{', '.join(ended)} {what}", *lost] if ended else lost
+    return f"At depth {depth}, {'; '.join(parts)}."
 
 
 def _across(runs: pd.DataFrame, keys: list[str]) -> str:
@@ -93,7 +94,7 @@ def spread(errors: "pd.Series[float]") -> str:
     known = errors.dropna()
     lost = f"{len(errors) - len(known)} of {len(errors)} diverged"
     if known.empty:
-        return f"without an error ({lost})"
+        return f"no error ({lost})"
     middle = f"{known.median():.1f} %"
     if len(errors) == 1:
         return f"{middle} (one seed)"
