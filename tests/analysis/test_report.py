@@ -7,8 +7,9 @@ import shutil
 import pandas as pd
 import pytest
 
-from gradflow.analysis import export
+from gradflow.analysis import export, settings
 from gradflow.analysis.report import page as report
+from gradflow.config.conf_folder import STUDIES
 from gradflow.config.probes import OffConfig
 from gradflow.core.errors import GradflowError
 from gradflow.records import SCHEMAS, read_records
@@ -50,6 +51,14 @@ def test_what_it_shows(made):
     assert "network.depth</th><td>8, 14</td>" in page
     share = 100 * read_records(made, "attempts").recording_share.median()
     assert f"training time spent measuring</th><td>{share:.0f} % (median;" in page
+
+
+@pytest.mark.parametrize("study", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_question_of_a_study_names_no_command(study):
+    """The commands that made a report's runs stand below it; those of the file may be others."""
+    question = settings.question(study.stem)
+    assert question
+    assert "gradflow " not in question
 
 
 def test_it_is_the_same_when_made_twice(made):

@@ -33,14 +33,15 @@ OUTCOMES = (
 
 
 def question(name: str) -> str:
-    """The first comment of a study's file in conf/study; empty for a sweep without a file."""
+    """The comment that a study's file in conf/study begins with, up to its first command, which is
+    indented; empty for a sweep without a file."""
     path = STUDIES / f"{name}.yaml"
     if not path.exists():
         return ""
     lines = path.read_text().splitlines()
     found = []
     for line in lines[1:]:  # the first line places the file: # @package _global_
-        if not line.startswith("#") or line.startswith("#   python"):
+        if not line.startswith("#") or line.startswith("#  "):
             break
         found.append(line.removeprefix("#").strip())
     return " ".join(found)
