@@ -95,6 +95,7 @@ def test_the_checklist_finds_faults():
     axes[0].text(1.9, 0.5, "beyond the edge of the paper", transform=axes[1].transAxes)
     axes[1].plot([0, 1], color="#0072B2", label="own")
     axes[1].legend()
+    axes[1].set(xlabel="layer (0: stem)", xticks=[0, 0.5, 1])
     text = "\n".join(faults(made, "", slide=True))
     plt.close(made)
     for fault in (
@@ -105,8 +106,23 @@ def test_the_checklist_finds_faults():
         "legend on the data",
         "no caption",
         "10 points: 'one upon'",
+        "tick at 0.5 of 'layer (0: stem)'",
     ):
         assert fault in text, text
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9, 16, 55, 1001])
+def test_an_axis_of_indices_has_ticks_at_whole_numbers(count):
+    for axis in ("x", "y"):
+        made = new_figure((3, 2))
+        ax = made.add_subplot()
+        ax.plot(range(count), range(count))
+        style.whole_axis(ax, "layer", axis=axis)
+        low, high = getattr(ax, f"get_{axis}lim")()
+        ticks = getattr(ax, f"get_{axis}ticks")()
+        inside = ticks[(low <= ticks) & (ticks <= high)]
+        assert len(inside) >= min(count, 2)
+        assert (inside == inside.round()).all()
 
 
 def test_limits_of_one_slide_draw_no_other_that_is_half_made():

@@ -1,5 +1,6 @@
 """What every figure must be: a checklist on matplotlib's own artists, drawn at its own size."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import combinations
@@ -21,6 +22,8 @@ from gradflow.analysis.output import Output
 LEAST = 3.0  # contrast of graphics with their background (WCAG 2.1, 1.4.11)
 SLACK = 1.0  # pixels that the boxes of two texts may share, or leave the canvas by
 SMALLEST_ON_SLIDES = 14.0  # points
+COUNTED = re.compile(r"(layer|step|trial|block|blocks \w+)( \(0: [^,]*\))?|path length.*")
+"""Labels of axes of counts and indices; "block (0: first, 1: last)" is of shares."""
 GRAYS = 0.02  # spread of red, green and blue: guides and theory, which captions explain
 
 
@@ -36,6 +39,7 @@ def faults(made: Figure, caption: str, *, slide: bool = False) -> list[str]:
         *faint(made, texts),
         *unnamed(made, caption),
         *cut_off(made),
+        *between(made),
         *(small(texts) if slide else ()),
     ]
 
@@ -154,6 +158,18 @@ def cut_off(made: Figure) -> list[str]:
             if ((y < low - reach) | (y > high + reach))[drawn].any():
                 found.append(f"{line.get_label()} leaves {name(ax)}")
     return found
+
+
+def between(made: Figure) -> list[str]:
+    """Ticks between two layers, blocks or steps, which are counted and have no halves."""
+    return [
+        f"tick at {place:g} of {axis.get_label_text()!r}"
+        for ax in made.axes
+        for axis, limits in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim()))
+        if COUNTED.fullmatch(axis.get_label_text())
+        for place in axis.get_majorticklocs()
+        if min(limits) <= place <= max(limits) and place != round(place)
+    ]
 
 
 def unnamed(made: Figure, caption: str) -> list[str]:

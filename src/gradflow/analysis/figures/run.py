@@ -123,7 +123,8 @@ def _draw_loss(steps: pd.DataFrame, layers: pd.DataFrame, ax: Axes) -> None:
         ax.set_yscale("log")
         ax.set_ylabel("gradient norm, all layers")
     last = max(layers.step.max(), steps.step.max() if len(steps) else 0)
-    ax.set(xlabel="step", xlim=(-0.5, last + 0.5))
+    style.whole_axis(ax, "step")
+    ax.set_xlim(-0.5, last + 0.5)
 
 
 def _mark_alerts(

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import matplotlib
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from gradflow.analysis.figures.slides import SLIDES, Slides, new_figure
 
@@ -148,6 +148,13 @@ def depth_axis(ax: Axes, depths: Sequence[int]) -> None:
         if nearest * width < 1.3 * matplotlib.rcParams["font.size"]:
             ax.tick_params(axis="x", rotation=45)
     ax.set_xlabel("depth (weighted layers)")
+
+
+def whole_axis(ax: Axes, label: str, *, axis: Literal["x", "y"] = "x") -> None:
+    """A linear axis of counts or indices, such as steps, layers or blocks: no tick between two."""
+    whole = MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    (ax.xaxis if axis == "x" else ax.yaxis).set_major_locator(whole)
+    ax.set(**{f"{axis}label": label})
 
 
 class PlainNumbers(LogFormatter):

@@ -132,7 +132,7 @@ def training_curves(steps: pd.DataFrame, *, ax: Axes) -> Axes:
     )
     looks = {depth: {"color": color} for depth, color in style.depth_colors(depths).items()}
     plots.curves(smooth, x="step", y="loss", hue="depth", looks=looks, ax=ax, log=True)
-    ax.set_xlabel("step")
+    style.whole_axis(ax, "step")
     ax.set_ylabel("training loss")
     return ax
 

@@ -6,7 +6,6 @@ python analysis/depth_1000.py outputs/depth_1000
 from typing import Any
 
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
 
 from gradflow.analysis.figures import plots, style
 from gradflow.analysis.frames import groups
@@ -79,9 +78,8 @@ def draw(output: Output, steps: pd.DataFrame, blocks: pd.DataFrame) -> None:
             here = blocks[blocks.network == network]
             plots.profile(here, x="block_index", y="input_grad_norm", ax=bottom)
             top.set_title(network)
-            top.set_xlabel("step")
-            top.xaxis.set_major_locator(MaxNLocator(integer=True))
-            bottom.set_xlabel("block (0: first; the last is the head's input)")
+            style.whole_axis(top, "step")
+            style.whole_axis(bottom, "block (0: first; the last is the head's input)")
         if steps.loss.max() < 10 * steps.loss.min():
             axes[0, 0].set_yscale("linear")
         axes[0, 0].set_ylabel(loss_name(output.study.runs))

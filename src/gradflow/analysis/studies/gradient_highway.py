@@ -34,8 +34,8 @@ def draw_profiles(output: Output, layers: pd.DataFrame, blocks: pd.DataFrame, de
             plots.profile(at(layers, moment), x="layer_index", y="grad_norm", ax=top)
             plots.profile(at(blocks, moment), x="block_index", y="input_grad_norm", ax=bottom)
             top.set_title(f"depth {depth}, {title}")
-            top.set_xlabel("layer (0: stem)")
-            bottom.set_xlabel("block (0: first; the last is the head's input)")
+            style.whole_axis(top, "layer (0: stem)")
+            style.whole_axis(bottom, "block (0: first; the last is the head's input)")
         axes[0, 0].set_ylabel(r"$\|\partial L/\partial W\|$")
         axes[1, 0].set_ylabel(r"$\|\partial L/\partial x\|$ at the input")
         style.legend(made, axes.flat)
@@ -63,8 +63,8 @@ def draw_heatmaps(output: Output, layers: pd.DataFrame, depth: int) -> None:
         )
         for ax, twin in zip(axes[0], style.COLORS, strict=True):
             ax.set_title(f"{twin}, depth {depth}")
-            ax.set_xlabel("step")
-        axes[0, 0].set_ylabel("layer (0: stem)")
+            style.whole_axis(ax, "step")
+        style.whole_axis(axes[0, 0], "layer (0: stem)", axis="y")
         style.letter_panels(axes[0])
         caption = (
             f"Norm of the loss gradient by each layer's weight, by layer and step, at depth "

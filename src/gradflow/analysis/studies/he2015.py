@@ -132,7 +132,7 @@ def error_curves(
         test = tests[tests.depth == depth].groupby("step").error.median()
         ax.plot(train.index, 100 * train, color=shades[depth], lw=0.8, ls="--")
         ax.plot(test.index, 100 * test, color=shades[depth], marker=".", label=f"depth {depth}")
-    ax.set_xlabel("step")
+    style.whole_axis(ax, "step")
     ax.set_ylabel("error (%)")
     ax.set_ylim(0, 100)
     return ax

@@ -76,8 +76,8 @@ def draw(
         axes[0, 2].set_ylabel("dead ReLU channels (%)")
         axes[1, 0].set_ylabel("gradient elements = 0 (%)")
         for ax in axes[0]:
-            ax.set_xlabel("block (0: first)")
-        axes[1, 0].set_xlabel("layer (0: stem)")
+            style.whole_axis(ax, "block (0: first)")
+        style.whole_axis(axes[1, 0], "layer (0: stem)")
         style.legend(made, axes.flat)
         style.letter_panels(axes.flat)
         caption = (
@@ -134,7 +134,7 @@ def draw_histograms(output: Output, counts: pd.DataFrame, depth: int) -> None:
         axes[0, 0].set_yscale("log")
         for ax, twin in zip(axes[0], style.COLORS, strict=True):
             ax.set_title(f"{twin}, depth {depth}")
-            ax.set_xlabel("layer (0: stem)")
+            style.whole_axis(ax, "layer (0: stem)")
         axes[0, 0].set_ylabel("size of gradient elements")
         style.letter_panels(axes[0])
         caption = (

@@ -88,7 +88,7 @@ def draw_parts(output: Output, blocks: pd.DataFrame, depth: int) -> None:
         for ax, (moment, title) in zip(axes[0], MOMENTS.items(), strict=True):
             parts_by_block(at(blocks, moment), ax=ax)
             ax.set_title(f"residual, depth {depth}, {title}")
-            ax.set_xlabel("block (0: first)")
+            style.whole_axis(ax, "block (0: first)")
         axes[0, 0].set_ylabel(r"$\|\partial L/\partial x\|$ at the input")
         style.legend(made, axes[0])
         style.letter_panels(axes[0])
@@ -121,7 +121,7 @@ def draw_streams(output: Output, rows: pd.DataFrame, depth: int) -> None:
                 ax.set_title(f"{twin}, depth {depth}, {title}")
             line[0].set_ylabel("share of the gradient")
         for ax in axes[-1]:
-            ax.set_xlabel("block (0: first)")
+            style.whole_axis(ax, "block (0: first)")
         style.legend(made, axes.flat, title="stream")
         style.letter_panels(axes.flat)
         caption = (

@@ -73,7 +73,7 @@ def error_by_count(lesions: pd.DataFrame, *, ax: Axes) -> Axes:
     deleted = lesions[lesions.lesion.isin(["none", "delete"])]
     of_run = deleted.groupby(["network", "run_id", "count"]).error.mean().reset_index()
     plots.curves(of_run, x="count", y="error", hue="network", looks=_looks(of_run), ax=ax)
-    ax.set_xlabel("blocks deleted")
+    style.whole_axis(ax, "blocks deleted")
     ax.set_ylabel("test error (%)")
     return ax
 

@@ -170,7 +170,7 @@ def stream_by_block(rows: pd.DataFrame, looks: plots.Looks, *, ax: Axes) -> Axes
     rows = rows[~(rows.square < FLOOR)]
     bare = {name: {**look, "marker": None, "label": "_"} for name, look in looks.items()}
     plots.curves(rows, x="block_index", y="square", hue="design", looks=bare, ax=ax, log=True)
-    ax.set_xlabel("block (0: first)")
+    style.whole_axis(ax, "block (0: first)")
     return ax
 
 

@@ -90,7 +90,7 @@ def against_length(lengths: pd.DataFrame, value: str, *, ax: Axes) -> Axes:
     }
     lines = lengths.assign(line=lengths.depth.astype(str) + ", " + lengths["at"])
     plots.curves(lines, x="length", y=value, hue="line", looks=looks, ax=ax, log=value == "path")
-    ax.set_xlabel("path length (branches)")
+    style.whole_axis(ax, "path length (branches)")
     return ax
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from gradflow.analysis.figures import style
 from gradflow.analysis.output import Output
@@ -106,8 +105,7 @@ def draw_history(output: Output, trials: pd.DataFrame) -> None:
             best = found.sort_values("number")
             best = best.assign(value=best.value.where(best.ending == "complete").cummin())
             ax.step(best.number, best.value, where="post", color="k", lw=1, label="best so far")
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-            ax.set_xlabel("trial")
+            style.whole_axis(ax, "trial")
         style.legend(made, [ax for ax, _ in panels])
         caption = (
             "History of each search: the objective of every trial, marked by how it ended (a "

@@ -100,7 +100,7 @@ def draw(output: Output, places: pd.DataFrame, theory: pd.DataFrame) -> None:
             cosine_against_depth(measured, "grad_cosine", ax=column[0]).set_title(NORMS[norm])
             cosine_against_depth(measured, "signal_cosine", ax=column[1])
             theory_lines(lines, ax=column[0])
-            column[1].set_xlabel("blocks above")
+            style.whole_axis(column[1], "blocks above")
         axes[0, 0].set_ylabel("cosine of gradients")
         axes[1, 0].set_ylabel("cosine of signals")
         style.legend(made, axes.flat)

@@ -118,7 +118,7 @@ def draw(output: Output, blocks: pd.DataFrame) -> None:
             for row, value in enumerate(("forward", "backward")):
                 against_block(measured, expected, value, ax=axes[row, column])
             axes[0, column].set_title(activation)
-            axes[1, column].set_xlabel("block")
+            style.whole_axis(axes[1, column], "block")
         axes[0, 0].set_ylabel("mean square of the input")
         axes[1, 0].set_ylabel("squared gradient, over the last")
         _legend(made, sorted(blocks.variance.unique()))

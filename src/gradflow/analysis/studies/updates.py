@@ -134,7 +134,7 @@ def draw_profiles(output: Output, layers: pd.DataFrame, depth: int) -> None:
             top.axhline(USUAL, color=style.GUIDE, lw=0.8, ls=":", zorder=0)
             plots.profile(here, x="layer_index", y="weight_norm", ax=bottom)
             top.set_title(f"depth {depth}, {title}")
-            bottom.set_xlabel("layer (0: stem)")
+            style.whole_axis(bottom, "layer (0: stem)")
         axes[0, 0].set_ylabel(RATIO)
         axes[1, 0].set_ylabel(r"$\|W\|$")
         style.legend(made, axes.flat)
@@ -157,8 +157,8 @@ def draw_heatmaps(output: Output, layers: pd.DataFrame, depth: int) -> None:
         )  # fmt: skip
         for ax, twin in zip(axes[0], style.COLORS, strict=True):
             ax.set_title(f"{twin}, depth {depth}")
-            ax.set_xlabel("step")
-        axes[0, 0].set_ylabel("layer (0: stem)")
+            style.whole_axis(ax, "step")
+        style.whole_axis(axes[0, 0], "layer (0: stem)", axis="y")
         style.letter_panels(axes[0])
         caption = (
             f"Update-to-weight ratio by layer and step at depth {depth}: norm of the change of a "
@@ -176,7 +176,7 @@ def draw_steps(output: Output, steps: pd.DataFrame, depth: int) -> None:
         plots.curves(steps, x="step", y="learning_rate", looks=LOOKS, ax=axes[0, 1])
         axes[0, 1].set_ylabel("learning rate")
         for ax in axes[0]:
-            ax.set_xlabel("step")
+            style.whole_axis(ax, "step")
         style.legend(made, axes[0])
         style.letter_panels(axes[0])
         caption = (

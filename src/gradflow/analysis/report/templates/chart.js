@@ -18,8 +18,9 @@ function shortNumber(value) {
   return size >= 1e5 || size < 1e-3 ? value.toExponential(1).replace("e+", "e") : String(Number(value.toPrecision(3)));
 }
 
-function linearTicks([low, high], count) {
-  const raw = (high - low || 1) / count;
+// `whole`: none between two whole numbers.
+function linearTicks([low, high], count, whole = false) {
+  const raw = Math.max((high - low || 1) / count, whole ? 1 : 0);
   const base = 10 ** Math.floor(Math.log10(raw));
   const step = base * [1, 2, 5, 10].find((factor) => factor * base >= raw);
   const ticks = [];
@@ -35,7 +36,8 @@ function logTicks([low, high], count) {
   return ticks.length > 1 ? ticks : linearTicks([low, high], 4).map(([value]) => [value, shortNumber(10 ** value)]);
 }
 
-/* x, y: { label, range: [low, high], log (values are logarithms), names (of 0, 1, ...), ticks };
+/* x, y: { label, range: [low, high], log (values are logarithms), names (of 0, 1, ...), ticks,
+   whole (indices and counts) };
    bands: { cls, low: [[x, y]], high }; lines: { cls, points, dash }; marks: { cls, x, y, shape, id, title }.
    NaN breaks a line. Returns where a pixel is: { x(pixel), width }. */
 function chart(svg, { x, y, bands = [], lines = [], marks = [], onMark }) {
@@ -47,7 +49,7 @@ function chart(svg, { x, y, bands = [], lines = [], marks = [], onMark }) {
   const px = (value) => MARGIN.left + inner.w * share(x, value);
   const py = (value) => MARGIN.top + inner.h * (1 - share(y, value));
   const ticksOf = (axis, count) => axis.ticks ? axis.ticks : axis.names
-    ? axis.names.map((name, i) => [i, name]) : axis.log ? logTicks(axis.range, count) : linearTicks(axis.range, count);
+    ? axis.names.map((name, i) => [i, name]) : axis.log ? logTicks(axis.range, count) : linearTicks(axis.range, count, axis.whole);
   const bottom = MARGIN.top + inner.h;
   const xTicks = ticksOf(x, inner.w / 90);
   const thin = Math.ceil((xTicks.length * Math.max(...xTicks.map(([, name]) => name.length), 1) * 8) / inner.w);

@@ -67,7 +67,7 @@
     });
     const longest = Math.max(1, ...parts.map((part) => part.middle.length - 1));
     const drawn = chart(plot, {
-      x: { label: kind().axis, range: [0, longest] },
+      x: { label: kind().axis, range: [0, longest], whole: true },
       y: { label: "gradient norm", range: [low - room, high + room], log: true },
       bands: parts.map((part) => ({ cls: part.twin, low: part.least, high: part.most })),
       lines: parts.map((part) => ({ cls: part.twin, points: part.middle, dash: part.twin === "plain" ? "" : "7 3" })),

@@ -64,7 +64,7 @@
     // A few values that were chosen are its ticks: depths, rates.
     const levels = [...new Set(known)].sort((a, b) => a - b);
     const ticks = levels.length <= 8 ? levels.map((level) => [log ? Math.log10(level) : level, shortNumber(level)]) : null;
-    return { axis: { label, log, ticks, range: [low - room, high + room] }, at };
+    return { axis: { label, log, ticks, whole: known.every(Number.isInteger), range: [low - room, high + room] }, at };
   }
 
   function draw() {
