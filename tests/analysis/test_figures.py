@@ -135,6 +135,33 @@ def test_limits_of_one_slide_draw_no_other_that_is_half_made():
     assert {ax.get_ylim() for ax in slides.axes} == {(1e-2, 1e4)}
 
 
+def test_a_slide_has_a_legend_of_what_is_on_it_and_margins():
+    """Unlabeled lines of a panel take the names that its column has for them."""
+    with style.figure(2, 2, height=3, venue="slides") as (slides, axes):
+        for ax, names in ((axes[0, 0], ("plain", "mHC")), (axes[0, 1], ("residual", "RevNet"))):
+            for name, color in zip(names, ("C0", "C1"), strict=True):
+                ax.plot([0, 1], color=color, label=name)
+                axes[1, int(ax is axes[0, 1])].plot([1, 0], color=color, label="_")
+        axes[1, 0].axhline(0.5, color="C2")
+        handles = [plt.Line2D([], [], color=color, label=color) for color in ("C0", "C2", "0.3")]
+        style.legend(slides, axes.flat, handles=handles)
+        slides.finish()
+        legends = [
+            [text.get_text() for text in made.legends[0].get_texts()] for made in slides.figures
+        ]
+        # A handle of no panel's color stands on every slide: it names a style of lines.
+        assert legends[0] == ["plain", "mHC", "C0", "C2", "0.3"]
+        assert legends[1] == ["residual", "RevNet", "C0", "C2", "0.3"]
+        assert legends[2] == ["C0", "C2", "0.3", "mHC"]
+        assert legends[3] == ["C0", "C2", "0.3", "RevNet"]
+        for made in slides.figures:
+            made.canvas.draw()
+            drawn = made.get_tightbbox()
+            width, height = made.get_size_inches()
+            assert drawn is not None
+            assert min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) > 0.25
+
+
 def test_data_beyond_the_limits_are_a_fault():
     made = new_figure((4, 3))
     ax = made.add_subplot()

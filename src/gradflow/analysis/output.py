@@ -91,7 +91,7 @@ class Output:
         pages = style.figures_of(made)
         for letter, page in zip("abcdefghijklmnopqrstuvwxyz", pages, strict=False):
             if study.setting:
-                style.heading(page, _title(study))
+                style.heading(page, _title(study), slide=isinstance(made, Slides))
             if self.stamp == "on" or (self.stamp is None and self.venue == "web"):
                 style.stamp(page, footer)
             stem = f"{name}_{letter}" if isinstance(made, Slides) else name

@@ -1,16 +1,20 @@
 """A figure for slides: one panel per slide, 16:9, with text that the last row can read."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 SIZE = (40 / 3, 7.5)  # inches, as presentation programs have them
+MARGIN = 0.3  # inches
+LONGEST = 14  # entries of a legend below one another
 SLIDES: dict[str, Any] = {
     "font.size": 22,
     "axes.titlesize": 24,
@@ -18,8 +22,13 @@ SLIDES: dict[str, Any] = {
     "legend.fontsize": 20,
     "xtick.labelsize": 20,
     "ytick.labelsize": 20,
+    "legend.borderaxespad": 1.2,  # type sizes; as wide as the margin
+    "axes.linewidth": 1.4,
+    "axes.labelpad": 8,
+    "axes.titlepad": 14,
+    **{f"{axis}tick.{kind}.pad": 10 for axis in "xy" for kind in ("major", "minor")},
 }
-"""Sizes in points on a slide of `SIZE`; the smallest text of a panel is "x-small": 15 points."""
+"""Points on a slide of `SIZE`; the smallest text of a panel is "x-small": 15 points."""
 THICKER = 2.4  # lines and marks, than on a page
 
 
@@ -44,10 +53,39 @@ def new_figure(size: tuple[float, float]) -> Figure:
     return made
 
 
+def labeled(ax: Axes) -> dict[str, Any]:
+    """What has a label in a panel, by it."""
+    return {name: handle for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+
+
+def _data_lines(ax: Axes) -> list[Line2D]:
+    """Without guides, which have a place on one of its axes alone."""
+    return [line for line in ax.get_lines() if line.get_transform().contains_branch(ax.transData)]
+
+
+def _color(artist: Any) -> Any:
+    return to_rgb(artist.get_color()) if isinstance(artist, Line2D) else None
+
+
+def _has(handle: Any, ax: Axes) -> bool:
+    """Whether a panel has a line of the color of a legend's entry."""
+    return any(_color(line) == _color(handle) for line in _data_lines(ax))
+
+
+def _alike(line: Line2D, ax: Axes) -> dict[str, Any]:
+    """The labels of a panel's lines of a line's color and dashes; marks alone have no dashes."""
+    return {
+        name: handle
+        for name, handle in labeled(ax).items()
+        if _color(handle) == _color(line)
+        and (len({handle.get_linestyle(), line.get_linestyle()} - {"None"}) < 2)
+    }
+
+
 class Slides:
     """The panels of a figure, each a figure of its own.
 
-    It takes the calls that a study makes on a figure of all panels: `legend` and `colorbar`.
+    It takes the call that a study makes on a figure of all panels: `colorbar`.
 
     Attributes:
         figures: a figure per panel, row by row.
@@ -57,6 +95,8 @@ class Slides:
     def __init__(self, rows: int, columns: int, *, shared: Mapping[str, Any]) -> None:
         """`shared`: options of `subplots`; of these `sharex` and `sharey` count."""
         self.figures: list[Figure] = [new_figure(SIZE) for _ in range(rows * columns)]
+        for made in self.figures:
+            made.set_layout_engine("constrained", w_pad=MARGIN, h_pad=MARGIN)
         panels = [made.add_subplot() for made in self.figures]
         self.grid = np.array(panels, dtype=object).reshape(rows, columns)
         for row, column in np.ndindex(rows, columns):
@@ -76,10 +116,23 @@ class Slides:
         """The panels, row by row."""
         return list(self.grid.flat)
 
-    def legend(self, handles: Any, labels: Any, **options: Any) -> None:
-        """The same legend on every slide."""
-        for made in self.figures:
-            made.legend(list(handles), list(labels), **options)
+    def entries(
+        self, axes: Sequence[Axes], handles: Sequence[Any]
+    ) -> Iterator[tuple[Figure, dict[str, Any]]]:
+        """Each slide with the entries, by name, of a legend of what its own panel shows.
+
+        That is what has a label in it; of `handles`, those of a color in it, or in no panel; and
+        for its other lines the labels that the nearest of `axes` has for such lines.
+        """
+        everywhere = [one for one in handles if not any(map(partial(_has, one), self.axes))]
+        for (row, column), ax in np.ndenumerate(self.grid):
+            found = labeled(ax) if ax in axes else {}
+            found |= {h.get_label(): h for h in handles if h in everywhere or _has(h, ax)}
+            near = [*self.grid[:, column], *self.grid[row], *self.axes]
+            for line in _data_lines(ax):
+                if not any(_color(line) == _color(named) for named in found.values()):
+                    found |= next(filter(None, (_alike(line, o) for o in near if o in axes)), {})
+            yield self.figures[self.axes.index(ax)], found
 
     def colorbar(self, mesh: Any, *, ax: Sequence[Axes], **options: Any) -> None:
         """A color bar on the slide of each of these axes."""

@@ -14,7 +14,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
-from gradflow.analysis.figures.slides import SLIDES, Slides, new_figure
+from gradflow.analysis.figures.slides import LONGEST, SLIDES, Slides, labeled, new_figure
 
 Made = Figure | Slides
 """A figure of all panels, or one figure per panel."""
@@ -74,8 +74,7 @@ VENUES: dict[str, Callable[[], dict[str, Any]]] = {
 def _settings(venue: str) -> tuple[dict[str, Any], float]:
     """matplotlib's settings for a venue, and its page width in inches."""
     chosen = VENUES[venue]()
-    sizes = ("font.size", "axes.labelsize", "axes.titlesize", "legend.fontsize")
-    kept = {*sizes, "xtick.labelsize", "ytick.labelsize", "font.family", "font.serif"}
+    kept = {*SLIDES, "font.family", "font.serif"}
     width = chosen.get("figure.figsize", (PAGE, 0))[0]
     settings = RC | {key: value for key, value in chosen.items() if key in kept}
     if settings.get("font.family") == "serif":
@@ -118,11 +117,11 @@ def stamp(made: Figure, lines: Sequence[str]) -> None:
     made.supxlabel(text, fontsize=size, color="0.4", x=0.995, ha="right", ma="right")
 
 
-def heading(made: Figure, lines: Sequence[str]) -> None:
-    """Which setting a figure shows, above all of it."""
+def heading(made: Figure, lines: Sequence[str], *, slide: bool = False) -> None:
+    """Which setting a figure shows, above all of it; on a slide the legend is to the right."""
     size = float(matplotlib.rcParams["font.size"])
     text = _wrapped(lines, made, size)
-    if made.legends:  # a title of the figure would lie on it
+    if made.legends and not slide:  # a title of the figure would lie on it
         made.legends[0].set_title(text, prop=FontProperties(size=size))
     else:
         made.suptitle(text, fontsize=size)
@@ -202,30 +201,37 @@ def legend(
     title: str = "",
     handles: Sequence[Any] = (),
 ) -> None:
-    """One legend above the panels, off the data: what has a label in any of them, then `handles`.
+    """One legend, off the data: what has a label in any of the panels, then `handles`.
 
+    It is above them; on slides to the right, each with what is on it.
     `title`: what the labels are values of: "depth" makes 8 "depth 8".
     """
-    found = {
-        name: handle
-        for ax in axes
-        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)
-    }
-    found |= {handle.get_label(): handle for handle in handles}
-    if not found:
+    if isinstance(made, Slides):
+        for page, found in made.entries(list(axes), handles):
+            columns = -(-len(found) // LONGEST)
+            _add_legend(page, _named(found, title), loc="outside right center", ncols=columns)
         return
-    if title:
-        found = {f"{title} {name}": handle for name, handle in found.items()}
-    columns = _columns(list(found), made)
-    made.legend(found.values(), found.keys(), loc="outside upper center", ncols=columns)
+    found = {name: handle for ax in axes for name, handle in labeled(ax).items()}
+    found |= {handle.get_label(): handle for handle in handles}
+    named = _named(found, title)
+    _add_legend(made, named, loc="outside upper center", ncols=_columns(list(named), made))
 
 
-def _columns(names: Sequence[str], made: Made) -> int:
+def _named(found: Mapping[str, Any], title: str) -> dict[str, Any]:
+    return {f"{title} {name}".lstrip(): handle for name, handle in found.items()}
+
+
+def _add_legend(page: Figure, found: Mapping[str, Any], **options: Any) -> None:
+    if found:
+        page.legend(list(found.values()), list(found), **options)
+
+
+def _columns(names: Sequence[str], made: Figure) -> int:
     """As many entries of a legend as fit side by side."""
     size = float(matplotlib.rcParams["legend.fontsize"])
-    widest = (4.8 + 0.6 * max(map(len, names))) * size  # points: line, gaps and letters
+    widest = (4.8 + 0.6 * max(map(len, names), default=0)) * size  # points: line, gaps and letters
     whole = sum(4.8 + 0.6 * len(name) for name in names) * size
-    room = 72 * figures_of(made)[0].get_figwidth()
+    room = 72 * made.get_figwidth()
     return len(names) if whole <= room else max(1, int(room / widest))
 
 
