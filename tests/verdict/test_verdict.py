@@ -18,9 +18,9 @@ from gradflow.analysis.studies.verdict import (
     end_blocks,
     numbers_table,
     ranks_table,
-    sentence,
     words_table,
 )
+from gradflow.analysis.studies.verdict_words import WIDTH, brief, sentence
 from gradflow.analysis.study import load_study
 from gradflow.config.probes import OffConfig
 from gradflow.core.errors import GradflowError
@@ -334,6 +334,36 @@ def test_sentences_say_what_the_row_says():
     )
 
 
+def test_a_sentence_of_two_seeds_says_what_they_show_and_claims_nothing():
+    two = {key: values[:2] for key, values in DEGRADED.items()}
+    two |= {(14, "plain"): [0.0, 0.0], (14, "residual"): [0.001, 0.002]}
+    blocks = make_blocks([(90, 1.0), (100, 0.9)])
+    verdict = judge_study(make_runs(two), blocks).set_index("depth", drop=False)
+    assert sentence(verdict.loc[20]) == (
+        "Depth 20, no claim: 2 seeds in common; a claim takes 3. Over 2 seeds the plain network's "
+        "mean training error is 30.9 points above its residual twin's. Its gradient's end-to-end "
+        "ratio is 95 at the first step and 0.95 at the last, of too few seeds to judge; one "
+        "learning rate was tried."
+    )
+    assert "is 0.1 points below its residual twin's. Of its gradient" in sentence(verdict.loc[14])
+    # Of the shallower plain networks the numbers are of the one that fits best, not of the first.
+    assert verdict.shallower_depth[20] == 14
+    assert verdict.from_shallower[20] == pytest.approx(31.0)
+    one = judge_study(make_runs({key: values[:1] for key, values in two.items()}))
+    assert "In one seed the plain network's training error is 29.8 points" in sentence(one.iloc[2])
+
+
+def test_what_is_printed_has_few_columns_and_fits_a_terminal():
+    runs = two_settings(worse=0.5)
+    for settings, frame in ((["norm"], runs), ([], make_runs(DEGRADED))):
+        text = brief(judge_study(frame, settings=settings), settings)
+        assert max(map(len, text.split("\n"))) <= WIDTH
+        assert text.startswith("depth  outcome        plain - residual")
+        assert "   20  degradation    30.9 (" in text
+        assert "tables/verdict_numbers.csv" in text
+        assert ("\nnorm=dyt\n" in text) == bool(settings)
+
+
 def test_depths_may_have_unequal_numbers_of_seeds():
     """Eight of depths 8 and 20, three of 32: each comparison is of the seeds in common."""
     plain8, residual8 = [0.002, 0.001, 0.003, 0.0, 0.001, 0.002, 0.0, 0.001], [0.001] * 8
@@ -430,8 +460,10 @@ def test_the_script_judges_a_study(study_folder, tmp_path):
     script = str(ROOT / "analysis" / "verdict.py")
     done = subprocess.run([sys.executable, script, str(copy)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "| 8 | too few seeds (2 seeds in common; a claim takes 3) | unknown" in done.stdout
-    assert (copy / "tables" / "verdict.md").read_text().startswith("| depth | outcome |")
+    assert "\n    8  too few seeds  " in done.stdout
+    words = (copy / "tables" / "verdict.md").read_text()
+    assert words.startswith("| depth | outcome |")
+    assert "| 8 | too few seeds (2 seeds in common; a claim takes 3) | unknown" in words
 
 
 def test_the_blocks_of_the_ends_alone_are_read(study_folder):

@@ -115,13 +115,14 @@ class Output:
         points = drawn(made).to_csv(index=False, lineterminator="\n")
         atomic_write(self.figures / f"{name}.csv", points)
 
-    def add_table(self, name: str, table: Table) -> None:
+    def add_table(self, name: str, table: Table, *, printed: bool = True) -> None:
         """Print a table, and write it as Markdown, LaTeX and CSV with its provenance."""
         study = self.study
         if study.setting:
             note = f"{_sentence(study)}{table.note}".rstrip()
             table = replace(table, note=note)
-        print(table)
+        if printed:
+            print(table)
         name += file_part(study.setting)
         self.paths += table.save(study.folder / "tables", name, study.provenance)
 

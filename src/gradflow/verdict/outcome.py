@@ -158,7 +158,9 @@ def against_shallower(
     for index in range(1, depths):
         rises = claimed(plain[..., index : index + 1, :]) - others[..., :index, :]
         each = compare(rises, among, least_spread=pooled_spread(rises, axes=pooled))
-        usable = np.where(each.n >= CLAIM_FROM, each.mean, -np.inf)
+        # With too few seeds for a claim, the best is still what the numbers are of.
+        least = np.minimum(CLAIM_FROM, each.n.max(axis=-1, keepdims=True))
+        usable = np.where((each.n >= least) & (each.n > 0), each.mean, -np.inf)
         best = usable.argmax(axis=-1, keepdims=True)
         for target, values in zip(found, each, strict=True):
             target[..., index] = np.take_along_axis(values, best, axis=-1)[..., 0]

@@ -4,48 +4,47 @@ gradflow verdict outputs/degradation
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gradflow.analysis.output import Output
 from gradflow.analysis.script import run_script
+from gradflow.analysis.studies.verdict_words import (
+    brief,
+    interval_of,
+    judged_at,
+    outcome_of,
+    sentences,
+    setting_cells,
+)
 from gradflow.analysis.study import Study
-from gradflow.analysis.swept import EVERY_KEY, label, swept_keys
+from gradflow.analysis.swept import EVERY_KEY, swept_keys
 from gradflow.analysis.tables import Cell, Table
 from gradflow.config.run_id import TWINS
 from gradflow.core.errors import GradflowError
 from gradflow.statistics import Interval
 from gradflow.verdict import RATE, judge_study
-from gradflow.verdict.gradient import EXPLODING, LEVEL, MOMENTS, UNCLEAR, UNKNOWN, VANISHING
-from gradflow.verdict.outcome import DEGRADATION, NO_DIFFERENCE, OVERFITTING, TOO_FEW
+from gradflow.verdict.gradient import MOMENTS
 from gradflow.verdict.ranking import rank_settings
-from gradflow.verdict.tuning import DOES_NOT, NO_GAP, ONE_RATE, REMOVES
 
 SWEPT = EVERY_KEY
-SENTENCES = 12  # rows of a verdict that have a sentence each
 NETWORKS = tuple(TWINS.values())[::-1]  # plain, residual
-GRADIENT_VERBS = {
-    VANISHING: "vanishes",
-    EXPLODING: "explodes",
-    LEVEL: "is level",
-    UNCLEAR: "differs too much from seed to seed to tell",
-    UNKNOWN: "is unknown",
-}
 
 
 def analyze(output: Output) -> None:
     """The verdict as a table of words, with a sentence per row, and a table of numbers; and of a
-    sweep of other keys the rank of each setting at its own best learning rate."""
+    sweep of other keys the rank of each setting at its own best learning rate. What is printed is
+    the answer in few columns; the files have them all."""
     study = output.study
     settings = [name for name in swept_keys(study.runs) if name != RATE]
     verdict = judge_study(study.runs, end_blocks(study), settings=settings)
-    output.add_table("verdict", words_table(verdict, settings))
-    output.add_table("verdict_numbers", numbers_table(verdict, settings))
+    print(brief(verdict, settings))
+    output.add_table("verdict", words_table(verdict, settings), printed=False)
+    output.add_table("verdict_numbers", numbers_table(verdict, settings), printed=False)
     if settings:
         ranks = rank_settings(study.runs, settings)
-        output.add_table("verdict_settings", ranks_table(ranks, settings))
+        output.add_table("verdict_settings", ranks_table(ranks, settings), printed=False)
 
 
 def end_blocks(study: Study) -> pd.DataFrame | None:
@@ -68,18 +67,16 @@ def words_table(verdict: pd.DataFrame, settings: Sequence[str] = ()) -> Table:
             ", ".join(row[f"{twin}_gradient_{moment}"] for moment in MOMENTS) for twin in NETWORKS
         )
         rows.append(
-            _setting_cells(row, settings)
+            setting_cells(row, settings)
             | {
                 "depth": int(row.depth),
-                "outcome": f"{row.outcome} ({row.reason})" if row.reason else row.outcome,
+                "outcome": outcome_of(row),
                 "gradient, plain: first step, last": plain,
                 "gradient, residual": residual,
                 "tuning": row.tuning,
             }
         )
-    rates = ", ".join(f"{rate:g}" for rate in sorted(verdict.rate.unique()))
-    tried = "another one was" if (verdict.tuning != ONE_RATE).any() else "no other one was"
-    note = f"{sentences(verdict, settings)}\n\nJudged at learning rate {rates}; {tried} tried."
+    note = f"{sentences(verdict, settings)}\n\n{judged_at(verdict)}"
     return Table(rows, note=note, caption=CAPTIONS["verdict"], keys=1 + bool(settings))
 
 
@@ -88,14 +85,14 @@ def numbers_table(verdict: pd.DataFrame, settings: Sequence[str] = ()) -> Table:
     formats = {"p": "p", "p at every rate": "p", "g": ".1f", "best rate": "g"}
     rows = []
     for _, row in verdict.iterrows():
-        cells: dict[str, Cell] = _setting_cells(row, settings) | {
+        cells: dict[str, Cell] = setting_cells(row, settings) | {
             "depth": int(row.depth),
-            "training error, plain - best shallower plain": _interval(row, "from_shallower"),
+            "training error, plain - best shallower plain": interval_of(row, "from_shallower"),
             "shallower depth": None if np.isnan(row.shallower_depth) else int(row.shallower_depth),
-            "plain - residual": _interval(row, "from_twin"),
+            "plain - residual": interval_of(row, "from_twin"),
             "p": row.p,
             "g": row.from_twin_g,
-            "plain at its best rate - residual": _interval(row, "best_from_twin"),
+            "plain at its best rate - residual": interval_of(row, "best_from_twin"),
             "best rate": row.best_rate,
             "p at every rate": row.tuning_p,
             "pairs": int(row.from_twin_n),
@@ -103,7 +100,7 @@ def numbers_table(verdict: pd.DataFrame, settings: Sequence[str] = ()) -> Table:
         for twin in NETWORKS:
             for moment, title in zip(MOMENTS, ("first step", "last step"), strict=True):
                 name = f"gradient's ratio, {twin}, {title}"
-                cells[name] = _interval(row, f"{twin}_ratio_{moment}", "t")
+                cells[name] = interval_of(row, f"{twin}_ratio_{moment}", "t")
                 formats[name] = ".2g"
         rows.append(cells)
     note = (
@@ -123,7 +120,7 @@ def ranks_table(ranks: pd.DataFrame, settings: Sequence[str]) -> Table:
         ends = (row.error_low, row.error_high, int(row.seeds), "logit t")
         rows.append(
             {"depth": int(row.depth), "network": row.twin, "rank": int(row["rank"])}
-            | _setting_cells(row, settings)
+            | setting_cells(row, settings)
             | {"training error %": Interval(row.error, *ends) if row.error == row.error else "-"}
             | {"best rate": row.best_rate, "rates": int(row.rates), "seeds": int(row.seeds)}
             | {"diverged": int(row.diverged), "surely better than rank": row.better_than or "-"}
@@ -148,56 +145,6 @@ CAPTIONS = {
     "verdict_numbers": "The numbers that decide the verdict.",
     "verdict_settings": "Settings ranked by training error, each at its own best learning rate.",
 }
-
-
-def _setting_cells(row: "pd.Series[Any]", settings: Sequence[str]) -> dict[str, Cell]:
-    return {"setting": label({name: row[name] for name in settings})} if settings else {}
-
-
-def sentences(verdict: pd.DataFrame, settings: Sequence[str] = ()) -> str:
-    """A Markdown list, one sentence per row; of long verdicts a line per outcome."""
-    if len(verdict) > SENTENCES:
-        counts = verdict.outcome.value_counts()
-        return "\n".join(f"- {word}: {n} of {len(verdict)} rows" for word, n in counts.items())
-    lines = []
-    for _, row in verdict.iterrows():
-        setting = "".join(f"{text}: " for text in _setting_cells(row, settings).values())
-        lines.append(f"- {setting}{sentence(row)}")
-    return "\n".join(lines)
-
-
-def sentence(row: "pd.Series[Any]") -> str:
-    """A row of the verdict in plain words."""
-    above = {
-        name: f"{getattr(row, name):.1f} points above" for name in ("from_shallower", "from_twin")
-    }
-    outcome = {
-        DEGRADATION: f"degradation: the plain network's training error is {above['from_shallower']}"
-        f" that of depth {row.shallower_depth:.0f} and {above['from_twin']} its residual twin's",
-        OVERFITTING: f"overfitting: the plain network's test error is "
-        f"{row.test_from_twin:.1f} points above its residual twin's, its training error is not",
-        NO_DIFFERENCE: "no difference: the plain network's training error is within a point of "
-        "its residual twin's",
-        TOO_FEW: f"no claim: {row.reason}",
-    }.get(row.outcome, f"inconclusive: {row.reason}")
-    words = [row[f"plain_gradient_{moment}"] for moment in MOMENTS]
-    first, last = (GRADIENT_VERBS[word] for word in words)
-    then = "" if first == last else f"{last} "
-    gradient = f"The plain network's gradient {first} at the first step and {then}at the last"
-    if words == [UNKNOWN, UNKNOWN]:
-        gradient = "Of its gradient too little was recorded"
-    tuned = {
-        REMOVES: "another learning rate removes the gap",
-        DOES_NOT: "no learning rate of the sweep removes the gap",
-        NO_GAP: "there is no gap for another learning rate to remove",
-        ONE_RATE: "one learning rate was tried",
-    }.get(row.tuning, "whether another learning rate would change this is unknown")
-    return f"Depth {row.depth}, {outcome}. {gradient}; {tuned}."
-
-
-def _interval(row: "pd.Series[Any]", name: str, method: str = "logit t") -> Interval:
-    count = int(row.get(f"{name}_n", row.from_twin_n))
-    return Interval(row[name], row[f"{name}_low"], row[f"{name}_high"], count, method)
 
 
 def main() -> None:
