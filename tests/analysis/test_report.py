@@ -9,6 +9,7 @@ import pytest
 
 from gradflow.analysis import export, settings
 from gradflow.analysis.report import page as report
+from gradflow.analysis.report.runs import labels
 from gradflow.config.conf_folder import STUDIES
 from gradflow.config.probes import OffConfig
 from gradflow.core.errors import GradflowError
@@ -59,6 +60,13 @@ def test_the_question_of_a_study_names_no_command(study):
     question = settings.question(study.stem)
     assert question
     assert "gradflow " not in question
+
+
+def test_no_two_columns_of_the_runs_have_one_label():
+    names = ["optimizer_name", "schedule_name", "network_skip", "probe_every", "evaluation_every"]
+    assert list(labels([*names, "seed"]).values()) == [
+        "optimizer", "schedule", "network", "probe every", "evaluation every", "seed",
+    ]  # fmt: skip
 
 
 def test_it_is_the_same_when_made_twice(made):

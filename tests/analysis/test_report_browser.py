@@ -73,6 +73,39 @@ def test_panels_fit_a_projector(browser, page_url):
     page.context.close()
 
 
+NAMES = ["original", "full_preactivation", "relu_before_addition", "longer_than_any_plot_has_room"]
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_labels_of_a_plot_lie_on_it_and_not_on_one_another(browser, page_url, width):
+    """Also names that have no room, and chosen values that lie close together."""
+    page = opened(browser, page_url, width=width)
+    names = {"label": "placement of the norm", "names": NAMES, "range": [-0.5, 3.5]}
+    ticks = [[step, str(step)] for step in (60, 120, 240, 480, 1000, 2000)]
+    steps = {"label": "steps", "ticks": ticks, "range": [0, 2100]}
+    for x, y in ((names, names), (steps, steps), (names, steps)):
+        page.evaluate("axes => chart(document.getElementById('runs-plot'), axes)", {"x": x, "y": y})
+        texts = page.evaluate(
+            """() => [...document.querySelectorAll("#runs-plot text")].map((text) => {
+                 const b = text.getBoundingClientRect();
+                 const turned = (text.getAttribute("transform") || "").includes("-35");
+                 return [b.left, b.top, b.right, b.bottom, turned];
+               })"""
+        )
+        box = page.locator("#runs-plot").bounding_box()
+        for left, top, right, bottom, _ in texts:
+            assert box["x"] <= left
+            assert right <= box["x"] + box["width"] + 1
+            assert box["y"] <= top
+            assert bottom <= box["y"] + box["height"] + 1
+        flat = [text for text in texts if not text[4]]  # the box of a turned one is not its letters
+        for number, (left, top, right, bottom, _) in enumerate(flat):
+            for other in flat[:number]:
+                wide = min(right, other[2]) - max(left, other[0])
+                assert min(wide, min(bottom, other[3]) - max(top, other[1])) <= 1
+    page.context.close()
+
+
 def test_runs_are_sorted_filtered_drawn_and_chosen(browser, page_url):
     page = opened(browser, page_url)
     shown = page.locator("#runs-table tbody tr:visible")

@@ -1,5 +1,6 @@
 """Every run of a study as a row of the page's table, which a reader sorts, filters and draws."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -33,7 +34,7 @@ def table_of_runs(folder: Path, states: pd.DataFrame) -> dict[str, Any]:
     whole = whole.merge(kept, on="run_id", how="left").merge(
         ratios(folder, runs), on="run_id", how="left"
     )
-    columns = [_swept(name, runs[name]) for name in swept]
+    columns = [_swept(name, runs[name], text) for name, text in labels(swept).items()]
     columns += [
         _column("state", "state", axis=False),
         _column("steps_done", "steps done", "number"),
@@ -78,10 +79,20 @@ def _column(key: str, label: str, kind: str = "text", *, axis: bool = True) -> d
     return {"key": key, "label": label, "kind": kind, "axis": axis}
 
 
-def _swept(name: str, values: "pd.Series[Any]") -> dict[str, Any]:
+def labels(names: list[str]) -> dict[str, str]:
+    """Columns of the runs table as a reader sees them: without their group, if that is enough."""
+    own = {"network_name": "family", "network_skip": "network"}
+    found = {}
+    for name in names:
+        group, _, key = key_of(name).rpartition(".")
+        found[name] = own.get(name) or (group if key == "name" else key)
+    several = [text for text, n in Counter(found.values()).items() if n > 1]
+    texts = {name: key_of(name) if text in several else text for name, text in found.items()}
+    return {name: text.replace("_", " ").replace(".", " ") for name, text in texts.items()}
+
+
+def _swept(name: str, values: "pd.Series[Any]", label: str) -> dict[str, Any]:
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    label = {"network_name": "family", "network_skip": "network"}.get(name)
-    label = label or key_of(name).split(".", 1)[-1].replace("_", " ")
     return _column(name, label, "number" if numeric else "text")
 
 

@@ -3,6 +3,8 @@
 // dark mode and print; it scales with its box, as its size is in the viewBox alone.
 const SVG = "http://www.w3.org/2000/svg";
 const MARGIN = { left: 68, right: 14, top: 12, bottom: 46 };
+const LETTER = 7.6, LINE = 15;  // pixels of a text
+const TURNED = 110;  // pixels of the longest name below a tick that is turned
 
 function element(name, attributes, parent, text) {
   const made = document.createElementNS(SVG, name);
@@ -10,6 +12,13 @@ function element(name, attributes, parent, text) {
   if (text !== undefined) made.textContent = text;
   parent.append(made);
   return made;
+}
+
+// A text of at most `room` pixels; a longer one is cut, and whole in its title.
+function label(svg, attributes, name, room) {
+  const cut = LETTER * name.length > room + 1;
+  const made = element("text", attributes, svg, cut ? `${name.slice(0, Math.floor(room / LETTER) - 1)}…` : name);
+  if (cut) element("title", {}, made, name);
 }
 
 function shortNumber(value) {
@@ -44,25 +53,38 @@ function chart(svg, { x, y, bands = [], lines = [], marks = [], onMark }) {
   const width = Math.max(320, svg.clientWidth || 640), height = Math.max(220, svg.clientHeight || 380);
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.replaceChildren();
-  const inner = { w: width - MARGIN.left - MARGIN.right, h: height - MARGIN.top - MARGIN.bottom };
-  const share = (axis, value) => (value - axis.range[0]) / (axis.range[1] - axis.range[0] || 1);
-  const px = (value) => MARGIN.left + inner.w * share(x, value);
-  const py = (value) => MARGIN.top + inner.h * (1 - share(y, value));
   const ticksOf = (axis, count) => axis.ticks ? axis.ticks : axis.names
     ? axis.names.map((name, i) => [i, name]) : axis.log ? logTicks(axis.range, count) : linearTicks(axis.range, count, axis.whole);
-  const bottom = MARGIN.top + inner.h;
+  const longest = (ticks) => Math.max(...ticks.map(([, name]) => LETTER * name.length), 0);
+  const yTicks = ticksOf(y, (height - MARGIN.top - MARGIN.bottom) / 45);
+  const left = Math.min(Math.max(MARGIN.left, longest(yTicks) + 36), 0.4 * width);  // 36: the axis's own label
+  const inner = { w: width - left - MARGIN.right };
   const xTicks = ticksOf(x, inner.w / 90);
-  const thin = Math.ceil((xTicks.length * Math.max(...xTicks.map(([, name]) => name.length), 1) * 8) / inner.w);
-  for (const [i, [value, name]] of xTicks.entries()) {
+  const turned = x.names && longest(xTicks) > inner.w / xTicks.length - 6;
+  inner.h = height - MARGIN.top - MARGIN.bottom - (turned ? 0.6 * Math.min(longest(xTicks), TURNED) - 8 : 0);
+  const share = (axis, value) => (value - axis.range[0]) / (axis.range[1] - axis.range[0] || 1);
+  const px = (value) => left + inner.w * share(x, value);
+  const py = (value) => MARGIN.top + inner.h * (1 - share(y, value));
+  const bottom = MARGIN.top + inner.h;
+  let free = -Infinity;  // to the right of the last label; one that would lie on it is left out
+  for (const [value, name] of xTicks) {
+    const room = 0.5 * LETTER * name.length + 3;
     element("line", { class: "tick", x1: px(value), x2: px(value), y1: bottom, y2: bottom + 5 }, svg);
-    if (i % thin === 0) element("text", { x: px(value), y: bottom + 19, "text-anchor": "middle" }, svg, name);
+    if (turned) label(svg, { transform: `translate(${px(value) + 4} ${bottom + 16}) rotate(-35)`, "text-anchor": "end" }, name, TURNED);
+    else if (px(value) - room >= free) {
+      element("text", { x: px(value), y: bottom + 19, "text-anchor": "middle" }, svg, name);
+      free = px(value) + room;
+    }
   }
-  for (const [value, name] of ticksOf(y, inner.h / 45)) {
-    element("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: py(value), y2: py(value) }, svg);
-    element("text", { x: MARGIN.left - 8, y: py(value) + 4, "text-anchor": "end" }, svg, name);
+  free = Infinity;
+  for (const [value, name] of yTicks) {
+    element("line", { class: "grid", x1: left, x2: width - MARGIN.right, y1: py(value), y2: py(value) }, svg);
+    if (py(value) > free) continue;
+    label(svg, { x: left - 8, y: py(value) + 4, "text-anchor": "end" }, name, left - 32);
+    free = py(value) - LINE;
   }
-  element("line", { class: "tick", x1: MARGIN.left, x2: width - MARGIN.right, y1: bottom, y2: bottom }, svg);
-  element("text", { x: MARGIN.left + inner.w / 2, y: height - 8, "text-anchor": "middle" }, svg, x.label);
+  element("line", { class: "tick", x1: left, x2: width - MARGIN.right, y1: bottom, y2: bottom }, svg);
+  element("text", { x: left + inner.w / 2, y: height - 8, "text-anchor": "middle" }, svg, x.label);
   element("text", { transform: `translate(15 ${MARGIN.top + inner.h / 2}) rotate(-90)`, "text-anchor": "middle" }, svg, y.label);
   const at = ([a, b]) => `${px(a).toFixed(1)} ${py(b).toFixed(1)}`;
   for (const { cls, low, high } of bands) {
@@ -87,7 +109,7 @@ function chart(svg, { x, y, bands = [], lines = [], marks = [], onMark }) {
     element("title", {}, made, mark.title);
     made.addEventListener("click", () => onMark(mark.id));
   }
-  return { x: (pixel) => x.range[0] + ((pixel - MARGIN.left) / inner.w) * (x.range[1] - x.range[0]), width, inner, px, bottom };
+  return { x: (pixel) => x.range[0] + ((pixel - left) / inner.w) * (x.range[1] - x.range[0]), width, inner, px, bottom };
 }
 
 // [start, end) of each run of points without NaN.
