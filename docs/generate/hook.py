@@ -10,7 +10,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from mkdocs.utils import get_relative_url
 
-from docs.generate import api, commands, coverage, gallery, keys, records
+from docs.generate import api, commands, coverage, gallery, keys, links, records
 from gradflow.analysis.readme import NUMBER, renewed
 from gradflow.core.errors import GradflowError
 from gradflow.records.quantities import reference as quantities
@@ -49,6 +49,7 @@ def on_page_markdown(text: str, page: Page, config: MkDocsConfig, files: Files) 
     if path.startswith("how-to/"):
         page.meta.setdefault("search", {"boost": 2})  # who searches has something to do
     text = NUMBER.sub(r"\6", text)  # the number alone
+    text = links.to_pages(text, path)
     if path == "gallery/index.md":
         order = re.findall(r"gallery/(\w+)\.md", str(config.nav))
         return re.sub(

@@ -1,36 +1,64 @@
 """README.md and the pages do not rot: length, links, figures, tables, numbers, menu, gallery."""
 
+import posixpath
 import re
+import shutil
+import subprocess
+from pathlib import PurePosixPath
 
 import pytest
 import yaml
 
-from docs.generate import gallery
+from docs.generate import gallery, links
 from gradflow.analysis import readme
 from gradflow.config.conf_folder import STUDIES
 from gradflow.core.errors import GradflowError
 from tests.docs.pages import PAGES, ROOT, text_of
 
 MENU = (ROOT / "mkdocs.yml").read_text().split("\nnav:\n")[1]
-GENERATED = set(re.findall(r"\b((?:reference|project)/[\w-]+\.md)", MENU)) - {
-    page.removeprefix("docs/") for page in PAGES
-}
-"""Pages that are in the menu and in no file: docs/generate makes them."""
 
 
 def test_readme_is_a_page():
     assert len(text_of("README.md").splitlines()) <= 150
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_links_and_figures_exist(page):
-    text = re.sub(r"^```.*?^```", "", text_of(page), flags=re.S | re.M)
-    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
-        path = ((ROOT / page).parent / target).resolve()
-        made = path.is_relative_to(ROOT / "docs") and (
-            path.relative_to(ROOT / "docs").as_posix() in GENERATED
-        )
-        assert target.startswith("http") or path.exists() or made, target
+def tracked():
+    """The files of a clone and their folders, by path; of a tree without git all that there are."""
+    git = shutil.which("git") if (ROOT / ".git").exists() else None
+    files = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*")] if git is None else []
+    if git is not None:
+        listed = subprocess.run([git, "-C", str(ROOT), "ls-files", "-z"], capture_output=True)
+        files = listed.stdout.decode().split("\0")
+    folders = {parent.as_posix() for path in files for parent in PurePosixPath(path).parents}
+    return {*files, *folders}
+
+
+def test_every_link_leads_to_a_file_of_a_clone():
+    """Also on a code host, which has no page that only the site has."""
+    there = tracked()
+    linked, dead = set(), []
+    for page in sorted(path for path in there if path.endswith((".md", ".ipynb"))):
+        text = re.sub(r"^```.*?^```", "", text_of(page), flags=re.S | re.M)
+        text = re.sub(r"`[^`\n]*`", "", text)
+        targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
+        targets += re.findall(r"(?:src|href)=\\?\"([^\"#\\]+)", text)
+        for target in (each for each in targets if not re.match(r"[a-z]+:", each)):
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(page), target))
+            linked.add(path)
+            if path not in there:
+                dead.append(f"{page}: {target}")
+    assert dead == []
+    assert set(links.PAGES) <= linked
+
+
+def test_the_site_has_such_a_file_as_the_page_made_from_it():
+    assert set(links.PAGES) <= tracked()
+    assert set(links.PAGES.values()) <= set(re.findall(r"[\w/-]+\.md", MENU))
+    text = "[keys](../../conf/network), [why](../project/faq.md), [m](../../src/gradflow/x.py#L2)"
+    assert links.to_pages(text, "how-to/networks.md") == text.replace(
+        "../../conf/network", "../reference/network.md"
+    )
+    assert links.to_pages("[c](../CONTRIBUTING.md)", "index.md") == "[c](project/contributing.md)"
 
 
 def test_every_page_is_in_the_menu():
