@@ -1,6 +1,6 @@
 """A norm of your own: the error function (Chen et al. 2025, Derf, arXiv 2512.10938).
 
-gradflow sweep plugins=[examples/derf.py] network.norm=derf \\
+gradflow sweep 'plugins=[examples/derf.py]' network.norm=derf \\
     network.depth=8,14 network.skip=false,true seed=0,1,2
 """
 

@@ -1,5 +1,5 @@
 """A block of your own in a family of your own: y = x + g(x) * F(x), g a sigmoid.
-gradflow sweep plugins=[examples/gated.py] network=gated network.skip=false,true
+gradflow sweep 'plugins=[examples/gated.py]' network=gated network.skip=false,true
 """
 
 import math

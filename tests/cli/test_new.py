@@ -1,6 +1,7 @@
 """gradflow new: each kind of file passes its own test untouched, and runs."""
 
 import re
+import shlex
 import subprocess
 import sys
 
@@ -42,7 +43,23 @@ def test_the_command_that_a_file_names_works(tmp_path, monkeypatch, kind):
         line.split("gradflow ") for line in lines if re.search("gradflow (train|sweep) ", line)
     ]
     [(_, text)] = named
-    door, *words = text.split()
+    door, *words = shlex.split(text)
+    sweeps = ["-m"] if door == "sweep" else []
+    ended = command("train", *sweeps, *words, f"output_root={tmp_path / 'outputs'}")
+    assert (ended.refused, ended.traceback) == (None, None)
+    assert {config.network.skip for config in ended.accepted} == {True, False}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_the_next_steps_work_where_they_are_printed(tmp_path, capsys, kind):
+    """Also of a folder with a space; and no word is a pattern of zsh, which finds no such file."""
+    folder = tmp_path / "my files"
+    main(["new", kind, f"my_{kind}", "--folder", str(folder)])
+    printed = capsys.readouterr().out
+    test, train = re.findall(r"^  (\S.*(?:\n      .*)?)", printed, re.M)
+    assert shlex.split(test) == ["python", "-m", "pytest", str(folder / f"test_my_{kind}.py")]
+    assert not re.search(r"[\[\]*?]", re.sub(r"'[^']*'", "", train))
+    _, door, *words = shlex.split(train.replace("\\\n", " "))
     sweeps = ["-m"] if door == "sweep" else []
     ended = command("train", *sweeps, *words, f"output_root={tmp_path / 'outputs'}")
     assert (ended.refused, ended.traceback) == (None, None)
@@ -63,7 +80,7 @@ def test_a_study_of_ones_own_may_name_plugins(tmp_path, monkeypatch):
 
 def test_the_command_line_names_what_it_wrote(tmp_path, capsys):
     main(["new", "block", "mine", "--folder", str(tmp_path)])
-    assert capsys.readouterr().out.split() == [
+    assert capsys.readouterr().out.split()[:2] == [
         str(tmp_path / "mine.py"),
         str(tmp_path / "test_mine.py"),
     ]

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -109,7 +110,7 @@ def test_a_command_of_an_example_is_one_that_works(tmp_path):
     for path in EXAMPLES.glob("*.py"):
         text = path.read_text().split('"""')[1].replace("\\\\\n", " ")
         [words] = re.findall(r"gradflow sweep (.+)", text)
-        given = [word.replace("=[examples/", f"=[{EXAMPLES}/") for word in words.split()]
+        given = [word.replace("=[examples/", f"=[{EXAMPLES}/") for word in shlex.split(words)]
         given = [word.replace("=examples/", f"={EXAMPLES}/") for word in given]
         if path.stem == "rings":
             given = [*given[:1], words_of("rings", tmp_path)[-1], *given[2:]]

@@ -16,7 +16,7 @@ from gradflow.cli.keys import ROOTS, choices, keys_of
 from gradflow.config.hydra_bridge import register_schema, to_config
 from gradflow.config.registry import GROUPS
 from gradflow.core.errors import GradflowError
-from tests.docs.pages import PAGES, ROOT, blocks, lines_of, named, sessions
+from tests.docs.pages import PAGES, PROGRAMS, ROOT, blocks, lines_of, named, sessions, text_of
 from tests.support.slurm import shim
 
 CONFIGS = {name: command.keys for name, command in COMMANDS.items() if command.keys}
@@ -101,6 +101,24 @@ def test_the_commands_of_the_pages_exist_with_their_keys():
         program, *words = shlex.split(command)
         if "COMMAND" not in words and program not in OTHERS:
             CHECKS[program](words)
+
+
+def test_no_command_has_a_word_that_is_a_pattern_in_zsh():
+    """[ ], * and ? outside of quotes: zsh says "no matches found" and runs nothing."""
+    folders = ("examples/*.py", "conf/**/*.yaml", "src/gradflow/cli/**/*", "analysis/*.py")
+    files = [path for folder in folders for path in ROOT.glob(folder) if path.suffix != ".pyc"]
+    texts = [path.read_text() for path in files if path.is_file()]
+    typed = [line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()]
+    typed += [
+        code
+        for page in PAGES
+        for code in re.findall(r"`([^`\n]+)`", text_of(page))
+        if re.match(rf"(?:{PROGRAMS}) |[\w.]+=\[", code)
+    ]
+    typed += re.findall(r"^(?:#   )? *((?:gradflow|pip) .+)", "\n".join(texts), re.M)
+    bare = [re.sub(r"'[^']*'|\"[^\"]*\"| # .*", "", line) for line in typed]
+    assert "gradflow verdict outputs/degradation" in typed
+    assert [line for line in bare if re.search(r"[\[\]*?]", line)] == []
 
 
 @pytest.mark.parametrize("command", COMPOSED)

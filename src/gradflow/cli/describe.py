@@ -1,7 +1,7 @@
 """Print a network's layers, shapes, parameters and multiply-accumulates.
 
 gradflow describe network=cifar_resnet network.depth=56
-gradflow describe network=imagenet_resnet network.depth=50 image_shape=[3,224,224]
+gradflow describe network=imagenet_resnet network.depth=50 'image_shape=[3,224,224]'
 """
 
 import hydra

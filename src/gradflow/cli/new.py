@@ -7,6 +7,7 @@ gradflow new study my_study      a sweep                               study/my_
 """
 
 import keyword
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -25,6 +26,14 @@ FILES = {
     "study": "study/{}.yaml",
 }
 """Kind -> the file that is written."""
+COMMANDS = {
+    "block": "gradflow sweep {plugin} network={name} \\\n    network.skip=false,true seed=0,1,2",
+    "network": "gradflow sweep network=custom {builder} \\\n"
+    "    network.depth=8,14 network.skip=false,true seed=0,1,2",
+    "data": "gradflow sweep {plugin} data={name} \\\n    network.skip=false,true seed=0,1,2",
+    "study": "gradflow train --config-dir {folder} study={name}",
+}
+"""Kind -> the command that trains with the file, as it is typed in any shell."""
 TAKEN = {"block": "network", "data": "data"}
 """Kind -> the config group in which its name is a choice."""
 
@@ -37,8 +46,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("name", help="of the choice, the function and the file")
     parser.add_argument("--folder", type=Path, default=Path(), help="default: this one")
     given = parser.parse_args(arguments)
-    for path in write_new(given.kind, given.name, given.folder):
-        print(path)
+    main_file, test = write_new(given.kind, given.name, given.folder)
+    print(main_file, test, sep="\n")
+    print(f"\nits test:\n  python -m pytest {shlex.quote(str(test))}")
+    command = command_of(given.kind, given.name, given.folder).replace("\n", "\n  ")
+    print(f"train with it, plain and residual:\n  {command}")
+
+
+def command_of(kind: str, name: str, folder: Path) -> str:
+    """The command that trains with a file of `write_new`; quoted, as [ ] is a pattern in zsh."""
+    path = folder / FILES[kind].format(name)
+    return COMMANDS[kind].format(
+        name=name,
+        plugin=shlex.quote(f"plugins=[{path}]"),
+        builder=shlex.quote(f"network.builder={path}:{name}"),
+        folder=shlex.quote(str(folder)),
+    )
 
 
 def write_new(kind: str, name: str, folder: Path) -> list[Path]:
@@ -63,8 +86,10 @@ def write_new(kind: str, name: str, folder: Path) -> list[Path]:
         if path.exists():
             raise GradflowError(f"{path}: is there already; choose another name or folder")
     values = {"name": name, "Name": name.title().replace("_", ""), "file": main_file.name}
+    command = command_of(kind, name, Path())
     for path, template in paths.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         text = (TEMPLATES / f"{template}.template").read_text()
-        path.write_text(Template(text).substitute(values))
+        escaped = command.replace("\\", 2 * "\\")  # in a docstring
+        path.write_text(Template(text).substitute(values, command=escaped))
     return list(paths)
