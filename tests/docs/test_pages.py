@@ -11,8 +11,11 @@ import yaml
 
 from docs.generate import gallery, links
 from gradflow.analysis import readme
+from gradflow.analysis.studies.verdict_words import GRADIENT_VERBS, TUNED
 from gradflow.config.conf_folder import STUDIES
 from gradflow.core.errors import GradflowError
+from gradflow.runs.status import ENDED
+from gradflow.verdict import outcome, tuning
 from tests.docs.pages import PAGES, ROOT, text_of
 
 MENU = (ROOT / "mkdocs.yml").read_text().split("\nnav:\n")[1]
@@ -64,6 +67,15 @@ def test_the_site_has_such_a_file_as_the_page_made_from_it():
 def test_every_page_is_in_the_menu():
     pages = {page.removeprefix("docs/") for page in PAGES} - {"README.md"}
     assert pages <= set(re.findall(r"[\w/-]+\.md", MENU))
+
+
+def test_the_words_of_a_verdict_and_the_states_of_a_run_are_in_the_glossary():
+    entries = re.findall(r"^\| ([^|]+) \|", text_of("docs/project/glossary.md"), re.M)
+    explained = {word for entry in entries for word in entry.split(", ")}
+    words = [outcome.DEGRADATION, outcome.OVERFITTING, outcome.NO_DIFFERENCE]
+    words += [outcome.INCONCLUSIVE, outcome.TOO_FEW, *GRADIENT_VERBS, *TUNED, tuning.UNKNOWN]
+    words += [*ENDED, "running", "interrupted", "missing", "failed", "pruned"]
+    assert set(words) <= explained
 
 
 def test_the_index_of_the_gallery_lists_every_page_with_its_question():
