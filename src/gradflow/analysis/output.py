@@ -116,15 +116,15 @@ class Output:
         atomic_write(self.figures / f"{name}.csv", points)
 
     def add_table(self, name: str, table: Table, *, printed: bool = True) -> None:
-        """Print a table, and write it as Markdown, LaTeX and CSV with its provenance."""
+        """Write a table as Markdown, LaTeX and CSV with its provenance, and print it."""
         study = self.study
         if study.setting:
             note = f"{_sentence(study)}{table.note}".rstrip()
             table = replace(table, note=note)
-        if printed:
-            print(table)
         name += file_part(study.setting)
         self.paths += table.save(study.folder / "tables", name, study.provenance)
+        if printed:  # once it is written: who reads may have seen enough and close the pipe
+            print(table)
 
 
 def _sentence(study: Study) -> str:

@@ -39,12 +39,12 @@ def analyze(output: Output) -> None:
     study = output.study
     settings = [name for name in swept_keys(study.runs) if name != RATE]
     verdict = judge_study(study.runs, end_blocks(study), settings=settings)
-    print(brief(verdict, settings))
     output.add_table("verdict", words_table(verdict, settings), printed=False)
     output.add_table("verdict_numbers", numbers_table(verdict, settings), printed=False)
     if settings:
         ranks = rank_settings(study.runs, settings)
         output.add_table("verdict_settings", ranks_table(ranks, settings), printed=False)
+    print(brief(verdict, settings))
 
 
 def end_blocks(study: Study) -> pd.DataFrame | None:
