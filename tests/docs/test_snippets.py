@@ -21,6 +21,7 @@ def runnable(page):
 def run(page, folder, monkeypatch):
     """The names that a page's Python leaves; outputs/degradation has the records of a study."""
     (folder / "outputs").mkdir()
+    (folder / "outputs" / "reference").symlink_to(ROOT / "outputs" / "reference")
     (folder / "outputs" / "degradation").symlink_to(ROOT / "outputs" / "reference" / "he2015")
     monkeypatch.chdir(folder)
     names = {}
