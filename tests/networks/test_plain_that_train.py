@@ -99,7 +99,7 @@ def test_critical_weights_of_tanh():
 
 def test_critical_without_biases_is_delta_orthogonal():
     ours = drawn("critical", bias_variance=0.0).state_dict()
-    theirs = drawn("critical", initialization="delta_orthogonal").state_dict()
+    theirs = drawn("critical", bias_variance=0.0, initialization="delta_orthogonal").state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 

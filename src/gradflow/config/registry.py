@@ -85,6 +85,10 @@ class Registry(Mapping[str, Value], Generic[Value]):
         del self._values[name]
         self._changes += 1
 
+    def of_plugins(self) -> tuple[str, ...]:
+        """The names that modules outside the package have entered."""
+        return tuple(n for n, v in self.items() if not _module_of(v).startswith("gradflow."))
+
     @property
     def changes(self) -> int:
         """How often a value was entered or taken out: equal numbers, equal tables."""

@@ -12,6 +12,7 @@ from gradflow.config.networks import (
     DELTA_ORTHOGONAL,
     INITIALIZATIONS,
     NetworkConfig,
+    Readers,
 )
 from gradflow.config.validation import choice, number
 
@@ -156,10 +157,9 @@ class AttentionConfig(NetworkConfig):
         if self.qk_norm and self.norm == "none":
             self.refuse("qk_norm", "needs a norm; use norm=layer, rms or dyt")
         if self.norm == "none" and self.placement in NORMS_ALONE:
-            self.refuse("norm", f"placement={self.placement} places norms; use pre_norm with none")
-        if self.streams != 4 and CONNECTIONS[self.connection].weights not in COUNTED:
-            counted = [name for name, row in CONNECTIONS.items() if row.weights in COUNTED]
-            self.refuse("streams", f"is read by connection={', '.join(counted)}; use 4")
+            self.refuse_new(
+                "norm", f"placement={self.placement} places norms; use pre_norm with none"
+            )
         if self.connection != "residual" and (row.after_attention or row.carried):
             between = [
                 name for name, p in PLACEMENTS.items() if not (p.after_attention or p.carried)
@@ -169,6 +169,11 @@ class AttentionConfig(NetworkConfig):
                 f"placement={self.placement} changes the shortcut itself; "
                 f"use connection=residual or placement={' or '.join(between)}",
             )
+
+    def read_by(self) -> Readers:
+        """As of every network, with the connections that have as many streams as asked for."""
+        counted = tuple(name for name, row in CONNECTIONS.items() if row.weights in COUNTED)
+        return {**super().read_by(), "streams": ("connection", counted)}
 
     def placed(self) -> Placement:
         """The layers of both kinds of block."""
