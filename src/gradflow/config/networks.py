@@ -33,6 +33,9 @@ INITIALIZATIONS: Registry[Callable[..., Any]] = Registry(
 DELTA_ORTHOGONAL = ("delta_orthogonal", "critical")
 """The initializations that put an orthogonal matrix at the center of a kernel."""
 
+HE = ("he_fan_out", "he_fan_in")
+"""The initializations that make up for the half of a signal that ReLU takes away."""
+
 REPARAMETRIZED = ("dirac", "repvgg")
 """The blocks whose convolutions hold the identity: `gradflow.networks.reparametrized`."""
 
@@ -108,8 +111,8 @@ class NetworkConfig(Chosen):
             self.refuse(
                 "initialization", f"Fixup replaces the norm; use norm=none, not {self.norm}"
             )
-        if self.activation == "tailored_relu" and not self.ACTIVATES_EVERY_LAYER:
-            self.refuse("activation", f"is not defined for network={self.name}; use leaky_relu")
+        if self.activation == "tailored_relu":
+            self._check_tailored()
         if self.initialization == "critical":
             self._check_critical()
         if self.initialization == "looks_linear":
@@ -134,6 +137,16 @@ class NetworkConfig(Chosen):
             default = defaults[name]
             if getattr(self, name) != default and getattr(self, decides) not in readers:
                 self.refuse_new(name, f"is read by {decides}={', '.join(readers)}; use {default:g}")
+
+    def _check_tailored(self) -> None:
+        if not self.ACTIVATES_EVERY_LAYER:
+            self.refuse("activation", f"is not defined for network={self.name}; use leaky_relu")
+        if self.norm == "none" and self.initialization in HE:
+            self.refuse_new(
+                "initialization",
+                "doubles the mean square per layer with activation=tailored_relu and norm=none; "
+                "use critical, orthogonal or xavier",
+            )
 
     def _check_critical(self) -> None:
         keep = ("relu", "leaky_relu", "identity", "tailored_relu")
