@@ -20,6 +20,7 @@ from gradflow.config.blocks import (
     Placement,
 )
 from gradflow.config.data import CLASSES, IMAGES, NUMBERS, TOKENS
+from gradflow.config.needs import Need
 from gradflow.config.registry import Chosen, Registry
 from gradflow.config.validation import MISSING, choice, number
 
@@ -129,6 +130,10 @@ class NetworkConfig(Chosen):
             "bias_variance": ("initialization", ("gaussian", "critical", *theirs)),
             "branch_scale": ("scaling", (*POWERS, "layer_scale")),
         }
+
+    def lacks(self) -> tuple[Need, ...]:
+        """What some diagnostics need and the network does not have."""
+        return ()
 
     def check_read(self, options: Readers) -> None:
         """Refuse an option that has another value than its default and that nothing reads."""
@@ -252,6 +257,10 @@ class ConvolutionalConfig(BlockConfig):
         drops = tuple(name for name, row in SHORTCUTS.items() if row.dropout)
         more = {"gate_bias": ("shortcut", gates), "dropout": ("shortcut", drops)}
         return {**super().read_by(), **more}
+
+    def lacks(self) -> tuple[Need, ...]:
+        """Paths without gates, if the shortcut has one."""
+        return () if self.path().gate is None else ("ungated",)
 
     def _check_delta_orthogonal(self) -> None:
         widenings = [layer.widening for layer in BLOCKS[self.block_name()]]

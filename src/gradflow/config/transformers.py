@@ -7,6 +7,7 @@ stand in turn; a layer is a pair of them.
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from gradflow.config.needs import Need
 from gradflow.config.networks import (
     ACTIVATIONS,
     DELTA_ORTHOGONAL,
@@ -174,6 +175,16 @@ class AttentionConfig(NetworkConfig):
         """As of every network, with the connections that have as many streams as asked for."""
         counted = tuple(name for name, row in CONNECTIONS.items() if row.weights in COUNTED)
         return {**super().read_by(), "streams": ("connection", counted)}
+
+    def lacks(self) -> tuple[Need, ...]:
+        """Of connections, what is not as of x + F(x)."""
+        row = self.connected()
+        lacking: dict[Need, bool] = {
+            "ungated": row.gated,
+            "own values": row.state == "values",
+            "shape": row.weights == "average",
+        }
+        return tuple(need for need, is_lacking in lacking.items() if is_lacking)
 
     def placed(self) -> Placement:
         """The layers of both kinds of block."""

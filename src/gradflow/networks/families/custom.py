@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gradflow.config.builders import Builder, builder_of, full_builder
 from gradflow.config.data import IMAGES, TOKENS, VECTORS, Shape
+from gradflow.config.needs import Need
 from gradflow.config.networks import INITIALIZATIONS, TWINS, NetworkConfig, Readers
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
@@ -64,6 +65,10 @@ class CustomConfig(NetworkConfig):
     def read_by(self) -> Readers:
         """Nothing: what is read is the builder's matter, see `_check_builder`."""
         return {}
+
+    def lacks(self) -> tuple[Need, ...]:
+        """Blocks of this package."""
+        return ("blocks",)
 
     def _check_builder(self, builder: Builder) -> None:
         if self.initialization != "builder":
