@@ -125,6 +125,24 @@ class Registry(Mapping[str, Value], Generic[Value]):
             raise
 
 
+class OfPlugins(Mapping[str, Value]):
+    """What of a registry modules outside the package have entered, at each time."""
+
+    def __init__(self, registry: Registry[Value]):
+        self._registry = registry
+
+    def __getitem__(self, name: str) -> Value:
+        if name not in self._registry.of_plugins():
+            raise KeyError(name)
+        return self._registry[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._registry.of_plugins())
+
+    def __len__(self) -> int:
+        return len(self._registry.of_plugins())
+
+
 class Added(NamedTuple):
     """What a module outside the package has registered, and what takes it out again."""
 

@@ -12,9 +12,11 @@ from gradflow.config.networks import (
     ACTIVATIONS,
     DELTA_ORTHOGONAL,
     INITIALIZATIONS,
+    NORMS,
     NetworkConfig,
     Readers,
 )
+from gradflow.config.registry import OfPlugins
 from gradflow.config.validation import choice, number
 
 
@@ -135,7 +137,8 @@ class AttentionConfig(NetworkConfig):
 
     depth: int = number(10, at_least=6)
     width: int = number(32, at_least=1)
-    norm: str = choice("layer", "rms", "dyt", "none")
+    # The package's other norms take channels to be dimension 1, which is that of tokens here.
+    norm: str = choice("layer", "rms", "dyt", "none", table=OfPlugins(NORMS))
     activation: str = choice("gelu", table=ACTIVATIONS)
     initialization: str = choice("xavier", table=INITIALIZATIONS)
     bias: bool | None = True
