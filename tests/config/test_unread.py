@@ -30,6 +30,19 @@ UNREAD = [
         "weight_variance=1.0: block=dirac divides each filter by its norm; use 2",
     ),
     ("transformer", {"norm": "none", "placement": "sandwich"}, "placement=sandwich places norms"),
+    ("mlp", {"placement": "norm_after_addition"}, "is the same network as original without a norm"),
+    (
+        "cifar_resnet",
+        {"placement": "activation_only_preactivation", "norm": "none"},
+        "is the same network as full_preactivation without a norm",
+    ),
+    ("mlp", {"initialization": "fixup", "zero_last": True}, "of a branch at 0; use false"),
+    ("diffusion_unet", {"block": "single", "zero_last": True}, "use basic to start at 0"),
+    (
+        "diffusion_unet",
+        {"block": "single", "initialization": "fixup", "norm": "none", "placement": "original"},
+        "use basic to start at 0",
+    ),
     ("cifar_resnet", {"block": "repvgg", "bias": True}, "biases in its batch norms; use false"),
     (
         "custom",
@@ -45,6 +58,8 @@ READ = [
     ("unet", {"gate_bias": 0, "shortcut": "shortcut_gate"}),
     ("cifar_resnet", {"dropout": 0.1, "shortcut": "dropout"}),
     ("transformer", {"streams": 8, "connection": "hyper"}),
+    ("mlp", {"placement": "norm_after_addition", "norm": "batch"}),
+    ("diffusion_unet", {"block": "single", "zero_last": True, "placement": "original"}),
 ]
 
 

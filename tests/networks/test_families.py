@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import gradflow
 from gradflow.config import transformers
-from gradflow.config.blocks import PLACEMENTS
+from gradflow.config.blocks import PLACEMENTS, SAME_WITHOUT_NORM
 from gradflow.config.registry import GROUPS
 from gradflow.core.errors import GradflowError
 from gradflow.networks import Network, build_network, count_macs, count_parameters
@@ -57,10 +57,13 @@ DEPTHS = {
 USUAL = {"language_model": (1, 1, 64)}
 # What the options' own documentation rules out; everything else must build.
 REFUSED = {
+    "choose one of B, C": lambda o: o["family"].endswith("unet") and o.get("shortcut") == "A",
+    "without a norm; use that": lambda o: (
+        o["norm"] == "none" and o.get("placement") in SAME_WITHOUT_NORM
+    ),
     "no shortcut to gate or drop": lambda o: (
         not o["skip"] and o.get("shortcut") in ("exclusive_gate", "shortcut_gate", "dropout")
     ),
-    "choose one of B, C": lambda o: o["family"].endswith("unet") and o.get("shortcut") == "A",
     "choose one of layer, rms, dyt, none": lambda o: (
         o["family"] in ("transformer", "language_model") and o["norm"] in ("batch", "group")
     ),
@@ -148,7 +151,8 @@ def step(network, options):
     assert np.isfinite(blocks[["input_rms", "branch_rms"]][:-1]).all(axis=None)
     assert len(blocks) == len(network.blocks) + 1
     layers = found["layers"]
-    used = layers[options["skip"] | ~layers.layer_name.str.contains(".shortcut", regex=False)]
+    uncalled = layers.layer_name.str.contains(r"\.(?:shortcut|gate)\b")  # of a plain twin
+    used = layers[options["skip"] | ~uncalled]
     assert np.isfinite(used.grad_norm).all()
     moved = blocks[:-1].input_grad_norm > 0
     if not options["skip"]:

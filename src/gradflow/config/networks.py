@@ -15,6 +15,7 @@ from gradflow.config.blocks import (
     PLACEMENTS,
     POWERS,
     REPVGG,
+    SAME_WITHOUT_NORM,
     SHORTCUTS,
     Path,
     Placement,
@@ -108,10 +109,8 @@ class NetworkConfig(Chosen):
         self.check_read(self.read_by())
         if not self.skip:
             self._check_plain()
-        if self.initialization == "fixup" and self.norm != "none":
-            self.refuse(
-                "initialization", f"Fixup replaces the norm; use norm=none, not {self.norm}"
-            )
+        if self.initialization == "fixup":
+            self._check_fixup()
         if self.activation == "tailored_relu":
             self._check_tailored()
         if self.initialization == "critical":
@@ -142,6 +141,14 @@ class NetworkConfig(Chosen):
             default = defaults[name]
             if getattr(self, name) != default and getattr(self, decides) not in readers:
                 self.refuse_new(name, f"is read by {decides}={', '.join(readers)}; use {default:g}")
+
+    def _check_fixup(self) -> None:
+        if self.norm != "none":
+            self.refuse(
+                "initialization", f"Fixup replaces the norm; use norm=none, not {self.norm}"
+            )
+        if self.zero_last:
+            self.refuse_new("zero_last", "Fixup itself starts the end of a branch at 0; use false")
 
     def _check_tailored(self) -> None:
         if not self.ACTIVATES_EVERY_LAYER:
@@ -210,6 +217,8 @@ class BlockConfig(NetworkConfig):
         super().__post_init__()
         if self.initialization == "fixup" and self.placement != "original":
             self.refuse("placement", "Fixup is defined for placement=original")
+        if self.norm == "none" and (same := SAME_WITHOUT_NORM.get(self.placement)):
+            self.refuse_new("placement", f"is the same network as {same} without a norm; use that")
 
     def placed(self) -> Placement:
         """The layers of a block."""
