@@ -2,7 +2,6 @@
 
 gradflow describe network=cifar_resnet network.depth=56
 gradflow describe network=imagenet_resnet network.depth=50 image_shape=[3,224,224]
-gradflow describe network=language_model image_shape=[1,1,128] outputs=96
 """
 
 import hydra
