@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 
-from gradflow.acceptance import report, table
+from gradflow.acceptance import report, shaped, table
 from gradflow.acceptance.catalogue import TOPICS, claims_matching
 from gradflow.acceptance.claim import (
     Basis,
@@ -302,6 +303,26 @@ def test_designs_that_train_are_those_of_their_study(design):
     made = design_config(design, 2, "outputs")
     assert run_id(made, "data") == run_id(composed, "data")
     assert made.study.name == composed.study.name
+
+
+@pytest.mark.parametrize(
+    ("initialization", "variance"),
+    [("gaussian", shaped.EDGE.weight_variance / shaped.WIDTH), ("critical", 0)],
+)
+def test_both_tanh_networks_of_the_edge_of_chaos_are_drawn_with_its_variances(
+    initialization, variance
+):
+    blocks = shaped._tanh(0, initialization).blocks
+    weights, biases = (
+        torch.stack([p.detach() for p in blocks.parameters() if p.ndim == ndim]).double()
+        for ndim in (2, 1)
+    )
+    if variance:
+        assert abs(weights.var() / variance - 1) < 5 * (2 / weights.numel()) ** 0.5
+    else:  # orthogonal, times sigma_w
+        gram = weights[0] @ weights[0].T / shaped.EDGE.weight_variance
+        torch.testing.assert_close(gram, torch.eye(len(gram)).double(), rtol=0, atol=1e-5)
+    assert abs(biases.var() / shaped.BIASES - 1) < 5 * (2 / biases.numel()) ** 0.5
 
 
 @pytest.mark.slow

@@ -143,10 +143,29 @@ def test_limitations_are_on_the_page_and_the_terminal(tmp_path, capsys):
 def test_a_study_of_which_nothing_has_ended(tmp_path, capsys):
     (tmp_path / "s" / "begun").mkdir(parents=True)
     (tmp_path / "s" / "begun" / "config.yaml").write_text("seed: 9\nstudy: {name: s}\n")
-    report.main([str(tmp_path / "s")])
+    page = tmp_path / "s" / "report.html"
+    with pytest.raises(SystemExit) as ended:
+        report.main([str(tmp_path / "s")])
+    said = f"error: {tmp_path / 's'}: none of its 1 runs has finished; page: {page}"
+    assert (ended.value.code, capsys.readouterr().out) == (said, "")
     assert "none of its 1 runs has finished" in page_of(tmp_path / "s")
     with pytest.raises(SystemExit, match="error: .*nowhere: no such folder"):
         report.main([str(tmp_path / "nowhere")])
+
+
+def test_a_study_whose_only_run_failed_ends_in_one_error_line(tmp_path, monkeypatch):
+    def fail(*_):
+        raise ValueError("no luck")
+
+    monkeypatch.setattr("gradflow.runs.execute.train", fail)
+    with pytest.raises(ValueError, match="no luck"):
+        execute(small_config(tmp_path, study="s"))
+    with pytest.raises(SystemExit) as ended:
+        report.main([str(tmp_path / "s")])
+    assert ended.value.code == (
+        f"error: {tmp_path / 's'}: none of its 1 runs has finished; 1 runs failed; "
+        f"failed: ValueError: no luck; page: {tmp_path / 's' / 'report.html'}"
+    )
 
 
 def test_the_index_of_all_studies(made, tmp_path):

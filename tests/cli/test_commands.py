@@ -81,6 +81,15 @@ def test_a_mistake_is_one_line(words, told, capsys, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_network_of_tokens_is_described_by_an_example_of_the_text(capsys):
+    main(["describe", "network=language_model", "network.depth=6", "network.norm=none"])
+    *rows, total = capsys.readouterr().out.splitlines()
+    stem = next(row for row in rows if row.split()[0] == "stem")
+    assert stem.split()[2:4] == ["64x32", str(64 * 32)]  # positions of the 64 characters
+    # In turn attention (qkv and output) and MLP, width 32, then the logits of 256 tokens.
+    assert f"{64 * (32 * 96 + 32 * 32 + 2 * 32 * 128 + 32 * 256):,} MACs" in total
+
+
 def test_the_command_line_of_the_process_is_left_as_it_was(capsys):
     before = list(sys.argv)
     ended(["describe", "network.depth=9"], capsys)

@@ -214,7 +214,8 @@ def test_a_sweep_of_values_is_composed_once_and_equal_to_composing_each(monkeypa
         monkeypatch.setattr(
             loader, "load_sweep_config", lambda c, o: composed.append(o) or whole(c, o)
         )
-        composer = JobComposer(HydraContext(config_loader=loader, callbacks=None), base)
+        context = HydraContext(config_loader=loader, callbacks=None)
+        composer = JobComposer(context, base)
         jobs = [
             ["network.depth=8", "network.skip=true", "seed=1"],
             ["network.depth=110", "network.skip=false", "seed=2"],
@@ -245,3 +246,14 @@ def test_a_sweep_of_values_is_composed_once_and_equal_to_composing_each(monkeypa
             with pytest.raises((GradflowError, OmegaConfBaseException)) as caught:
                 composer.typed([wrong])
             assert text_of(caught.value).startswith(told)
+
+        def with_variance(config, overrides):  # of a study's file
+            found = whole(config, overrides)
+            found.network.weight_variance = 1.5
+            return found
+
+        monkeypatch.setattr(loader, "load_sweep_config", with_variance)
+        composer = JobComposer(context, base)
+        assert composer.typed(["network.initialization=gaussian"]).network.weight_variance == 1.5
+        with pytest.raises(GradflowError, match="weight_variance=1.5: is read by"):
+            composer.typed(["network.initialization=xavier"])

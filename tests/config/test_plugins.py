@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import gradflow
 from gradflow.config.blocks import BLOCKS, Layer
@@ -18,7 +19,9 @@ from gradflow.config.registry import GROUPS
 from gradflow.config.run_id import flatten, run_id
 from gradflow.config.saved import command_of
 from gradflow.core.errors import GradflowError
+from gradflow.networks import build_network
 from gradflow.networks.families.cifar_resnet import CifarResNetConfig
+from gradflow.networks.layers import Scale
 from gradflow.records import read_records, read_runs
 from gradflow.runs.execute import execute
 from tests.support.configs import small_config
@@ -50,6 +53,22 @@ def test_a_norm_of_a_file_outside_trains_and_is_recorded(tmp_path, norm):
     [row] = read_records(result.folder, "runs").to_dict("records")
     assert row["network_norm"] == "halving"
     assert row["plugins"] == f'["{codes_of([str(norm)])[0]}"]'
+
+
+@pytest.mark.parametrize("family", ["transformer", "language_model"])
+def test_a_transformer_takes_a_norm_of_a_plugin_for_its_tokens(norm, family):
+    options = {"depth": 6, "width": 8, "heads": 2, "qk_norm": True}
+    with pytest.raises(GradflowError, match=r"norm=halving: choose one of layer, rms, dyt, none$"):
+        build_network(family, image_shape=(1, 1, 8), **options, norm="halving")
+    load_plugins([str(norm)])
+    shape = (1, 1, 8) if family == "language_model" else (1, 8, 8)
+    network = build_network(family, image_shape=shape, **options, norm="halving")
+    normed = network.blocks[0].branch
+    assert [type(normed.norm1), type(normed.attention.norms["q"])] == [Scale, Scale]
+    example = torch.randint(10, (2, 8)) if family == "language_model" else torch.randn(2, *shape)
+    assert network(example).isfinite().all()
+    with pytest.raises(GradflowError, match="choose one of layer, rms, dyt, none, halving"):
+        build_network(family, image_shape=shape, **options, norm="batch")
 
 
 def test_the_id_of_a_run_without_plugins_stays(tmp_path):

@@ -16,6 +16,7 @@ HARMLESS = {
     "training/checkpoint.py",
     "config/__init__.py",
     "config/diagnostics.py",
+    "config/needs.py",
     "config/validation.py",
     "config/registry.py",
     "config/run_id.py",

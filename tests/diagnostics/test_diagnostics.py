@@ -179,10 +179,10 @@ def test_a_plain_network_has_one_path():
 
 def test_gates_and_long_skips_have_no_paths():
     gated = frozen(**RESNET, shortcut="exclusive_gate")
-    with pytest.raises(GradflowError, match="blocks.0: its gate weighs both paths"):
+    with pytest.raises(GradflowError, match="gate weighs both paths"):
         paths.diagnose_paths(gated, PathsConfig())
     unet = frozen("unet", depth=12, width=4, task=denoise)
-    with pytest.raises(GradflowError, match="UNet: its blocks are not a chain"):
+    with pytest.raises(GradflowError, match="blocks are not a chain"):
         paths.diagnose_paths(unet, PathsConfig())
 
 
@@ -398,7 +398,7 @@ def test_identity_by_hand():
 
 def test_a_block_that_changes_the_shape_is_no_identity():
     found = frozen("transformer", depth=6, width=8, heads=2, connection="dense")
-    with pytest.raises(GradflowError, match=r"blocks\.0: .* use another connection than dense"):
+    with pytest.raises(GradflowError, match="use another connection than dense"):
         diagnose_identity(found, IdentityConfig())
 
 

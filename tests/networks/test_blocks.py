@@ -178,7 +178,8 @@ def test_constant_scales():
 )
 def test_branch_scaling(scaling, factor):
     """Four blocks: 1/sqrt(L) = 1/2, 1/L = 1/4."""
-    config = CifarResNetConfig(scaling=scaling, branch_scale=0.3, placement="full_preactivation")
+    given = {} if scaling == "rezero" else {"branch_scale": 0.3}
+    config = CifarResNetConfig(scaling=scaling, placement="full_preactivation", **given)
     block = make_block(config, 4, [Weighted(4)] * 2, index=1, total=4, dims=2)
     assert block.branch.scale.factor.unique().tolist() == pytest.approx([factor])
     assert isinstance(block.branch.scale.factor, torch.nn.Parameter) == (

@@ -309,7 +309,7 @@ def test_a_diagnostic_of_blocks_says_that_there_are_none(tmp_path, name):
     ended = command("diagnose", f"run={folder}", f"diagnostic={name}", "diagnostic.images=9")
     assert ended.traceback is None
     assert ended.refused is not None
-    assert "network=custom: has no blocks of a family" in ended.refused
+    assert "the network has no blocks of a family" in ended.refused
 
 
 @pytest.mark.parametrize("name", ["curvature", "landscape"])

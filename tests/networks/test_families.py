@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import gradflow
 from gradflow.config import transformers
-from gradflow.config.blocks import PLACEMENTS
+from gradflow.config.blocks import PLACEMENTS, SAME_WITHOUT_NORM
 from gradflow.config.registry import GROUPS
 from gradflow.core.errors import GradflowError
 from gradflow.networks import Network, build_network, count_macs, count_parameters
@@ -54,12 +54,16 @@ DEPTHS = {
     ("transformer", None): 6,
     ("language_model", None): 6,
 }
+USUAL = {"language_model": (1, 1, 64)}
 # What the options' own documentation rules out; everything else must build.
 REFUSED = {
+    "choose one of B, C": lambda o: o["family"].endswith("unet") and o.get("shortcut") == "A",
+    "without a norm; use that": lambda o: (
+        o["norm"] == "none" and o.get("placement") in SAME_WITHOUT_NORM
+    ),
     "no shortcut to gate or drop": lambda o: (
         not o["skip"] and o.get("shortcut") in ("exclusive_gate", "shortcut_gate", "dropout")
     ),
-    "choose one of B, C": lambda o: o["family"].endswith("unet") and o.get("shortcut") == "A",
     "choose one of layer, rms, dyt, none": lambda o: (
         o["family"] in ("transformer", "language_model") and o["norm"] in ("batch", "group")
     ),
@@ -106,7 +110,8 @@ SOME = list({**{kind(o): o for o in ALL}, **dict(enumerate(ALL[::9]))}.values())
 
 def build(options, **more):
     side = 16 if options["family"] == "imagenet_resnet" else 8
-    return build_network(image_shape=(1, side, side), **{"width": 4, **options, **more})
+    shape = (1, 1, side**2) if options["family"] == "language_model" else (1, side, side)
+    return build_network(image_shape=shape, **{"width": 4, **options, **more})
 
 
 def check(options):
@@ -146,7 +151,8 @@ def step(network, options):
     assert np.isfinite(blocks[["input_rms", "branch_rms"]][:-1]).all(axis=None)
     assert len(blocks) == len(network.blocks) + 1
     layers = found["layers"]
-    used = layers[options["skip"] | ~layers.layer_name.str.contains(".shortcut", regex=False)]
+    uncalled = layers.layer_name.str.contains(r"\.(?:shortcut|gate)\b")  # of a plain twin
+    used = layers[options["skip"] | ~uncalled]
     assert np.isfinite(used.grad_norm).all()
     moved = blocks[:-1].input_grad_norm > 0
     if not options["skip"]:
@@ -221,6 +227,7 @@ def test_every_family_is_covered():
             {"family": "mlp", "survival": 0.5, "skip": False},
             "leaves nothing where a branch is dropped",
         ),
+        ({"family": "language_model"}, r"takes no images of 1,8,8; image_shape=\[1,1,64\] is of"),
     ],
 )
 def test_impossible_combinations_name_what_fits(options, told):
@@ -323,9 +330,10 @@ def test_macs_are_those_that_torch_counts(family, norm):
     It is not what counts a run's: its first use imports the compiler, .85 s of each start, and on
     a CPU it counts no attention.
     """
-    network = build_network(family, norm=norm, width=8, outputs=10)
+    shape = USUAL.get(family, (3, 32, 32))
+    network = build_network(family, image_shape=shape, norm=norm, width=8, outputs=10)
     ghost = copy.deepcopy(network).to("meta")
-    inputs = [torch.zeros(1, 3, 32, 32, device="meta")]
+    inputs = [torch.zeros(1, *shape, device="meta")]
     if family == "diffusion_unet":
         inputs.append(torch.zeros(1, device="meta"))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -334,14 +342,15 @@ def test_macs_are_those_that_torch_counts(family, norm):
         str(op): count // 2 for op, count in counter.get_flop_counts()["Global"].items()
     }
     attention = by_operation.pop("aten.bmm", 0)
-    assert count_macs(network, (3, 32, 32)) == sum(by_operation.values())
-    tokens = {"transformer": 16 * 16, "language_model": 3 * 32 * 32}.get(family, 0)
+    assert count_macs(network, shape) == sum(by_operation.values())
+    tokens = {"transformer": 16 * 16, "language_model": 64}.get(family, 0)
     assert attention == len(network.blocks) // 2 * 2 * tokens**2 * 8
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_describe_counts_every_parameter(family):
-    network = build_network(family, image_shape=(3, 32, 32))
-    table = gradflow.describe(network, (3, 32, 32))
+    shape = USUAL.get(family, (3, 32, 32))
+    network = build_network(family, image_shape=shape)
+    table = gradflow.describe(network, shape)
     assert table.parameters.sum() == count_parameters(network)
     assert network.training

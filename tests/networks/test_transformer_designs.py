@@ -458,19 +458,6 @@ def test_shorter_texts_are_fine():
     assert F.cross_entropy(network(x).flatten(0, 1), x.flatten()).isfinite()
 
 
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"norm": "none", "placement": "sandwich"}, "placement=sandwich places norms"),
-        ({"streams": 8}, "is read by connection=hyper, dynamic_hyper, manifold_hyper"),
-        ({"streams": 2, "connection": "reversible"}, "is read by connection=hyper"),
-    ],
-)
-def test_an_option_that_nothing_reads_is_refused(options, told):
-    with pytest.raises(GradflowError, match=told):
-        build_network("transformer", image_shape=(1, 8, 8), **options)
-
-
 def test_a_branch_that_ends_at_zero_has_no_bias_either():
     options = {"zero_last": True, "initialization": "default", "depth": 6}
     network = build_network("transformer", image_shape=(1, 8, 8), **options)

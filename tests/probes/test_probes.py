@@ -48,7 +48,8 @@ def train(family, *, probed, details=False, raise_in=None, checkpoint=False, **d
     """Three steps of SGD; the network, and losses and gradients step by step."""
     options = {**SMALL[family], "checkpoint": checkpoint, **design}
     side = 32 if family == "imagenet_resnet" else 8
-    network = build_network(family, image_shape=(1, side, side), outputs=10, **options)
+    shape = (1, 1, side**2) if family == "language_model" else (1, side, side)
+    network = build_network(family, image_shape=shape, outputs=10, **options)
     task = task_of(FAMILIES[family](**options))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, fused=True)
     probes = Probes(network, optimizer)

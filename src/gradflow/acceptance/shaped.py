@@ -130,6 +130,9 @@ def spread(config: AcceptanceConfig, initialization: str, layers: int) -> Sample
 
 
 def _tanh(seed: int, initialization: str) -> Network:
+    drawn: dict[str, Any] = {"bias_variance": BIASES}
+    if initialization == "gaussian":  # critical finds it itself
+        drawn["weight_variance"] = EDGE.weight_variance
     return random_mlp(
         FIRST + LAYERS + 2,
         seed,
@@ -137,8 +140,7 @@ def _tanh(seed: int, initialization: str) -> Network:
         skip=False,
         activation="tanh",
         initialization=initialization,
-        weight_variance=EDGE.weight_variance,
-        bias_variance=BIASES,
+        **drawn,
     )
 
 

@@ -8,8 +8,10 @@ import hydra
 from omegaconf import DictConfig
 
 from gradflow.config.conf_folder import CONF
+from gradflow.config.data import TOKENS
 from gradflow.config.hydra_bridge import call, end_in_one_line, register_schema
 from gradflow.config.run import DescribeConfig
+from gradflow.data.sets.text import TextConfig
 
 
 def show(config: DescribeConfig) -> None:
@@ -17,11 +19,14 @@ def show(config: DescribeConfig) -> None:
     from gradflow.networks import count_macs, count_parameters, make_network
     from gradflow.networks.describe import describe
 
-    channels, height, width = config.image_shape
-    shape = (channels, height, width)
+    shape = config.image_shape or _usual_shape(config)
     network = make_network(config.network, shape, config.outputs, seed=0)
     print(describe(network, shape).to_string(index=False))
     print(f"{count_parameters(network):,} parameters, {count_macs(network, shape):,} MACs")
+
+
+def _usual_shape(config: DescribeConfig) -> tuple[int, int, int]:
+    return (1, 1, TextConfig().context) if config.network.TAKES == (TOKENS,) else (3, 32, 32)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="describe")

@@ -39,6 +39,12 @@ activation_only_preactivation  acnacn|    fig. 4d
 full_preactivation             nacnac|    fig. 4e
 """
 
+SAME_WITHOUT_NORM = {
+    "norm_after_addition": "original",
+    "activation_only_preactivation": "full_preactivation",
+}
+"""placement -> the one that is the same network if there is no norm."""
+
 FIXUP = Placement("bcba", "bcmb", "a")
 """What initialization=fixup makes of `original` (Zhang et al. 2019, fig. 1 right)."""
 

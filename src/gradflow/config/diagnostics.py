@@ -1,8 +1,10 @@
 """What every diagnostic of a frozen network has: of which weights, on how many images."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
+from gradflow.config.needs import LACKING, Need
 from gradflow.config.registry import Chosen, register
 from gradflow.config.validation import choice, number
 
@@ -26,6 +28,7 @@ class DiagnosticConfig(Chosen):
         own, so that an interrupted diagnosis resumes behind it. The function then gets a third
         argument, the set of parts that are there, and yields the others one by one. (): all rows
         are saved together.
+    NEEDS: of a network and its data, see `gradflow.config.needs`.
     """
 
     GROUP: ClassVar[str] = "diagnostic"
@@ -33,10 +36,17 @@ class DiagnosticConfig(Chosen):
     TABLES: ClassVar[dict[str, Columns]]
     EXACT: ClassVar[bool]
     PART: ClassVar[tuple[str, ...]] = ()
+    NEEDS: ClassVar[tuple[Need, ...]] = ()
 
     at: str = choice("final", "initialization", "both")
     split: str = choice("train", "test")
     images: int = number(32, at_least=2)
+
+    def check_needs(self, lacking: Collection[Need]) -> None:
+        """Refuse a network that lacks what the diagnostic needs."""
+        for need in self.NEEDS:
+            if need in lacking:
+                self.refuse("name", LACKING[need])
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from gradflow.config.plugins_named import listed, plugins_named
 from gradflow.config.registry import GROUPS, present_name
 from gradflow.config.run import DescribeConfig, DiagnoseConfig, RunConfig
 from gradflow.config.saved import read_config, write_config
+from gradflow.config.validation import saved_config
 from gradflow.config.words import check_options, check_root, from_here, refuse_sweep, roots
 from gradflow.core.door import of_path, one_line
 from gradflow.core.errors import DamageError, GradflowError, shown
@@ -126,7 +127,8 @@ def load_run_config(path: Path) -> RunConfig:
             chosen = values.get(group)
             if isinstance(chosen, dict) and "name" in chosen:
                 chosen["name"] = present_name(group, str(chosen["name"]))
-        return to_config(OmegaConf.create(values), RunConfig)
+        with saved_config():
+            return to_config(OmegaConf.create(values), RunConfig)
     except (GradflowError, OmegaConfBaseException, TypeError, AttributeError) as error:
         raise DamageError(f"{path}: is no config of a run ({text_of(error)})") from error
 

@@ -23,7 +23,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "dry_run": "whether to print what would be done and its cost, and to do nothing",
         "plugins": "your own files and modules, such as [my/norms.py], imported before all else",
         "run": "folder of a run, or of a study: then each of its runs",
-        "image_shape": "channels, height, width of the input",
+        "image_shape": "channels, height, width of the input; [1,1,64]: 64 tokens; null: "
+        "[3,32,32], or the tokens of an example of data=text",
         "outputs": "number of outputs of the network; null: the default of the family",
         "times": "factor of the number of random networks per claim",
         "match": "text that the topic or name of a tested claim contains",
@@ -57,7 +58,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "bias": "whether layers have a bias; null: exactly if there is no norm",
         "initialization": "distribution that weights are drawn from",
         "weight_variance": "variance of weights times fan-in, for initialization=gaussian",
-        "bias_variance": "variance of biases, for initialization=gaussian",
+        "bias_variance": "variance of biases, for initialization=gaussian and critical",
         "zero_last": "whether the last weight of each branch starts at 0 (Goyal et al. 2017)",
         "scaling": "factor of each branch, from the number of blocks L: 1, 1/sqrt(L), 1/L; or "
         "learned: rezero (Bachlechner et al. 2021), layer_scale (Touvron et al. 2021)",

@@ -5,7 +5,7 @@ with the function (config, image shape, outputs) -> Network that builds it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
 from gradflow.config.blocks import (
@@ -15,11 +15,13 @@ from gradflow.config.blocks import (
     PLACEMENTS,
     POWERS,
     REPVGG,
+    SAME_WITHOUT_NORM,
     SHORTCUTS,
     Path,
     Placement,
 )
 from gradflow.config.data import CLASSES, IMAGES, NUMBERS, TOKENS
+from gradflow.config.needs import Need
 from gradflow.config.registry import Chosen, Registry
 from gradflow.config.validation import MISSING, choice, number
 
@@ -32,6 +34,9 @@ INITIALIZATIONS: Registry[Callable[..., Any]] = Registry(
 
 DELTA_ORTHOGONAL = ("delta_orthogonal", "critical")
 """The initializations that put an orthogonal matrix at the center of a kernel."""
+
+HE = ("he_fan_out", "he_fan_in")
+"""The initializations that make up for the half of a signal that ReLU takes away."""
 
 REPARAMETRIZED = ("dirac", "repvgg")
 """The blocks whose convolutions hold the identity: `gradflow.networks.reparametrized`."""
@@ -51,6 +56,9 @@ TASKS: Registry[Objective] = Registry("task", "gradflow.training.tasks")
 
 TARGETS = {"classify": CLASSES, "regression": NUMBERS, "next_token": TOKENS}
 """Task -> what its targets are. A task that is not here reads none, or any."""
+
+Readers = dict[str, tuple[str, tuple[str, ...]]]
+"""Option -> the option that decides whether it is read, and with which of its values it is."""
 
 TWINS: Registry[Callable[..., Any]] = Registry("twin", "gradflow.training.twins")
 """How the plain twin of a network that somebody else wrote is made and tested."""
@@ -98,14 +106,13 @@ class NetworkConfig(Chosen):
         for name in ("depth", "width"):
             if getattr(self, name) > LARGEST_SIZE:
                 self.refuse(name, f"must be <= {LARGEST_SIZE}")
+        self.check_read(self.read_by())
         if not self.skip:
             self._check_plain()
-        if self.initialization == "fixup" and self.norm != "none":
-            self.refuse(
-                "initialization", f"Fixup replaces the norm; use norm=none, not {self.norm}"
-            )
-        if self.activation == "tailored_relu" and not self.ACTIVATES_EVERY_LAYER:
-            self.refuse("activation", f"is not defined for network={self.name}; use leaky_relu")
+        if self.initialization == "fixup":
+            self._check_fixup()
+        if self.activation == "tailored_relu":
+            self._check_tailored()
         if self.initialization == "critical":
             self._check_critical()
         if self.initialization == "looks_linear":
@@ -113,6 +120,45 @@ class NetworkConfig(Chosen):
                 self.refuse("initialization", f"needs activation=relu, not {self.activation}")
             if self.width % 2:
                 self.refuse("initialization", f"mirrors channels; width={self.width} must be even")
+
+    def read_by(self) -> Readers:
+        """Of the options that not every network reads."""
+        theirs = INITIALIZATIONS.of_plugins()  # which may read either
+        return {
+            "weight_variance": ("initialization", ("gaussian", *theirs)),
+            "bias_variance": ("initialization", ("gaussian", "critical", *theirs)),
+            "branch_scale": ("scaling", (*POWERS, "layer_scale")),
+        }
+
+    def lacks(self) -> tuple[Need, ...]:
+        """What some diagnostics need and the network does not have."""
+        return ()
+
+    def check_read(self, options: Readers) -> None:
+        """Refuse an option that has another value than its default and that nothing reads."""
+        defaults = {entry.name: entry.default for entry in fields(self)}
+        for name, (decides, readers) in options.items():
+            default = defaults[name]
+            if getattr(self, name) != default and getattr(self, decides) not in readers:
+                self.refuse_new(name, f"is read by {decides}={', '.join(readers)}; use {default:g}")
+
+    def _check_fixup(self) -> None:
+        if self.norm != "none":
+            self.refuse(
+                "initialization", f"Fixup replaces the norm; use norm=none, not {self.norm}"
+            )
+        if self.zero_last:
+            self.refuse_new("zero_last", "Fixup itself starts the end of a branch at 0; use false")
+
+    def _check_tailored(self) -> None:
+        if not self.ACTIVATES_EVERY_LAYER:
+            self.refuse("activation", f"is not defined for network={self.name}; use leaky_relu")
+        if self.norm == "none" and self.initialization in HE:
+            self.refuse_new(
+                "initialization",
+                "doubles the mean square per layer with activation=tailored_relu and norm=none; "
+                "use critical, orthogonal or xavier",
+            )
 
     def _check_critical(self) -> None:
         keep = ("relu", "leaky_relu", "identity", "tailored_relu")
@@ -171,6 +217,8 @@ class BlockConfig(NetworkConfig):
         super().__post_init__()
         if self.initialization == "fixup" and self.placement != "original":
             self.refuse("placement", "Fixup is defined for placement=original")
+        if self.norm == "none" and (same := SAME_WITHOUT_NORM.get(self.placement)):
+            self.refuse_new("placement", f"is the same network as {same} without a norm; use that")
 
     def placed(self) -> Placement:
         """The layers of a block."""
@@ -212,6 +260,17 @@ class ConvolutionalConfig(BlockConfig):
         if self.block in REPARAMETRIZED:
             self._check_reparametrized()
 
+    def read_by(self) -> Readers:
+        """As of every network, with what a gate and a dropout read."""
+        gates = tuple(name for name, row in SHORTCUTS.items() if row.gate is not None)
+        drops = tuple(name for name, row in SHORTCUTS.items() if row.dropout)
+        more = {"gate_bias": ("shortcut", gates), "dropout": ("shortcut", drops)}
+        return {**super().read_by(), **more}
+
+    def lacks(self) -> tuple[Need, ...]:
+        """Paths without gates, if the shortcut has one."""
+        return () if self.path().gate is None else ("ungated",)
+
     def _check_delta_orthogonal(self) -> None:
         widenings = [layer.widening for layer in BLOCKS[self.block_name()]]
         for before, after in zip([widenings[-1], *widenings], widenings, strict=False):
@@ -227,18 +286,20 @@ class ConvolutionalConfig(BlockConfig):
         if self.zero_last or self.initialization == "fixup":
             self.refuse("block", "its convolutions hold the identity and cannot start at zero")
         if self.initialization in (*DELTA_ORTHOGONAL, "looks_linear"):
-            self.refuse(
+            self.refuse_new(
                 "initialization",
                 f"block={self.block} adds the identity to its weights, and is not what is drawn; "
                 "use he_fan_out",
             )
+        if self.block == "dirac" and self.weight_variance != 2:
+            self.refuse_new("weight_variance", "block=dirac divides each filter by its norm; use 2")
         if self.block == "repvgg":
             if self.norm != "batch":
                 self.refuse("norm", "block=repvgg has batch norms inside; use batch")
             if self.placement != "original":
                 self.refuse("placement", "block=repvgg is defined for original")
             if self.bias:
-                self.refuse("bias", "block=repvgg has its biases in its batch norms; use false")
+                self.refuse_new("bias", "block=repvgg has its biases in its batch norms; use false")
 
     def placed(self) -> Placement:
         """The layers of a block."""

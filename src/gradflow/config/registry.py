@@ -85,6 +85,10 @@ class Registry(Mapping[str, Value], Generic[Value]):
         del self._values[name]
         self._changes += 1
 
+    def of_plugins(self) -> tuple[str, ...]:
+        """The names that modules outside the package have entered."""
+        return tuple(n for n, v in self.items() if not _module_of(v).startswith("gradflow."))
+
     @property
     def changes(self) -> int:
         """How often a value was entered or taken out: equal numbers, equal tables."""
@@ -119,6 +123,24 @@ class Registry(Mapping[str, Value], Generic[Value]):
         except BaseException:
             self._is_loaded = False
             raise
+
+
+class OfPlugins(Mapping[str, Value]):
+    """What of a registry modules outside the package have entered, at each time."""
+
+    def __init__(self, registry: Registry[Value]):
+        self._registry = registry
+
+    def __getitem__(self, name: str) -> Value:
+        if name not in self._registry.of_plugins():
+            raise KeyError(name)
+        return self._registry[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._registry.of_plugins())
+
+    def __len__(self) -> int:
+        return len(self._registry.of_plugins())
 
 
 class Added(NamedTuple):

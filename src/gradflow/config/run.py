@@ -195,16 +195,18 @@ class DiagnoseConfig(Checked):
 class DescribeConfig(Checked):
     """What gradflow describe takes: a network, and what goes in and comes out.
 
+    image_shape: channels, height and width; [1, 1, T] of T tokens. None: [3, 32, 32], or the
+        tokens of an example of data=text if the network takes tokens alone.
     outputs: None: as many as the family has by default.
     """
 
     network: NetworkConfig = MISSING
-    image_shape: tuple[int, int, int] = (3, 32, 32)
+    image_shape: tuple[int, int, int] | None = None
     outputs: int | None = number(None, at_least=1)
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _import_plugins(self)
-        if min(self.image_shape) < 1:
+        if self.image_shape is not None and min(self.image_shape) < 1:
             self.refuse("image_shape", "must be channels, height and width, such as [3,32,32]")

@@ -7,12 +7,16 @@ stand in turn; a layer is a pair of them.
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from gradflow.config.needs import Need
 from gradflow.config.networks import (
     ACTIVATIONS,
     DELTA_ORTHOGONAL,
     INITIALIZATIONS,
+    NORMS,
     NetworkConfig,
+    Readers,
 )
+from gradflow.config.registry import OfPlugins
 from gradflow.config.validation import choice, number
 
 
@@ -133,7 +137,8 @@ class AttentionConfig(NetworkConfig):
 
     depth: int = number(10, at_least=6)
     width: int = number(32, at_least=1)
-    norm: str = choice("layer", "rms", "dyt", "none")
+    # The package's other norms take channels to be dimension 1, which is that of tokens here.
+    norm: str = choice("layer", "rms", "dyt", "none", table=OfPlugins(NORMS))
     activation: str = choice("gelu", table=ACTIVATIONS)
     initialization: str = choice("xavier", table=INITIALIZATIONS)
     bias: bool | None = True
@@ -156,10 +161,9 @@ class AttentionConfig(NetworkConfig):
         if self.qk_norm and self.norm == "none":
             self.refuse("qk_norm", "needs a norm; use norm=layer, rms or dyt")
         if self.norm == "none" and self.placement in NORMS_ALONE:
-            self.refuse("norm", f"placement={self.placement} places norms; use pre_norm with none")
-        if self.streams != 4 and CONNECTIONS[self.connection].weights not in COUNTED:
-            counted = [name for name, row in CONNECTIONS.items() if row.weights in COUNTED]
-            self.refuse("streams", f"is read by connection={', '.join(counted)}; use 4")
+            self.refuse_new(
+                "norm", f"placement={self.placement} places norms; use pre_norm with none"
+            )
         if self.connection != "residual" and (row.after_attention or row.carried):
             between = [
                 name for name, p in PLACEMENTS.items() if not (p.after_attention or p.carried)
@@ -169,6 +173,21 @@ class AttentionConfig(NetworkConfig):
                 f"placement={self.placement} changes the shortcut itself; "
                 f"use connection=residual or placement={' or '.join(between)}",
             )
+
+    def read_by(self) -> Readers:
+        """As of every network, with the connections that have as many streams as asked for."""
+        counted = tuple(name for name, row in CONNECTIONS.items() if row.weights in COUNTED)
+        return {**super().read_by(), "streams": ("connection", counted)}
+
+    def lacks(self) -> tuple[Need, ...]:
+        """Of connections, what is not as of x + F(x)."""
+        row = self.connected()
+        lacking: dict[Need, bool] = {
+            "ungated": row.gated,
+            "own values": row.state == "values",
+            "shape": row.weights == "average",
+        }
+        return tuple(need for need, is_lacking in lacking.items() if is_lacking)
 
     def placed(self) -> Placement:
         """The layers of both kinds of block."""

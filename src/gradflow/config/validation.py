@@ -7,7 +7,9 @@ reads as a table and the same facts serve the check, the message and the documen
 import json
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import MISSING as REQUIRED
 from dataclasses import Field, field, fields
 from functools import cache
@@ -168,6 +170,20 @@ def _text(value: Any) -> str:
 _CONVERT: dict[Any, Callable[[Any], Any]] = {bool: _truth, int: _whole, float: _real, str: _text}
 
 
+_SAVED: ContextVar[bool] = ContextVar("_SAVED", default=False)
+
+
+@contextmanager
+def saved_config() -> Iterator[None]:
+    """Inside, a config may hold what `Checked.refuse_new` refuses: earlier runs were made with it,
+    and are still read and diagnosed."""
+    before = _SAVED.set(True)
+    try:
+        yield
+    finally:
+        _SAVED.reset(before)
+
+
 @cache
 def _hints(cls: Any) -> dict[str, Any]:
     return get_type_hints(cls)
@@ -216,6 +232,11 @@ class Checked:
         """Raise a GradflowError that names a key of this config, its value, and `why`."""
         key = f"{self.GROUP}.{name}" if self.GROUP else name
         raise GradflowError(f"{key}={shown(getattr(self, name))}: {why}")
+
+    def refuse_new(self, name: str, why: str) -> None:
+        """As `refuse`, but not of a saved config: what is ignored or does not fit, yet was run."""
+        if not _SAVED.get():
+            self.refuse(name, why)
 
     def recorded(self) -> dict[str, Any]:
         """Each field's value as records and run ids have it: what is inferred, inferred."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gradflow.config.diagnostics import Columns, DiagnosticConfig
+from gradflow.config.needs import LACKING, Need
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
 from gradflow.core.errors import GradflowError
@@ -34,6 +35,7 @@ class IdentityConfig(DiagnosticConfig):
         }
     }
     EXACT: ClassVar[bool] = False
+    NEEDS: ClassVar[tuple[Need, ...]] = ("blocks", "chain", "shape")
 
     name: str = choice("identity")
     at: str = choice("both", "initialization", "final")
@@ -65,10 +67,7 @@ def diagnose_identity(frozen: Frozen, config: IdentityConfig) -> dict[str, dict[
             x, y = places[index], places[index + 1]
             carried, entered = block.shortcut(x), block.shortcut(entered)
             if carried.shape != y.shape:
-                raise GradflowError(
-                    f"{block.name}: what follows its addition changes the shape, so that it cannot "
-                    "be near the identity; use another connection than dense"
-                )
+                raise GradflowError(LACKING["shape"])
             rows["block_index"].append(index)
             rows["branch_share"].append(_ratio(block.branch(x), carried))
             rows["distance"].append(_ratio(y - carried, carried))

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradflow.config.diagnostics import Columns, DiagnosticConfig
+from gradflow.config.needs import Need
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
 from gradflow.core.errors import GradflowError
@@ -49,6 +50,7 @@ class JacobianConfig(DiagnosticConfig):
         }
     }
     EXACT: ClassVar[bool] = True
+    NEEDS: ClassVar[tuple[Need, ...]] = ("gradient by the input", "blocks", "chain")
 
     name: str = choice("jacobian")
     at: str = choice("both", "initialization", "final")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gradflow.config.diagnostics import Columns, DiagnosticConfig
+from gradflow.config.needs import LACKING, Need
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
 from gradflow.core.errors import GradflowError
@@ -42,6 +43,7 @@ class LesionConfig(DiagnosticConfig):
         }
     }
     EXACT: ClassVar[bool] = False
+    NEEDS: ClassVar[tuple[Need, ...]] = ("blocks", "own values")
 
     name: str = choice("lesion")
     split: str = choice("test", "train")
@@ -63,10 +65,7 @@ def diagnose_lesion(frozen: Frozen, config: LesionConfig) -> dict[str, dict[str,
     network = frozen.network
     check_blocks(network)
     if any(getattr(module, "is_first", False) for module in network.modules()):
-        raise GradflowError(
-            "the first block passes its values on to all others, so that it cannot be deleted or "
-            "swapped alone; use another connection than value_residual"
-        )
+        raise GradflowError(LACKING["own values"])
     total = len(network.blocks)
 
     def add(

@@ -12,6 +12,7 @@ from math import comb
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gradflow.config.diagnostics import Columns, DiagnosticConfig
+from gradflow.config.needs import LACKING, Need
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
 from gradflow.core.errors import GradflowError
@@ -41,6 +42,7 @@ class PathsConfig(DiagnosticConfig):
         }
     }
     EXACT: ClassVar[bool] = True
+    NEEDS: ClassVar[tuple[Need, ...]] = ("ungated", "blocks", "chain")
 
     name: str = choice("paths")
     at: str = choice("both", "initialization", "final")
@@ -147,10 +149,7 @@ def _passes(frozen: Frozen) -> tuple[list[Block], list[Tensor], Tensor]:
     blocks = [block for block in network.blocks if isinstance(block, Block)]
     for block in blocks:
         if block.gate is not None:
-            raise GradflowError(
-                f"{block.name}: its gate weighs both paths by the input, so that no path is one "
-                "branch or the shortcut alone; use a network without gates"
-            )
+            raise GradflowError(LACKING["ungated"])
     with torch.no_grad():
         *inputs, last = block_inputs(network, frozen.images)
     last.requires_grad_()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gradflow.config.diagnostics import Columns, DiagnosticConfig
+from gradflow.config.needs import Need
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
 from gradflow.core.seeds import seeded
@@ -52,6 +53,7 @@ class ShatteringConfig(DiagnosticConfig):
         },
     }
     EXACT: ClassVar[bool] = True
+    NEEDS: ClassVar[tuple[Need, ...]] = ("blocks", "gradient by the input", "chain")
 
     name: str = choice("shattering")
     at: str = choice("both", "initialization", "final")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from gradflow.config import RunConfig
-from gradflow.config.data import IMAGES, DataConfig, kind_of
+from gradflow.config.data import IMAGES, TOKENS, DataConfig, kind_of
 from gradflow.config.hydra_bridge import load_run_config, save_run_config
+from gradflow.config.needs import Need
 from gradflow.config.networks import TARGETS
 from gradflow.config.run import DAMAGED, ONLY, UNDIAGNOSED
 from gradflow.config.run_id import flatten, run_id, run_name
@@ -66,7 +67,13 @@ def plan_study(configs: Iterable[RunConfig]) -> list[PlannedRun]:
     runs = []
     checked = set()
     for config in configs:
-        asked = config.data, config.diagnostic, config.study.analysis, _to_fit(config)
+        asked = (
+            config.data,
+            config.diagnostic,
+            config.study.analysis,
+            _to_fit(config),
+            config.network.lacks(),
+        )
         if asked not in checked:
             check(config)
             checked.add(asked)
@@ -90,8 +97,9 @@ def check(config: RunConfig) -> None:
     """Refuse before the training what would fail after it.
 
     Raises:
-        GradflowError: an analysis that does not exist, a diagnostic of more images than there
-            are, data that cannot be read, or that the network or its task does not fit.
+        GradflowError: an analysis that does not exist, a diagnostic that the network or its data
+            do not fit or of more images than there are, data that cannot be read, or that the
+            network or its task does not fit.
     """
     _check_fit(config)
     if unknown := [name for name in config.study.analysis if name not in analyses()]:
@@ -99,9 +107,17 @@ def check(config: RunConfig) -> None:
         raise GradflowError(f"study.analysis={shown(unknown[0])}: choose among {valid}")
     asked = config.diagnostic
     if asked.name != "off":
+        asked.check_needs(_lacking(config))
         there = split_sizes(config.data, cache_of(config))[asked.split]
         if asked.images > there:
             asked.refuse("images", f"the {asked.split} split has {there}")
+
+
+def _lacking(config: RunConfig) -> tuple[Need, ...]:
+    """What the network and its data do not have."""
+    tokens = kind_of(shapes(config.data, cache_of(config)).image) == TOKENS
+    derivative: tuple[Need, ...] = ("gradient by the input",) if tokens else ()
+    return (*config.network.lacks(), *derivative)
 
 
 def _to_fit(config: RunConfig) -> tuple[str, str]:

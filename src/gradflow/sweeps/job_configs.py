@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gradflow.config import RunConfig
 from gradflow.config.hydra_bridge import checked, to_config
 from gradflow.config.registry import GROUPS
+from gradflow.core.errors import GradflowError
 
 KEYS = {entry.name for entry in fields(RunConfig)}
 SCALARS = KEYS - {*GROUPS, "evaluation", "study", "search"}
@@ -69,8 +70,8 @@ class JobComposer:
         alike, values = self._split(overrides)
         try:
             found = self._quickly(alike, values)
-        except OmegaConfBaseException:
-            found = None  # the other way says what is wrong
+        except (GradflowError, OmegaConfBaseException):
+            found = None  # the other way says what is wrong, if it is not what jobs have in common
         return found or to_config(self.compose(overrides, 0), RunConfig)
 
     def _quickly(self, alike: tuple[str, ...], values: Sequence[Override]) -> RunConfig | None:

@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradflow.config import RunConfig
 from gradflow.config.diagnostics import DiagnosticConfig
+from gradflow.config.needs import LACKING
 from gradflow.core.errors import GradflowError
 from gradflow.core.seeds import seeded
 from gradflow.data.batches import Normalizer
@@ -137,19 +138,13 @@ def twice_differentiable() -> Iterator[None]:
 def check_blocks(network: nn.Module) -> None:
     """Raise a GradflowError if a network has no blocks of this package."""
     if isinstance(network, Network) and not len(network.blocks):
-        raise GradflowError(
-            "network=custom: has no blocks of a family, as this diagnostic needs; curvature and "
-            "landscape work on any network"
-        )
+        raise GradflowError(LACKING["blocks"])
 
 
 def check_inputs(images: Tensor) -> None:
     """Raise a GradflowError if they are tokens, by which nothing can be differentiated."""
     if not images.is_floating_point():
-        raise GradflowError(
-            "data of tokens: have no derivative by the input, as this diagnostic needs; curvature "
-            "and landscape work on any data"
-        )
+        raise GradflowError(LACKING["gradient by the input"])
 
 
 def block_inputs(network: nn.Module, images: Tensor) -> list[Tensor]:
@@ -160,10 +155,7 @@ def block_inputs(network: nn.Module, images: Tensor) -> list[Tensor]:
     """
     check_blocks(network)
     if type(network) is not Network:
-        raise GradflowError(
-            f"{type(network).__name__}: its blocks are not a chain, as this diagnostic needs; "
-            "lesion and landscape work on any network"
-        )
+        raise GradflowError(LACKING["chain"])
     found = [network.stem(images)]
     for block in network.blocks:
         found.append(block(found[-1]))

@@ -42,13 +42,14 @@ NAMED = 3  # settings of an outcome, in a line
 
 class Report(NamedTuple):
     """The sentence that the page begins with, the files written, what the scripts printed, the
-    notes on the page, and the scripts that failed, with the reason."""
+    notes on the page, the scripts that failed, with the reason, and whether any run has ended."""
 
     answer: str
     paths: list[Path]
     printed: list[str]
     notes: list[str]
     failures: list[str]
+    any_ended: bool = True
 
 
 def make_report(folder: Path) -> Report:
@@ -98,7 +99,8 @@ def make_report(folder: Path) -> Report:
     )
     path = folder / PAGE
     atomic_write(path, page)
-    return Report(sentence, [*made.paths, path], made.printed, notes, made.failures)
+    paths = [*made.paths, path]
+    return Report(sentence, paths, made.printed, notes, made.failures, len(runs) > 0)
 
 
 def state_notes(states: pd.DataFrame) -> list[str]:
@@ -212,7 +214,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         studies, reports, index = _pages(folder)
     except GradflowError as error:
         sys.exit(f"error: {error}{_watched_in(folder)}")
+    failed = []
     for study, report in zip(studies, reports, strict=True):
+        failed += report.failures
+        if not report.any_ended:
+            failed.append(f"{study}: {'; '.join(report.notes)}; page: {study / PAGE}")
+            continue
         if chosen.files:
             print("".join(report.printed), end="")
             print("\n".join(map(str, report.paths)))
@@ -221,5 +228,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(ending(study, study / PAGE, report.answer))
     for path in index:
         print(path)
-    if failed := [failure for report in reports for failure in report.failures]:
+    if failed:
         sys.exit("\n".join(f"error: {failure}" for failure in failed))

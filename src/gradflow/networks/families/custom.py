@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gradflow.config.builders import Builder, builder_of, full_builder
 from gradflow.config.data import IMAGES, TOKENS, VECTORS, Shape
-from gradflow.config.networks import INITIALIZATIONS, TWINS, NetworkConfig
+from gradflow.config.needs import Need
+from gradflow.config.networks import INITIALIZATIONS, TWINS, NetworkConfig, Readers
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
 from gradflow.core.errors import GradflowError, shown
@@ -61,7 +62,18 @@ class CustomConfig(NetworkConfig):
             object.__setattr__(self, "builder", full_builder(self.builder))
             self._check_builder(self.function())
 
+    def read_by(self) -> Readers:
+        """Nothing: what is read is the builder's matter, see `_check_builder`."""
+        return {}
+
+    def lacks(self) -> tuple[Need, ...]:
+        """Blocks of this package."""
+        return ("blocks",)
+
     def _check_builder(self, builder: Builder) -> None:
+        if self.initialization != "builder":
+            read = super().read_by()
+            self.check_read({name: read[name] for name in DRAWN if not builder.takes(name)})
         for name in self.options:
             if name in {entry.name for entry in fields(self)}:
                 self.refuse("options", f"{name} is network.{name}")

@@ -30,6 +30,16 @@ class DiffusionUNetConfig(UNetConfig):
     activation: str = choice("silu", table=ACTIVATIONS)
     placement: str = choice("full_preactivation", table=PLACEMENTS)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ends_bare = self.norm == "none" or "n" not in self.placed().last.partition("c")[2]
+        starts_at_zero = self.zero_last or self.initialization == "fixup"
+        if self.block == "single" and ends_bare and starts_at_zero:
+            self.refuse_new(
+                "block",
+                "ends in two layers, of image and time; use basic to start at 0",
+            )
+
 
 @register(DiffusionUNetConfig)
 def build(config: DiffusionUNetConfig, image_shape: tuple[int, int, int], outputs: int) -> UNet:

@@ -36,11 +36,18 @@ class LanguageModelConfig(AttentionConfig):
 
 @register(LanguageModelConfig)
 def language_model(config: LanguageModelConfig, image_shape: Shape, outputs: int) -> Network:
-    """Tokens 0 ... outputs-1, [B, T] -> logits [B, T, outputs]; `image_shape` is (T,)."""
+    """Tokens 0 ... outputs-1, [B, T] -> logits [B, T, outputs]; `image_shape` is (T,).
+
+    Raises:
+        GradflowError: it is the shape of an image; that of T tokens may also be (1, 1, T).
+    """
     from torch import nn
 
     from gradflow.networks.attention_blocks import attention_network
     from gradflow.networks.tokens import TokenEmbedding
 
-    stem = TokenEmbedding(outputs, math.prod(image_shape), config.width)
+    if math.prod(image_shape[:-1]) != 1:
+        shape = ",".join(map(str, image_shape))
+        config.refuse("name", f"takes no images of {shape}; image_shape=[1,1,64] is of 64 tokens")
+    stem = TokenEmbedding(outputs, image_shape[-1], config.width)
     return attention_network(config, stem, [nn.Linear(config.width, outputs)], causal=True)

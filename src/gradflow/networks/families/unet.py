@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from gradflow.config.blocks import SHORTCUTS
+from gradflow.config.needs import Need
 from gradflow.config.networks import DELTA_ORTHOGONAL, REPARAMETRIZED, ConvolutionalConfig
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
@@ -48,6 +49,10 @@ class UNetConfig(ConvolutionalConfig):
             self.refuse("block", "is for networks whose channels never shrink; use basic")
         if self.initialization in DELTA_ORTHOGONAL:
             self.refuse("initialization", "needs outputs >= inputs, and the way up has fewer")
+
+    def lacks(self) -> tuple[Need, ...]:
+        """A chain of blocks: the long skips pass by some of them."""
+        return ("chain", *super().lacks())
 
 
 @register(UNetConfig)
