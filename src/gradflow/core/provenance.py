@@ -27,6 +27,7 @@ MODULES = {
     "config/blocks.py": ("run", "what each block computes"),
     "config/data.py": ("run", "its config class"),
     "config/networks.py": ("run", "values derived from the config of a network"),
+    "config/convolutions.py": ("run", "values derived from the config of a network"),
     "config/optimizers.py": ("run", "its config class"),
     "config/probes.py": ("run", "its config classes"),
     "config/run.py": ("run", "the config of a run"),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from gradflow.config.networks import ConvolutionalConfig
+from gradflow.config.convolutions import ConvolutionalConfig
 from gradflow.networks.blocks import Block, block_layers, make_block
 from gradflow.networks.layers import layer_stack
 from gradflow.networks.network import Network

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradflow.config.networks import ACTIVATIONS, ConvolutionalConfig
+from gradflow.config.convolutions import ConvolutionalConfig
+from gradflow.config.networks import ACTIVATIONS
 from gradflow.networks.blocks import Block, block_layers, make_block
 from gradflow.networks.layers import Weighted, layer_stack
 from gradflow.networks.network import Network

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from gradflow.config.networks import ConvolutionalConfig
+from gradflow.config.convolutions import ConvolutionalConfig
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
 

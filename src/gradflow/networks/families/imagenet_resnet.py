@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gradflow.config.blocks import BLOCKS, SHORTCUTS
-from gradflow.config.networks import ConvolutionalConfig
+from gradflow.config.convolutions import ConvolutionalConfig
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
 

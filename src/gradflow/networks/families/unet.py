@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from gradflow.config.blocks import SHORTCUTS
+from gradflow.config.convolutions import REPARAMETRIZED, ConvolutionalConfig
 from gradflow.config.needs import Need
-from gradflow.config.networks import DELTA_ORTHOGONAL, REPARAMETRIZED, ConvolutionalConfig
+from gradflow.config.networks import DELTA_ORTHOGONAL
 from gradflow.config.registry import register
 from gradflow.config.validation import choice, number
 
