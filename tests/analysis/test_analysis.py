@@ -273,6 +273,20 @@ def test_unfinished_diverged_and_older_runs_are_noted(study_folder, tmp_path):
     assert notes[2] == "1 runs diverged and have no final error"
 
 
+def test_many_damaged_files_leave_room_for_the_figure(study_folder, tmp_path):
+    copy = tmp_path / "damaged"
+    shutil.copytree(study_folder, copy)
+    run = next(copy.glob("*/runs")).parent
+    parts = [part for table in ("blocks", "evaluations", "layers", "steps")
+             for part in (run / table).glob("*.parquet")]  # fmt: skip
+    for part in parts:
+        part.write_bytes(b"not parquet")
+    notes = load_study(copy).notes
+    assert sum("not a readable parquet file" in note for note in notes) == 3 < len(parts)
+    assert f"{len(parts) - 3} more damaged files: gradflow status {copy} names them" in notes
+    assert "1 runs with damaged records are left out" in notes
+
+
 def test_a_study_of_diverged_runs_is_refused(study):
     runs = study.runs.assign(final_train_error=np.nan)
     with pytest.raises(GradflowError, match="every run of the study diverged"):

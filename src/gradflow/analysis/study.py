@@ -19,6 +19,8 @@ from gradflow.runs.status import CONFIG
 MOMENTS = {"first": "at initialization", "last": "at the last step"}
 """The first and the last measured step of a run, and the title of their panels."""
 
+MOST_DAMAGED = 3  # lines of damaged files among the notes of a figure
+
 
 @dataclass(frozen=True)
 class Study:
@@ -185,11 +187,14 @@ def _matching(
 
 
 def damage_notes(folder: Path) -> list[str]:
-    """A line per damaged file of a study's runs: what is shown is without such a run's records."""
+    """A line per damaged file of a study's runs, up to `MOST_DAMAGED`, and how many more there are:
+    what is shown is without such a run's records, and must have room beside its notes."""
     lines = []
     begun = {path.parent for path in folder.glob(f"*/{CONFIG}")}
     for run in sorted(begun | {path.parent for path in folder.glob("*/runs")}):
         lines += [*config_damage(run), *damage_of(run)]
         if aside := moved_aside(run):
             lines.append(f"{run}: damaged and moved aside: {', '.join(aside)}")
+    if (more := len(lines) - MOST_DAMAGED) > 0:
+        lines[MOST_DAMAGED:] = [f"{more} more damaged files: gradflow status {folder} names them"]
     return lines

@@ -26,11 +26,11 @@ without any effect have a false claim."""
 def cross_validated(errors: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
     """For each seed the rate with the lowest mean error over the other seeds, and its error.
 
-    A rate at which one of the others diverged, or was not run, is not chosen. One seed chooses
-    for itself.
+    A rate is not chosen if one of the others diverged at it, or if it was not run with each of
+    them and with the seed itself. One seed chooses for itself.
 
     Args:
-        errors: (..., rate, seed); not finite if a run diverged, or there is none.
+        errors: (..., rate, seed); Inf if a run diverged, NaN if there is none.
 
     Returns:
         the index of the rate, -1 if there is none to choose, and the error, NaN if that is so or
@@ -38,16 +38,17 @@ def cross_validated(errors: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
     """
     finite = np.isfinite(errors)
     values = np.where(finite, errors, 0)
-    run = np.asarray((~np.isnan(errors)).any(axis=-2))[..., None, :]  # seeds with runs
+    there = ~np.isnan(errors)
+    run = np.asarray(there.any(axis=-2))[..., None, :]  # seeds with runs
     others = run.sum(axis=-1, keepdims=True) - run
     alone = run.sum(axis=-1, keepdims=True) == 1
     sums = np.where(alone, values, values.sum(axis=-1, keepdims=True) - values)
     whole = np.where(alone, finite, finite.sum(axis=-1, keepdims=True) - finite == others)
-    means = np.where(whole & run, sums / np.maximum(others, 1), np.inf)
+    means = np.where(whole & there, sums / np.maximum(others, 1), np.inf)
     chosen = means.argmin(axis=-2)
     error = np.take_along_axis(errors, chosen[..., None, :], axis=-2)[..., 0, :]
-    there = np.isfinite(means.min(axis=-2))
-    return np.where(there, chosen, -1), np.where(there & np.isfinite(error), error, np.nan)
+    some = np.isfinite(means.min(axis=-2))
+    return np.where(some, chosen, -1), np.where(some & np.isfinite(error), error, np.nan)
 
 
 def best_ends(errors: Floats) -> tuple[Floats, Floats]:

@@ -43,13 +43,17 @@ def analyze(output: Output) -> None:
     best = at_best_rates(runs)
     lost = int(names(runs).isna().sum())
     note = f" Left out: {lost} runs with another optimizer, schedule or clipping." if lost else ""
+    if alone := int(best.error.isna().sum()):
+        note += f" Left out: {alone} errors of seeds whose others share no rate."
+        best = best.dropna(subset="error")
     table = error_table(best)
     output.add_table("optimizers", replace(table, note=table.note + note))
     draw(output, best, note)
 
 
 def at_best_rates(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row per optimizer, steps, depth, twin and seed: `error` at the rate best for the others.
+    """A row per optimizer, steps, depth, twin and seed: `error` at the rate best for the others,
+    NaN if these have no rate in common.
 
     Raises:
         GradflowError: no run has an optimizer of LOOKS.
