@@ -426,6 +426,12 @@ def test_whole_files_in_the_wrong_place_and_lost_ones_are_named(ended, tmp_path,
     one, two = sorted(path for path in study.iterdir() if path.is_dir())
     config = replace(ended_config(one), output_root=str(tmp_path))
     LOST[kind](one, two)
+    for table in ("layers", "steps"):  # no row twice, and none lost in silence
+        for folder, whole in ((study, ended), (one, ended / one.name)):
+            rows, error = tried(read_records, folder, table)
+            if error is None:
+                pd.testing.assert_frame_equal(rows, read_records(whole, table))
+            assert error is None or f"{one}/" in error
     assert plan(config).state in ("damaged", "failed")
     assert f"{one}/" in status.report(study_states(study))
     shown = load_study(study)

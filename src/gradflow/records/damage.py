@@ -20,7 +20,7 @@ from gradflow.core.files import DAMAGED, move_aside
 from gradflow.records.diagnostic_schema import diagnostic_schemas
 from gradflow.records.reader import parts_of, read_records
 from gradflow.records.schema import SCHEMAS
-from gradflow.records.seal import fault_of, line_of, parts_listed
+from gradflow.records.seal import MISSING, SURPLUS, fault_of, line_of, parts_listed
 from gradflow.records.writer import (
     REPLACED,
     cut_rows,
@@ -69,9 +69,9 @@ def _differing(listed: dict[str, str], there: dict[str, str]) -> Iterator[tuple[
     """Parts that a run ended with and has no more, or has now and did not end with."""
     for name in sorted({*listed, *there}):
         if name not in there:
-            yield name, "it is missing"
+            yield name, MISSING
         elif name not in listed:
-            yield name, "the run ended without it"
+            yield name, SURPLUS
         elif listed[name] != there[name]:
             yield name, "the run ended with another"
 

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 from gradflow.config.registry import GROUPS
 from gradflow.config.validation import typed
 from gradflow.core.errors import DamageError, GradflowError, shown
+from gradflow.records.diagnostic_schema import diagnostic_schemas
 from gradflow.records.schema import DERIVED, SCHEMAS
-from gradflow.records.seal import fault_of, line_of
-from gradflow.records.writer import REPLACED
+from gradflow.records.seal import MISSING, SURPLUS, fault_of, line_of, parts_listed
+from gradflow.records.writer import APART, REPLACED
 
 Found = TypeVar("Found")
 ATTEMPTS = 5  # at reading files that a run, compacting its parts, takes away meanwhile
@@ -189,11 +190,11 @@ def part_files(folder: Path, table: str, where: Mapping[str, Any] | None = None)
         )
     wanted = (where or {}).get("run_id")
     runs = [folder / name for name in ([wanted] if isinstance(wanted, str) else wanted or ())]
-    if files := parts_of(folder, table):
-        return sorted(files)
-    if not runs or not all(map(os.path.isdir, runs)):
+    if parts_of(folder, table) or parts_of(folder, "runs"):
+        runs = [folder]
+    elif not runs or not all(map(os.path.isdir, runs)):
         runs = [Path(entry.path) for entry in os.scandir(folder)]
-    files = [file for run in runs for file in parts_of(run, table)]
+    files = [file for run in runs for file in _parts_as_ended(run, table)]
     if not files:
         raise GradflowError(
             f"{folder}: holds no {table} records; gradflow study degradation makes some"
@@ -214,6 +215,28 @@ def parts_of(run: Path, table: str) -> list[str]:
         if files and (name == table or not (run / table).exists()):
             return files
     return []
+
+
+def _parts_as_ended(run: Path, table: str) -> list[str]:
+    """`parts_of`, if a run that has ended has those of the table that it ended with.
+
+    One more, such as of a folder copied over another, would double rows; one less would lose some.
+
+    Raises:
+        DamageError: it has not; the line names a part.
+    """
+    files = parts_of(run, table)
+    if table in APART or table in diagnostic_schemas():
+        return files
+    for ended in parts_of(run, "runs"):
+        if fault_of(ended, "runs", SCHEMAS["runs"], whole=False):
+            continue  # its own readers name it
+        here = {f"{table}/{os.path.basename(file)}" for file in files}
+        listed = {name for name in parts_listed(ended) or here if name.startswith(f"{table}/")}
+        for name in sorted(here ^ listed):
+            fault = MISSING if name in listed else SURPLUS
+            raise DamageError(line_of(run / name, fault))
+    return files
 
 
 FORMAT = ds.ParquetFileFormat(

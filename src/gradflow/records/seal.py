@@ -29,6 +29,7 @@ DIGITS = 32
 OF = re.compile(rb"gradflow part of ([^\n]+)\n")
 PARTS = re.compile(rb"gradflow parts\n((?:[^\n ]+ [0-9a-f]{64}\n)*)\.")
 OTHER = "it is of"  # another run or table
+MISSING, SURPLUS = "it is missing", "the run ended without it"
 TAIL = 1 << 16  # bytes that are read at once, from the end: most footers, and most small files
 END = 8  # bytes after the footer: its length, and PAR1
 
@@ -172,7 +173,13 @@ def parts_listed(path: str) -> dict[str, str] | None:
 
     None: of an older version, which did not list them.
     """
-    tail, start = _end_of(path, os.path.getsize(path), whole=False)
+    found = os.stat(path)
+    return _parts_listed(path, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=1 << 16)
+def _parts_listed(path: str, _changed: int, size: int) -> dict[str, str] | None:
+    tail, start = _end_of(path, size, whole=False)
     listed = PARTS.search(tail, max(0, start))
     if listed is None:
         return None

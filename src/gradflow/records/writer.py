@@ -21,6 +21,7 @@ from gradflow.records.diagnostic_schema import diagnostic_schemas
 from gradflow.records.schema import SCHEMAS
 from gradflow.records.seal import digest_of, fault_of, line_of, sealed
 
+APART = "runs", "attempts"  # the tables that an ended run does not list, beside diagnoses
 REPLACED = ".replaced"  # suffix of a table's parts while their compacted form takes their place
 
 
@@ -182,7 +183,7 @@ def _next_name(folder: Path) -> str:
 
 def parts_of_training(run: Path) -> dict[str, str]:
     """Path in the run's folder -> digest of each part that no diagnosis and no attempt wrote."""
-    apart = {"runs", "attempts", *diagnostic_schemas()}
+    apart = {*APART, *diagnostic_schemas()}
     paths = (path for path in run.glob("*/part-*.parquet") if path.parent.name in SCHEMAS)
     own = sorted(path for path in paths if path.parent.name not in apart)
     return {f"{path.parent.name}/{path.name}": digest_of(path) for path in own}

@@ -13,6 +13,7 @@ from gradflow.analysis.study import at
 from gradflow.config.run_id import TWINS
 from gradflow.core.errors import GradflowError
 from gradflow.records import ended_runs, read_records
+from gradflow.records.damage import damage_of
 from gradflow.verdict.gradient import end_to_end
 
 PAGE = "report.html"  # of a run, in its folder, if it was made
@@ -59,8 +60,9 @@ def table_of_runs(folder: Path, states: pd.DataFrame) -> dict[str, Any]:
 
 
 def ratios(folder: Path, runs: pd.DataFrame) -> pd.DataFrame:
-    """run_id, first, last: the end-to-end ratio at the first and the last measured step."""
-    where: dict[str, Any] = {"run_id": list(runs.run_id)}
+    """run_id, first, last: the end-to-end ratio at the first and the last measured step, of the
+    runs whose records are whole."""
+    where: dict[str, Any] = {"run_id": [r for r in runs.run_id if not damage_of(folder / r)]}
     try:
         heads = read_records(
             folder, "blocks", columns=BLOCKS[:2], where={**where, "block_index": 0}
