@@ -28,6 +28,16 @@ def test_each_seed_has_the_rate_that_is_best_for_the_others():
     assert row["60 steps, error %"] == "25.0 (20.0 ... 30.0)"
 
 
+def test_the_rate_that_most_seeds_have_and_those_that_were_tried():
+    at = {0.1: (0.3, 0.3, 0.3), 0.2: (0.1, 0.1, 0.4), 0.4: (0.5, 0.5, 0.05)}
+    best = table_of(
+        {(rate, seed): e for rate, errors in at.items() for seed, e in enumerate(errors)}
+    )
+    assert best.sort_values("seed")[RATE].tolist() == [0.2, 0.2, 0.2]
+    [row] = optimizers.rate_table(best).rows
+    assert row["60 steps"] == "0.2 (0.1 ... 0.4)"
+
+
 def test_a_rate_that_not_every_seed_has_is_not_chosen():
     best = table_of({(0.1, 0): 0.1, (0.1, 1): 0.3, (0.2, 0): 0.0})
     assert best.set_index("seed").error.round(6).to_dict() == {0: 10.0, 1: 30.0}

@@ -48,12 +48,13 @@ def analyze(output: Output) -> None:
         best = best.dropna(subset="error")
     table = error_table(best)
     output.add_table("optimizers", replace(table, note=table.note + note))
+    output.add_table("optimizers_rates", rate_table(best))
     draw(output, best, note)
 
 
 def at_best_rates(runs: pd.DataFrame) -> pd.DataFrame:
     """A row per optimizer, steps, depth, twin and seed: `error` at the rate best for the others,
-    NaN if these have no rate in common.
+    NaN if these have no rate in common; the `lowest` and the `highest` rate that was tried.
 
     Raises:
         GradflowError: no run has an optimizer of LOOKS.
@@ -65,7 +66,9 @@ def at_best_rates(runs: pd.DataFrame) -> pd.DataFrame:
         raise GradflowError(f"no run has an optimizer that is compared: {', '.join(LOOKS)}")
     parts = []
     for (optimizer, steps), group in groups(runs, ["optimizer", "steps"]):
-        parts.append(at_own_best(group).assign(optimizer=optimizer, steps=steps))
+        tried = group.groupby(["depth", "twin"])[RATE].agg(lowest="min", highest="max")
+        own = at_own_best(group).merge(tried.reset_index(), on=["depth", "twin"])
+        parts.append(own.assign(optimizer=optimizer, steps=steps))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -112,9 +115,35 @@ def error_table(best: pd.DataFrame) -> Table:
     return Table(rows, note=note)
 
 
+def rate_table(best: pd.DataFrame) -> Table:
+    """The rate that most seeds have, by depth and optimizer, at each budget, and those tried."""
+    rows = []
+    for (depth, twin), group in groups(best, ["depth", "twin"]):
+        for optimizer in LOOKS:
+            own = group[group.optimizer == optimizer]
+            if own.empty:
+                continue
+            row: dict[str, Cell] = {"depth": int(depth), "network": twin, "optimizer": optimizer}
+            for steps in sorted(best.steps.unique()):
+                here = own[own.steps == steps]
+                row[f"{steps} steps"] = _chosen(here) if len(here) else None
+            rows.append(row)
+    note = (
+        "The learning rate at which most seeds are shown (lowest ... highest that was tried); the "
+        "lowest of several. One at either end may not be the best there is."
+    )
+    return Table(rows, note=note)
+
+
+def _chosen(best: pd.DataFrame) -> str:
+    tried = f"{best.lowest.iloc[0]:g} ... {best.highest.iloc[0]:g}"
+    return f"{best[RATE].mode().iloc[0]:g} ({tried})"
+
+
 def draw(output: Output, best: pd.DataFrame, note: str) -> None:
-    """Error against steps, a row of panels per depth, a column per twin."""
-    depths = sorted(best.depth.unique())
+    """Error against steps, a row of panels per depth of several optimizers, a column per twin."""
+    several = best.groupby("depth").optimizer.nunique() > 1
+    depths = list(several.index[several]) or sorted(best.depth.unique())
     with output.figure(
         len(depths), 2, height=0.6 + 1.9 * len(depths), sharex=True, sharey=True
     ) as (made, axes):
@@ -139,6 +168,8 @@ def draw(output: Output, best: pd.DataFrame, note: str) -> None:
             "seed at the learning rate that is best for the other seeds. Open marks: single "
             "seeds; lines: their median."
         )
+        if single := [str(depth) for depth in several.index if depth not in depths]:
+            caption += f" Of depth {', '.join(single)} there is one optimizer: in the table alone."
         output.add_figure(made, "optimizers", caption + note)
 
 
