@@ -28,7 +28,8 @@ NOT_OF_A_TABLE = {
     "modern_residuals": {"3.25": "the entropy of single characters of the text"},
     "learning_rate": {"0.003": "the lowest rate", "0.3": "the highest rate"},
     "optimizers": {
-        "0.003": "a rate", "0.015": "a rate", "2.11": "torch",
+        "0.003": "a rate", "0.015": "a rate", "2.11": "torch", "2.13": "torch",
+        "60.8": "tables/budget.md of budget",
         "0.7": "decades of the update ratios, from the figures of `updates`",
     },
 }  # fmt: skip
