@@ -277,6 +277,18 @@ def test_a_run_that_ends_while_the_reader_lists_its_parts_is_not_damaged(tmp_pat
     assert read_records(tmp_path, "runs").run_id.tolist() == ["a"]
 
 
+def test_a_diagnosis_leaves_the_parts_of_the_training_as_the_run_ended_with_them(tmp_path):
+    write_steps(tmp_path / "a", range(2))
+    with RecordWriter(tmp_path / "a", "a") as writer:
+        writer.compact()
+        writer.add("runs", **dict.fromkeys(SCHEMAS["runs"].names[1:]))
+    [part] = (tmp_path / "a" / "steps").iterdir()
+    shutil.copy(part, surplus := part.with_name("part-00077.parquet"))
+    RecordWriter(tmp_path / "a", "a").compact()  # as after a diagnosis
+    surplus.unlink()
+    assert read_records(tmp_path, "steps").step.tolist() == [0, 1]
+
+
 def test_reading_while_a_run_compacts(tmp_path):
     flushed = [0]
 
