@@ -56,7 +56,9 @@ SMALLER = {
 }
 
 
-OF_TEXT = ("modern_residuals",)  # which no scale gives images to
+# A scale's data are images, and its optimizer and schedule those of the paper: not for a text, nor
+# for a study of optimizers and schedules.
+WITHOUT_SCALE = ("modern_residuals", "optimizers")
 
 
 @cache
@@ -96,7 +98,7 @@ def test_every_value_of_a_study_is_valid(study):
 def test_every_job_of_a_study_is_another_valid_run(study):
     configs = jobs_of(study)
     assert len({run_id(config, "data") for config in configs}) == len(configs) > 1
-    if study not in OF_TEXT:
+    if study not in WITHOUT_SCALE:
         assert len(jobs_of(study, "scale=paper")) == len(configs)
 
 
@@ -192,6 +194,12 @@ def test_the_degradation_study_has_seeds_to_spare():
         assert len(seeds[depth, "False"]) >= (5 if depth <= 32 else 3)
     readme = (CONF.parent / "README.md").read_text()
     assert f"# {len(jobs)} networks on real images" in readme
+
+
+def test_the_papers_scale_keeps_the_weights_that_a_study_draws_by_their_variance():
+    paper = jobs_of("signal_propagation", "scale=paper", all_values=True)
+    assert {c.network.initialization for c in paper} == {"gaussian"}
+    assert {c.network.weight_variance for c in paper} == {1, 2, 3}
 
 
 @pytest.mark.parametrize("study", ["he2016_activations", "learning_rate"])

@@ -14,15 +14,19 @@ from tests.support.configs import small_config
 from tests.support.plugins import forgotten
 
 UNREAD = [
-    ("cifar_resnet", {"weight_variance": 1}, "=1.0: is read by initialization=gaussian; use 2"),
+    ("cifar_resnet", {"weight_variance": 1}, "initialization=gaussian, not he_fan_out; use 2"),
     ("mlp", {"weight_variance": 1, "initialization": "xavier"}, "by initialization=gaussian"),
-    ("transformer", {"bias_variance": 0.1}, "is read by initialization=gaussian, critical; use 0"),
+    (
+        "transformer",
+        {"bias_variance": 0.1},
+        "by initialization=gaussian, critical, not xavier; use 0",
+    ),
     ("mlp", {"branch_scale": 0.5, "scaling": "rezero"}, "by scaling=constant, inverse_sqrt"),
-    ("unet", {"gate_bias": 0}, "is read by shortcut=exclusive_gate, shortcut_gate; use -6"),
+    ("unet", {"gate_bias": 0}, "shortcut=exclusive_gate, shortcut_gate, not B; use -6"),
     ("cifar_resnet", {"gate_bias": 0, "shortcut": "dropout"}, "exclusive_gate, shortcut_gate"),
     ("imagenet_resnet", {"dropout": 0.1}, "network.dropout=0.1: is read by shortcut=dropout"),
     ("cifar_resnet", {"dropout": 0.1, "shortcut": "exclusive_gate"}, "by shortcut=dropout"),
-    ("transformer", {"streams": 8}, "by connection=hyper, dynamic_hyper, manifold_hyper; use 4"),
+    ("transformer", {"streams": 8}, "hyper, manifold_hyper, not residual; use 4"),
     ("language_model", {"streams": 2, "connection": "reversible"}, "by connection=hyper"),
     (
         "cifar_resnet",

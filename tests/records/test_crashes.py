@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradflow.core.errors import GradflowError
-from gradflow.records import RecordWriter, read_means, read_records
+from gradflow.records import SCHEMAS, RecordWriter, read_means, read_records
 from gradflow.records.writer import REPLACED, recover
 from tests.records.test_records import add_steps, write_steps
 
@@ -256,6 +256,37 @@ def test_parts_that_are_deleted_after_the_reader_opened_their_folder(tmp_path, m
 
     monkeypatch.setattr(os, "scandir", early)
     assert read_records(tmp_path, "steps").step.tolist() == [0, 1, 2, 3] * 2
+
+
+def test_a_run_that_ends_while_the_reader_lists_its_parts_is_not_damaged(tmp_path, monkeypatch):
+    for name in "ab":
+        write_steps(tmp_path / name, range(4))
+    scandir = os.scandir
+
+    def early(path):
+        entries = list(scandir(path))
+        if Path(path) == tmp_path / "a" / "steps":
+            monkeypatch.setattr(os, "scandir", scandir)
+            with RecordWriter(tmp_path / "a", "a") as writer:
+                writer.compact()
+                writer.add("runs", **dict.fromkeys(SCHEMAS["runs"].names[1:]))
+        return entries
+
+    monkeypatch.setattr(os, "scandir", early)
+    assert read_records(tmp_path, "steps").step.tolist() == [0, 1, 2, 3] * 2
+    assert read_records(tmp_path, "runs").run_id.tolist() == ["a"]
+
+
+def test_a_diagnosis_leaves_the_parts_of_the_training_as_the_run_ended_with_them(tmp_path):
+    write_steps(tmp_path / "a", range(2))
+    with RecordWriter(tmp_path / "a", "a") as writer:
+        writer.compact()
+        writer.add("runs", **dict.fromkeys(SCHEMAS["runs"].names[1:]))
+    [part] = (tmp_path / "a" / "steps").iterdir()
+    shutil.copy(part, surplus := part.with_name("part-00077.parquet"))
+    RecordWriter(tmp_path / "a", "a").compact()  # as after a diagnosis
+    surplus.unlink()
+    assert read_records(tmp_path, "steps").step.tolist() == [0, 1]
 
 
 def test_reading_while_a_run_compacts(tmp_path):

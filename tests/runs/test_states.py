@@ -6,16 +6,19 @@ import pandas as pd
 import pytest
 
 from gradflow.analysis.status import report, seconds_left
+from gradflow.analysis.study import load_study
 from gradflow.core.errors import GradflowError
 from gradflow.core.interrupts import Interrupted
 from gradflow.core.locks import held, lock_of
 from gradflow.core.provenance import code_version
+from gradflow.records import read_records
 from gradflow.runs.execute import execute
 from gradflow.runs.forecast import forecast
 from gradflow.runs.planning import announce, plan
 from gradflow.runs.status import is_running, state_of, study_states
 from tests.support.configs import small_config
 from tests.support.processes import interrupt_at
+from tests.support.watched import watched
 
 
 def fail(*_, **__):
@@ -151,3 +154,18 @@ def test_a_folder_without_runs_is_told(tmp_path):
         study_states(tmp_path / "nowhere")
     with pytest.raises(GradflowError, match="holds no run"):
         study_states(tmp_path)
+
+
+def test_watched_runs_are_of_no_study(tmp_path):
+    watched(tmp_path / "runs" / "first", steps=3)
+    for folder in (tmp_path / "runs", tmp_path / "runs" / "first"):
+        for read in (study_states, load_study):
+            with pytest.raises(GradflowError, match=f"^{folder}: holds watched runs and no study"):
+                read(folder)
+    run = execute(small_config(tmp_path)).folder
+    watched(run.parent / "first", steps=3)
+    states, rows = study_states(run.parent), load_study(run.parent).runs
+    assert states.run_id.tolist() == rows.run_id.tolist() == [run.name]
+    assert states.name[0].endswith("seed 0")
+    columns = ["network_depth", "seed", "network_skip"]
+    assert rows[columns].dtypes.equals(read_records(run, "runs")[columns].dtypes)

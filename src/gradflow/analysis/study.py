@@ -14,7 +14,7 @@ from gradflow.config.run_id import TWINS
 from gradflow.core.errors import GradflowError
 from gradflow.records import failures, read_records, read_runs
 from gradflow.records.damage import config_damage, damage_of, moved_aside
-from gradflow.runs.status import CONFIG
+from gradflow.runs.status import CONFIG, ONLY_WATCHED, without_watched
 
 MOMENTS = {"first": "at initialization", "last": "at the last step"}
 """The first and the last measured step of a run, and the title of their panels."""
@@ -145,9 +145,12 @@ def load_study(folder: Path, where: Mapping[str, str] | None = None) -> Study:
         where: column or key -> value as text; the runs that have it.
 
     Raises:
-        GradflowError: no such folder, no finished run, or none that `where` matches.
+        GradflowError: no such folder, no finished run but watched ones, which are of no study, or
+            none that `where` matches.
     """
-    runs = read_runs(folder)
+    runs = without_watched(read_runs(folder))
+    if runs.empty:
+        raise GradflowError(f"{folder}: {ONLY_WATCHED}")
     notes = damage_notes(folder)
     damaged = {run for run in runs.run_id if damage_of(folder / run)}
     runs = runs[~runs.run_id.isin(damaged)]

@@ -134,8 +134,10 @@ class NetworkConfig(Chosen):
         defaults = {entry.name: entry.default for entry in fields(self)}
         for name, (decides, readers) in options.items():
             default = defaults[name]
-            if getattr(self, name) != default and getattr(self, decides) not in readers:
-                self.refuse_new(name, f"is read by {decides}={', '.join(readers)}; use {default:g}")
+            here = getattr(self, decides)
+            if getattr(self, name) != default and here not in readers:
+                read = f"{decides}={', '.join(readers)}, not {here}"  # of a sweep: by which job
+                self.refuse_new(name, f"is read by {read}; use {default:g}")
 
     def _check_fixup(self) -> None:
         if self.norm != "none":

@@ -225,14 +225,18 @@ def _parts_as_ended(run: Path, table: str) -> list[str]:
     Raises:
         DamageError: it has not; the line names a part.
     """
+    # Its end is looked for first: the parts of a run that ends between the two are compacted.
+    ends = [] if table in APART or table in diagnostic_schemas() else parts_of(run, "runs")
     files = parts_of(run, table)
-    if table in APART or table in diagnostic_schemas():
-        return files
-    for ended in parts_of(run, "runs"):
-        if fault_of(ended, "runs", SCHEMAS["runs"], whole=False):
-            continue  # its own readers name it
+    for ended in ends:
+        try:
+            if fault_of(ended, "runs", SCHEMAS["runs"], whole=False):
+                continue  # its own readers name it
+            parts = parts_listed(ended)
+        except FileNotFoundError:
+            continue  # it is being trained again
         here = {f"{table}/{os.path.basename(file)}" for file in files}
-        listed = {name for name in parts_listed(ended) or here if name.startswith(f"{table}/")}
+        listed = {name for name in parts or here if name.startswith(f"{table}/")}
         for name in sorted(here ^ listed):
             fault = MISSING if name in listed else SURPLUS
             raise DamageError(line_of(run / name, fault))

@@ -95,7 +95,7 @@ class RecordWriter:
             del self._buffers[table]
 
     def compact(self) -> None:
-        """Make one part of each table's many; done at the end of a run.
+        """Make one part of each table's many; done at the end of a run, and of a diagnosis.
 
         The parts are set aside under another name, where `read_records` still finds them,
         in the instant before the new part is there: killed at any moment, no row is lost
@@ -107,7 +107,9 @@ class RecordWriter:
         """
         self.flush()
         check_held(self.folder)
-        for table in SCHEMAS:
+        # Of a run that has ended, one more part than it ended with is damage, and stays as it is.
+        apart = {*APART, *diagnostic_schemas()}
+        for table in apart if any(self.folder.glob("runs/part-*.parquet")) else SCHEMAS:
             folder = self.folder / table
             parts = sorted(folder.glob("part-*.parquet"))
             if len(parts) < 2:

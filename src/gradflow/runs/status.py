@@ -15,17 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from gradflow.config.run_id import run_name
 from gradflow.config.saved import read_config
 from gradflow.core.errors import DamageError, GradflowError
 from gradflow.core.locks import is_running
 from gradflow.core.provenance import code_version
-from gradflow.records import ended_runs, has_ended, read_records
+from gradflow.records import SCHEMAS, ended_runs, has_ended, read_records
 from gradflow.records.damage import config_damage, damage_of, moved_aside
+from gradflow.records.reader import parts_of
 
 ENDED = ("finished", "diverged")
 CONFIG = "config.yaml"
+ONLY_WATCHED = "holds watched runs and no study; gradflow report makes the page of one of them"
 
 
 def disk_use(folder: Path) -> int:
@@ -59,13 +62,13 @@ def study_states(folder: Path) -> pd.DataFrame:
     (lines on its damaged files, found now or moved aside before; null if there are none).
 
     Raises:
-        GradflowError: no such folder, or no run in it.
+        GradflowError: no such folder, or no run in it but watched ones, which are of no study.
     """
     if not folder.is_dir():
         raise GradflowError(f"{folder}: no such folder; give a study's, such as outputs/scratch")
     rows = []
-    ended = ended_runs(folder).to_dict("records")
-    for run in ended:
+    ended = ended_runs(folder)
+    for run in without_watched(ended).to_dict("records"):
         name = run_name(run["network_depth"], run["network_skip"], run["seed"])
         rows.append(
             {
@@ -85,12 +88,31 @@ def study_states(folder: Path) -> pd.DataFrame:
         if path.parent.name not in known:
             rows.append(_unfinished(path))
     if not rows:
-        raise GradflowError(f"{folder}: holds no run; gradflow train begins some")
+        raise GradflowError(
+            f"{folder}: {ONLY_WATCHED}"
+            if len(ended) or parts_of(folder, "settings")
+            else f"{folder}: holds no run; gradflow train begins some"
+        )
     found = pd.DataFrame(rows)
     found["seconds"] = found.seconds.astype(float)
     found["damage"] = [_damage(folder / run) for run in found.run_id]
     found["bytes"] = [disk_use(folder / run) for run in found.run_id]
     return found.sort_values(["depth", "name"], ascending=[False, True], ignore_index=True)
+
+
+def without_watched(runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a runs table that are of a study: a watched run has no depth.
+
+    The others' columns, which held nulls, have the types of the schema again.
+    """
+    own = runs[runs.network_depth.notna()]
+    if len(own) == len(runs):
+        return runs
+    exact = [
+        f for f in SCHEMAS["runs"] if pa.types.is_integer(f.type) or pa.types.is_boolean(f.type)
+    ]
+    whole = [f for f in exact if f.name in own and own[f.name].notna().all()]
+    return own.astype({field.name: field.type.to_pandas_dtype() for field in whole})
 
 
 def _damage(run: Path) -> str | None:
