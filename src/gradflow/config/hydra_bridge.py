@@ -32,7 +32,7 @@ from gradflow.config.saved import read_config, write_config
 from gradflow.config.validation import saved_config
 from gradflow.config.words import check_options, check_root, from_here, refuse_sweep, roots
 from gradflow.core.door import of_path, one_line
-from gradflow.core.errors import DamageError, GradflowError, shown
+from gradflow.core.errors import DamageError, GradflowError, UnreadError, shown
 from gradflow.core.interrupts import LINE, Killed, leave_at_once, limited, say
 
 Root = TypeVar("Root")
@@ -78,6 +78,8 @@ def to_config(cfg: DictConfig, root: type[Root]) -> Root:
     try:
         config = OmegaConf.to_object(checked(cfg, root))
     except OmegaConfBaseException as error:
+        if isinstance(cause := error.__cause__, UnreadError):
+            raise cause from error
         raise GradflowError(text_of(error)) from error
     assert isinstance(config, root)
     return config

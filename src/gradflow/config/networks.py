@@ -22,6 +22,7 @@ from gradflow.config.data import CLASSES, IMAGES, NUMBERS, TOKENS
 from gradflow.config.needs import Need
 from gradflow.config.registry import Chosen, Registry
 from gradflow.config.validation import MISSING, choice, number
+from gradflow.core.errors import GradflowError, UnreadError
 
 NORMS: Registry[Callable[..., Any]] = Registry("norm", "gradflow.networks.norms")
 ACTIVATIONS: Registry[Callable[..., Any]] = Registry("activation", "gradflow.networks.activations")
@@ -137,7 +138,10 @@ class NetworkConfig(Chosen):
             here = getattr(self, decides)
             if getattr(self, name) != default and here not in readers:
                 read = f"{decides}={', '.join(readers)}, not {here}"  # of a sweep: by which job
-                self.refuse_new(name, f"is read by {read}; use {default:g}")
+                try:
+                    self.refuse_new(name, f"is read by {read}; use {default:g}")
+                except GradflowError as error:
+                    raise UnreadError(str(error), f"{self.GROUP}.{name}") from None
 
     def _check_fixup(self) -> None:
         if self.norm != "none":

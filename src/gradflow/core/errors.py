@@ -13,6 +13,18 @@ class GradflowError(Exception):
         return "\n".join(map(_printable, super().__str__().split("\n")))
 
 
+class UnreadError(GradflowError):
+    """An option was given that nothing reads under the other choices.
+
+    Attributes:
+        key: the option's, such as network.gate_bias.
+    """
+
+    def __init__(self, message: str, key: str = ""):
+        super().__init__(message)
+        self.key = key
+
+
 def shown(value: object, longest: int = 100) -> str:
     """A value as a message quotes it: on one line, unprintable characters escaped, not too long."""
     text = _printable(str(value))

@@ -31,6 +31,7 @@ from gradflow.sweeps.fitting import alike, peaks, shortage
 from gradflow.sweeps.job_configs import JobComposer
 from gradflow.sweeps.options import dashboard_address, truth
 from gradflow.sweeps.summary import failures, summary
+from gradflow.sweeps.unread import read_jobs
 
 
 class DaskLauncher(Launcher):
@@ -103,7 +104,7 @@ class DaskLauncher(Launcher):
 
         setup_globals()
         workers = self.workers
-        configs = [self.composer.typed(overrides) for overrides in job_overrides]
+        job_overrides, configs = read_jobs(self.composer, job_overrides)
         self._plugins = list(dict.fromkeys(name for c in configs for name in c.plugins))
         if any(config.dtype == "auto" for config in configs):
             from gradflow.runs.precision import resolved  # imports torch
