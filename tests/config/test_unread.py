@@ -67,10 +67,10 @@ READ = [
 ]
 
 
-@pytest.mark.parametrize(("family", "options", "told"), UNREAD)
-def test_an_option_that_nothing_reads_is_refused(family, options, told):
+@pytest.mark.parametrize(("family", "options", "line"), UNREAD)
+def test_an_option_that_nothing_reads_is_refused(family, options, line):
     make = GROUPS["network"][family].config
-    with pytest.raises(GradflowError, match=told):
+    with pytest.raises(GradflowError, match=line):
         make(**options)
     with saved_config():
         assert make(**options).name == family  # as it was, for what is recorded of it

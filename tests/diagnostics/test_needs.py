@@ -99,8 +99,8 @@ def test_nothing_is_trained_if_the_diagnosis_could_not_be_made(tmp_path):
         data=TextConfig(batch_size=8, context=8),
         diagnostic=DIAGNOSTICS["jacobian"],
     )
-    told = "diagnostic.name=jacobian: tokens have no derivative by the input"
-    with pytest.raises(GradflowError, match=told):
+    line = "diagnostic.name=jacobian: tokens have no derivative by the input"
+    with pytest.raises(GradflowError, match=line):
         execute(config)
     gated = small_config(
         tmp_path,

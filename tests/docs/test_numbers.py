@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import yaml
 
@@ -30,7 +31,7 @@ NOT_OF_A_TABLE = {
     "optimizers": {
         "0.003": "a rate", "0.015": "a rate", "2.11": "torch", "2.13": "torch",
         "60.8": "tables/budget.md of budget",
-        "0.7": "decades of the update ratios, from the figures of `updates`",
+        **dict.fromkeys(("0.7", "0.8", "7.9"), "decades of update ratios; tested below"),
     },
 }  # fmt: skip
 """Study -> number of its page -> where it is from."""
@@ -106,6 +107,25 @@ def test_the_errors_at_the_papers_own_length_are_those_of_the_records():
     text = prose("docs/gallery/he2015.md")
     assert f"{missing} points are missing" in text
     assert f"ended at {ends[0]} and {ends[1]} %" in text
+
+
+def test_the_spread_of_the_control_is_that_of_the_records():
+    """Decades between the layers of normalized steps, at the first and at the last update."""
+    folder = ROOT / "outputs" / "reference" / "optimizers"
+    runs = gradflow.read_records(folder, "runs", where={"optimizer_name": "normalized"})
+    columns = ["run_id", "step", "relative_update"]
+    where = {"run_id": list(runs.run_id)}
+    layers = gradflow.read_records(folder, "layers", columns=columns, where=where)
+    layers = layers[layers.relative_update > 0]
+    moved = layers.groupby(["run_id", "step"]).relative_update.agg(["min", "max"])
+    decades = np.log10(moved["max"] / moved["min"]).groupby("run_id").agg(["first", "last"])
+    runs = runs.set_index("run_id").join(decades)
+    assert runs["first"].max() < 1e-3
+    highest = runs.optimizer_learning_rate == 0.01
+    assert runs[~highest]["last"].max() < 0.7  # 0.01 is shown nowhere
+    long = runs.steps == 2000
+    assert f"{runs[highest & ~long]['last'].max():.1f}" == "0.8"
+    assert f"{runs[highest & long]['last'].max():.1f}" == "7.9"
 
 
 def test_the_number_of_claims_that_hold():

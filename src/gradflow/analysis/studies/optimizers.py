@@ -3,6 +3,7 @@
 python analysis/optimizers.py outputs/optimizers
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -94,20 +95,15 @@ def names(runs: pd.DataFrame) -> "pd.Series[Any]":
 def error_table(best: pd.DataFrame) -> Table:
     """Median and range over seeds by depth and optimizer, at each budget, and when it fits."""
     rows = []
-    for (depth, twin), group in groups(best, ["depth", "twin"]):
-        for optimizer in LOOKS:
-            own = group[group.optimizer == optimizer]
-            if own.empty:
-                continue
-            row: dict[str, Cell] = {"depth": int(depth), "network": twin, "optimizer": optimizer}
-            for steps in sorted(best.steps.unique()):
-                row[f"{steps} steps, error %"] = spread(own[own.steps == steps].error)
-            worst = own.groupby("steps").error.max()
-            fits = worst[worst <= FITS]
-            row["every seed fits at"] = (
-                f"{fits.index.min()}" if len(fits) else f"more than {worst.index.max()}"
-            )
-            rows.append(row | {"seeds": int(own.seed.nunique())})
+    for row, own in _by_optimizer(best):
+        for steps in sorted(best.steps.unique()):
+            row[f"{steps} steps, error %"] = spread(own[own.steps == steps].error)
+        worst = own.groupby("steps").error.max()
+        fits = worst[worst <= FITS]
+        row["every seed fits at"] = (
+            f"{fits.index.min()}" if len(fits) else f"more than {worst.index.max()}"
+        )
+        rows.append(row | {"seeds": int(own.seed.nunique())})
     note = (
         "Training error, median over seeds (lowest ... highest), each seed at the learning rate "
         f"that is best for the other seeds. Fits: at most {FITS:g} % of errors."
@@ -115,19 +111,23 @@ def error_table(best: pd.DataFrame) -> Table:
     return Table(rows, note=note)
 
 
-def rate_table(best: pd.DataFrame) -> Table:
-    """The rate that most seeds have, by depth and optimizer, at each budget, and those tried."""
-    rows = []
+def _by_optimizer(best: pd.DataFrame) -> Iterator[tuple[dict[str, Cell], pd.DataFrame]]:
+    """Each table's rows: what one begins with, and the errors that it is of."""
     for (depth, twin), group in groups(best, ["depth", "twin"]):
         for optimizer in LOOKS:
             own = group[group.optimizer == optimizer]
-            if own.empty:
-                continue
-            row: dict[str, Cell] = {"depth": int(depth), "network": twin, "optimizer": optimizer}
-            for steps in sorted(best.steps.unique()):
-                here = own[own.steps == steps]
-                row[f"{steps} steps"] = _chosen(here) if len(here) else None
-            rows.append(row)
+            if len(own):
+                yield {"depth": int(depth), "network": twin, "optimizer": optimizer}, own
+
+
+def rate_table(best: pd.DataFrame) -> Table:
+    """The rate that most seeds have, by depth and optimizer, at each budget, and those tried."""
+    rows = []
+    for row, own in _by_optimizer(best):
+        for steps in sorted(best.steps.unique()):
+            here = own[own.steps == steps]
+            row[f"{steps} steps"] = _chosen(here) if len(here) else None
+        rows.append(row)
     note = (
         "The learning rate at which most seeds are shown (lowest ... highest that was tried); the "
         "lowest of several. One at either end may not be the best there is."
