@@ -68,7 +68,9 @@ class ConvolutionalConfig(BlockConfig):
                 "use he_fan_out",
             )
         if self.block == "dirac" and self.weight_variance != 2:
-            self.refuse_new("weight_variance", "block=dirac divides each filter by its norm; use 2")
+            self.refuse_unread(
+                "weight_variance", "block=dirac divides each filter by its norm; use 2"
+            )
         if self.block == "repvgg":
             if self.norm != "batch":
                 self.refuse("norm", "block=repvgg has batch norms inside; use batch")

@@ -22,7 +22,6 @@ from gradflow.config.data import CLASSES, IMAGES, NUMBERS, TOKENS
 from gradflow.config.needs import Need
 from gradflow.config.registry import Chosen, Registry
 from gradflow.config.validation import MISSING, choice, number
-from gradflow.core.errors import GradflowError, UnreadError
 
 NORMS: Registry[Callable[..., Any]] = Registry("norm", "gradflow.networks.norms")
 ACTIVATIONS: Registry[Callable[..., Any]] = Registry("activation", "gradflow.networks.activations")
@@ -138,10 +137,7 @@ class NetworkConfig(Chosen):
             here = getattr(self, decides)
             if getattr(self, name) != default and here not in readers:
                 read = f"{decides}={', '.join(readers)}, not {here}"  # of a sweep: by which job
-                try:
-                    self.refuse_new(name, f"is read by {read}; use {default:g}")
-                except GradflowError as error:
-                    raise UnreadError(str(error), f"{self.GROUP}.{name}") from None
+                self.refuse_unread(name, f"is read by {read}; use {default:g}")
 
     def _check_fixup(self) -> None:
         if self.norm != "none":

@@ -16,7 +16,7 @@ from functools import cache
 from types import NoneType
 from typing import Any, ClassVar, NoReturn, get_args, get_origin, get_type_hints
 
-from gradflow.core.errors import GradflowError, shown
+from gradflow.core.errors import GradflowError, UnreadError, shown
 
 Number = int | float
 
@@ -230,13 +230,22 @@ class Checked:
 
     def refuse(self, name: str, why: str) -> NoReturn:
         """Raise a GradflowError that names a key of this config, its value, and `why`."""
-        key = f"{self.GROUP}.{name}" if self.GROUP else name
-        raise GradflowError(f"{key}={shown(getattr(self, name))}: {why}")
+        raise GradflowError(f"{self._key(name)}={shown(getattr(self, name))}: {why}")
 
     def refuse_new(self, name: str, why: str) -> None:
         """As `refuse`, but not of a saved config: what is ignored or does not fit, yet was run."""
         if not _SAVED.get():
             self.refuse(name, why)
+
+    def refuse_unread(self, name: str, why: str) -> None:
+        """As `refuse_new`, of an option that nothing reads; a sweep asks which it is."""
+        try:
+            self.refuse_new(name, why)
+        except GradflowError as error:
+            raise UnreadError(str(error), self._key(name)) from None
+
+    def _key(self, name: str) -> str:
+        return f"{self.GROUP}.{name}" if self.GROUP else name
 
     def recorded(self) -> dict[str, Any]:
         """Each field's value as records and run ids have it: what is inferred, inferred."""

@@ -78,9 +78,9 @@ def _wrapped(text: str) -> list[str]:
 
 
 def judged_at(verdict: pd.DataFrame) -> str:
-    """The learning rate of the outcome, and whether another one was tried."""
+    """The learning rates of the outcomes, and whether more than one was tried."""
     rates = ", ".join(f"{rate:g}" for rate in sorted(verdict.rate.unique()))
-    tried = "another one was" if (verdict.tuning != ONE_RATE).any() else "no other one was"
+    tried = "more than one was" if (verdict.tuning != ONE_RATE).any() else "no other one was"
     return f"Judged at learning rate {rates}; {tried} tried."
 
 
